@@ -1,0 +1,147 @@
+# The one entry point. Each target does the set-up it needs; a second run re-does nothing that is
+# up to date. `make` alone prints what there is.
+
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= $(shell nproc)
+PYTEST_ARGS ?=
+CTEST_ARGS ?=
+BENCH_ARGS ?=
+PYTHONS ?= 3.10 3.11 3.12 3.13
+HAZ_TEST_SEEDS ?=
+export HAZ_TEST_SEEDS
+
+# One build folder for each Python. A virtual environment without activation: call its programs.
+TAG := $(shell $(PYTHON) -c 'import sys; print("cp%d%d" % sys.version_info[:2])' 2>/dev/null)
+BUILD := build/$(or $(TAG),none)
+BIN := $(CURDIR)/$(VENV)/bin
+CMAKE := $(BIN)/cmake
+CTEST := $(BIN)/ctest --output-on-failure --no-tests=ignore -j$(JOBS)
+NINJA_FLAGS := -G Ninja -DCMAKE_MAKE_PROGRAM=$(BIN)/ninja
+LOCKED := flock $(BUILD)/.lock
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo walk test test-cpp test-python test-all test-asan test-tsan \
+        test-python-% bench lint lint-cpp lint-python checkheaders format docs clean distclean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
+	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) JOBS=$(JOBS) PYTEST_ARGS= CTEST_ARGS= BENCH_ARGS= HAZ_TEST_SEEDS="
+
+# ---- set-up ----------------------------------------------------------------------------------
+build/.bootstrap: scripts/bootstrap.sh
+	@scripts/bootstrap.sh $(PYTHON)
+	@mkdir -p build && touch $@
+
+$(VENV)/.installed: requirements/dev.txt | build/.bootstrap
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -r requirements/dev.txt
+	@# setuptools brings a .pth file that every start of the interpreter would pay for.
+	@$(BIN)/python -m pip uninstall -qy setuptools
+	@# A line in a .pth file makes python/ importable; no import hook slows `import haz` down.
+	@$(BIN)/python -c 'import sysconfig; print("$(CURDIR)/python")' \
+	  > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/haz_in_place.pth"
+	@touch $@
+
+# Configured once, with the tests or not; CMake configures again by itself when its files change.
+$(BUILD)/build.ninja: $(VENV)/.installed
+	@mkdir -p $(BUILD)
+	@$(LOCKED) $(CMAKE) -S . -B $(BUILD) $(NINJA_FLAGS) -DPython_EXECUTABLE=$(BIN)/python \
+	  -DHAZ_INPLACE=ON -DHAZ_BUILD_TESTS=$(or $(BUILD_TESTS),ON) -Wno-dev --no-warn-unused-cli >/dev/null
+	@touch $@
+
+build: $(BUILD)/build.ninja ## virtual environment, extension module in python/haz, C++ tests
+	@$(LOCKED) $(CMAKE) --build $(BUILD) -j $(JOBS)
+
+# ---- run -------------------------------------------------------------------------------------
+demo: build ## the main job: analyse the whole Python standard library
+	@$(BIN)/python examples/python/analyze_stdlib.py
+
+walk: build ## follow one task through every file it passes
+	@$(BIN)/python -m haz.cli.walk examples/python/hello.py
+
+# ---- test ------------------------------------------------------------------------------------
+test: test-cpp test-python ## all tests, C++ and Python
+
+test-cpp: build
+	@$(CTEST) --test-dir $(BUILD) $(CTEST_ARGS)
+
+test-python: build
+	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+# The full tier. Each part stands alone: `make test-python-3.12`, `make test-tsan`.
+test-all: ## four Pythons, ASan+UBSan and TSan, long seeds
+	@$(MAKE) --no-print-directory test-cpp HAZ_TEST_SEEDS=$(or $(HAZ_TEST_SEEDS),500)
+	@$(MAKE) --no-print-directory test-asan test-tsan HAZ_TEST_SEEDS=$(or $(HAZ_TEST_SEEDS),100)
+	@$(MAKE) --no-print-directory $(addprefix test-python-,$(PYTHONS)) \
+	  HAZ_TEST_SEEDS=$(or $(HAZ_TEST_SEEDS),100)
+
+test-python-%: build/.bootstrap
+	@python="$$(scripts/find_python.sh $*)"; \
+	if [ -z "$$python" ]; then echo "test-all: no Python $* here, left out"; exit 0; fi; \
+	echo "== Python $*"; \
+	$(MAKE) --no-print-directory build PYTHON="$$python" VENV=.venv-$* BUILD_TESTS=OFF && \
+	.venv-$*/bin/python -m pytest -q $(PYTEST_ARGS)
+
+test-asan: SANITIZE := address,undefined
+test-tsan: SANITIZE := thread
+test-asan test-tsan: test-%: $(VENV)/.installed
+	@echo "== sanitizers: $(SANITIZE)"
+	@$(CMAKE) -S . -B build/$* $(NINJA_FLAGS) -DHAZ_SANITIZE=$(SANITIZE) -DHAZ_BUILD_TESTS=ON \
+	  -DHAZ_BUILD_PYTHON=OFF -Wno-dev --no-warn-unused-cli >/dev/null
+	@$(CMAKE) --build build/$* -j $(JOBS)
+	@ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1 \
+	 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=second_deadlock_stack=1 \
+	 $(CTEST) --test-dir build/$* $(CTEST_ARGS)
+
+# ---- measure ---------------------------------------------------------------------------------
+# The benchmark runs what users get: the wheel, built with LTO, in an environment of its own.
+SHIPPED = $(shell find src include bindings python cmake CMakeLists.txt pyproject.toml \
+  -type f ! -name '*.pyc' ! -name '_native*' ! -name '.*' 2>/dev/null)
+
+.venv-bench/.installed: requirements/bench.txt | build/.bootstrap
+	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install -q -r requirements/bench.txt
+	@touch $@
+
+.venv-bench/.haz: .venv-bench/.installed $(SHIPPED)
+	.venv-bench/bin/python -m pip install -q --no-build-isolation --no-deps --force-reinstall .
+	@touch $@
+
+bench: .venv-bench/.haz ## side by side with Ray, Pool, joblib, Dask (BENCH_ARGS="--row NAME")
+	@.venv-bench/bin/python -m benchmarks $(BENCH_ARGS)
+
+# ---- check -----------------------------------------------------------------------------------
+lint: lint-python lint-cpp ## ruff, mypy, clang-format, clang-tidy, each header alone
+
+CPP_FILES = $(shell find src include bindings tests benchmarks examples -type f \
+  \( -name '*.cpp' -o -name '*.h' \) 2>/dev/null)
+TIDY_FILES = $(shell find src bindings -type f -name '*.cpp' 2>/dev/null)
+
+lint-python: build
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@MYPYPATH=python $(BIN)/mypy
+
+lint-cpp: build checkheaders
+	@$(if $(CPP_FILES),$(BIN)/clang-format --dry-run -Werror $(CPP_FILES))
+	@$(BIN)/python scripts/tidy.py --build $(BUILD) --jobs $(JOBS) $(TIDY_FILES)
+
+checkheaders: $(BUILD)/build.ninja
+	@$(LOCKED) $(CMAKE) --build $(BUILD) -j $(JOBS) --target checkheaders
+
+format: $(VENV)/.installed ## write the format that lint asks for
+	@$(BIN)/ruff check -q --fix-only .
+	@$(BIN)/ruff format .
+	@$(if $(CPP_FILES),$(BIN)/clang-format -i $(CPP_FILES))
+
+docs: build ## check that the documentation's names and examples hold
+	@$(BIN)/python -m pytest -q tests/tidy $(wildcard tests/docs)
+
+clean: ## remove what was built (keeps the virtual environments)
+	rm -rf build/cp* build/asan build/tsan build/wheel-* dist python/haz/_native*.so \
+	  python/haz/_native.pyi .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+distclean: clean ## remove everything that git does not track
+	rm -rf build .venv .venv-*

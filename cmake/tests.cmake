@@ -1,0 +1,28 @@
+# haz_unit_tests, haz_model_tests, haz_ipc_tests from tests/<kind>/**/*_test.cpp.
+# Each links what tests/support/ holds; helper programs of the ipc tests are
+# tests/ipc/**/*_child.cpp and land beside the test executable.
+find_package(GTest REQUIRED)
+include(GoogleTest)
+
+file(GLOB_RECURSE haz_support_sources CONFIGURE_DEPENDS tests/support/*.cpp)
+foreach(kind unit model ipc)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS tests/${kind}/*_test.cpp)
+  if(NOT sources)
+    continue()
+  endif()
+  set(target haz_${kind}_tests)
+  add_executable(${target} ${sources} ${haz_support_sources})
+  target_include_directories(${target} PRIVATE tests)
+  target_link_libraries(${target} PRIVATE haz_core haz_warnings GTest::gtest GTest::gtest_main)
+  gtest_discover_tests(${target} TEST_PREFIX "${kind}." DISCOVERY_MODE PRE_TEST
+                       PROPERTIES LABELS ${kind} TIMEOUT 300)
+
+  file(GLOB_RECURSE children CONFIGURE_DEPENDS tests/${kind}/*_child.cpp)
+  foreach(child IN LISTS children)
+    get_filename_component(stem "${child}" NAME_WE)
+    add_executable(${stem} "${child}" ${haz_support_sources})
+    target_include_directories(${stem} PRIVATE tests)
+    target_link_libraries(${stem} PRIVATE haz_core haz_warnings)
+    add_dependencies(${target} ${stem})
+  endforeach()
+endforeach()
