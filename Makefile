@@ -11,6 +11,13 @@ PYTHONS ?= 3.10 3.11 3.12 3.13
 HAZ_TEST_SEEDS ?=
 export HAZ_TEST_SEEDS
 
+# Without any Python at all the set-up must come first: the names below depend on its version.
+ifneq ($(filter-out help clean distclean,$(MAKECMDGOALS)),)
+ifeq ($(shell command -v $(PYTHON)),)
+$(info $(shell scripts/bootstrap.sh $(PYTHON)))
+endif
+endif
+
 # One build folder for each Python. A virtual environment without activation: call its programs.
 TAG := $(shell $(PYTHON) -c 'import sys; print("cp%d%d" % sys.version_info[:2])' 2>/dev/null)
 BUILD := build/$(or $(TAG),none)
@@ -22,7 +29,7 @@ LOCKED := flock $(BUILD)/.lock
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo walk test test-cpp test-python test-all test-asan test-tsan \
+.PHONY: help build ext demo walk test test-cpp test-python test-all test-asan test-tsan \
         test-python-% bench lint lint-cpp lint-python checkheaders format docs clean distclean
 
 help: ## this list
@@ -45,20 +52,25 @@ $(VENV)/.installed: requirements/dev.txt | build/.bootstrap
 	@touch $@
 
 # Configured once, with the tests or not; CMake configures again by itself when its files change.
-$(BUILD)/build.ninja: $(VENV)/.installed
+$(BUILD)/build.ninja: Makefile $(VENV)/.installed
+	@$(BIN)/python -c 'import sys; sys.exit("cp%d%d" % sys.version_info[:2] != "$(TAG)")' || \
+	  { echo "$(VENV) holds another Python than $(PYTHON): add VENV=.venv-other, or make distclean"; exit 1; }
 	@mkdir -p $(BUILD)
 	@$(LOCKED) $(CMAKE) -S . -B $(BUILD) $(NINJA_FLAGS) -DPython_EXECUTABLE=$(BIN)/python \
 	  -DHAZ_INPLACE=ON -DHAZ_BUILD_TESTS=$(or $(BUILD_TESTS),ON) -Wno-dev --no-warn-unused-cli >/dev/null
 	@touch $@
 
-build: $(BUILD)/build.ninja ## virtual environment, extension module in python/haz, C++ tests
+build: $(BUILD)/build.ninja ## virtual environment, extension module, C++ tests
 	@$(LOCKED) $(CMAKE) --build $(BUILD) -j $(JOBS)
 
+ext: $(BUILD)/build.ninja ## only the extension module, into python/haz: the quick rebuild
+	@$(LOCKED) $(CMAKE) --build $(BUILD) -j $(JOBS) --target extension
+
 # ---- run -------------------------------------------------------------------------------------
-demo: build ## the main job: analyse the whole Python standard library
+demo: ext ## the main job: analyse the whole Python standard library
 	@$(BIN)/python examples/python/analyze_stdlib.py
 
-walk: build ## follow one task through every file it passes
+walk: ext ## follow one task through every file it passes
 	@$(BIN)/python -m haz.cli.walk examples/python/hello.py
 
 # ---- test ------------------------------------------------------------------------------------
@@ -67,7 +79,7 @@ test: test-cpp test-python ## all tests, C++ and Python
 test-cpp: build
 	@$(CTEST) --test-dir $(BUILD) $(CTEST_ARGS)
 
-test-python: build
+test-python: ext
 	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
 # The full tier. Each part stands alone: `make test-python-3.12`, `make test-tsan`.
@@ -81,7 +93,7 @@ test-python-%: build/.bootstrap
 	@python="$$(scripts/find_python.sh $*)"; \
 	if [ -z "$$python" ]; then echo "test-all: no Python $* here, left out"; exit 0; fi; \
 	echo "== Python $*"; \
-	$(MAKE) --no-print-directory build PYTHON="$$python" VENV=.venv-$* BUILD_TESTS=OFF && \
+	$(MAKE) --no-print-directory ext PYTHON="$$python" VENV=.venv-$* BUILD_TESTS=OFF && \
 	.venv-$*/bin/python -m pytest -q $(PYTEST_ARGS)
 
 test-asan: SANITIZE := address,undefined
@@ -119,24 +131,24 @@ CPP_FILES = $(shell find src include bindings tests benchmarks examples -type f 
   \( -name '*.cpp' -o -name '*.h' \) 2>/dev/null)
 TIDY_FILES = $(shell find src bindings -type f -name '*.cpp' 2>/dev/null)
 
-lint-python: build
+lint-python: ext
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@MYPYPATH=python $(BIN)/mypy
 
-lint-cpp: build checkheaders
+lint-cpp: checkheaders
 	@$(if $(CPP_FILES),$(BIN)/clang-format --dry-run -Werror $(CPP_FILES))
 	@$(BIN)/python scripts/tidy.py --build $(BUILD) --jobs $(JOBS) $(TIDY_FILES)
 
 checkheaders: $(BUILD)/build.ninja
-	@$(LOCKED) $(CMAKE) --build $(BUILD) -j $(JOBS) --target checkheaders
+	@$(LOCKED) $(CMAKE) --build $(BUILD) -j $(JOBS) --target checkheaders -- -k 0
 
 format: $(VENV)/.installed ## write the format that lint asks for
 	@$(BIN)/ruff check -q --fix-only .
 	@$(BIN)/ruff format .
 	@$(if $(CPP_FILES),$(BIN)/clang-format -i $(CPP_FILES))
 
-docs: build ## check that the documentation's names and examples hold
+docs: ext ## check that the documentation's names and examples hold
 	@$(BIN)/python -m pytest -q tests/tidy $(wildcard tests/docs)
 
 clean: ## remove what was built (keeps the virtual environments)

@@ -17,6 +17,7 @@ set(haz_module_dir "${CMAKE_CURRENT_BINARY_DIR}/module")
 nanobind_add_module(_native NB_STATIC NOMINSIZE NB_SUPPRESS_WARNINGS ${haz_binding_sources})
 target_link_libraries(_native PRIVATE haz_core haz_warnings)
 set_target_properties(_native PROPERTIES LIBRARY_OUTPUT_DIRECTORY "${haz_module_dir}")
+add_dependencies(extension _native)
 install(TARGETS _native LIBRARY DESTINATION haz)
 
 # A sanitized module cannot be imported by a plain interpreter, so it has no stub.
@@ -45,5 +46,6 @@ if(HAZ_INPLACE)
       DEPENDS "${haz_module_dir}/_native.pyi"
       VERBATIM)
     add_custom_target(_native_stub_in_place ALL DEPENDS "${haz_module_dir}/stub.copied")
+    add_dependencies(extension _native_stub_in_place)
   endif()
 endif()
