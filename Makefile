@@ -9,7 +9,9 @@ CTEST_ARGS ?=
 BENCH_ARGS ?=
 PYTHONS ?= 3.10 3.11 3.12 3.13
 HAZ_TEST_SEEDS ?=
+ifneq ($(HAZ_TEST_SEEDS),)
 export HAZ_TEST_SEEDS
+endif
 
 # Without any Python at all the set-up must come first: the names below depend on its version.
 ifneq ($(filter-out help clean distclean,$(MAKECMDGOALS)),)

@@ -4,6 +4,12 @@
 find_package(GTest REQUIRED)
 include(GoogleTest)
 
+# A watchdog against hangs, not a speed limit.
+set(haz_test_timeout_s 300)
+if(HAZ_SANITIZE)
+  set(haz_test_timeout_s 900)
+endif()
+
 file(GLOB_RECURSE haz_support_sources CONFIGURE_DEPENDS tests/support/*.cpp)
 foreach(kind unit model ipc)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS tests/${kind}/*_test.cpp)
@@ -15,7 +21,7 @@ foreach(kind unit model ipc)
   target_include_directories(${target} PRIVATE tests)
   target_link_libraries(${target} PRIVATE haz_core haz_warnings GTest::gtest GTest::gtest_main)
   gtest_discover_tests(${target} TEST_PREFIX "${kind}." DISCOVERY_MODE PRE_TEST
-                       PROPERTIES LABELS ${kind} TIMEOUT 300)
+                       PROPERTIES LABELS ${kind} TIMEOUT ${haz_test_timeout_s})
 
   file(GLOB_RECURSE children CONFIGURE_DEPENDS tests/${kind}/*_child.cpp)
   foreach(child IN LISTS children)

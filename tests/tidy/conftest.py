@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,15 +27,30 @@ class Source:
         return self.text.splitlines()
 
 
+# Folders that a plain walk leaves out, where there is no git to ask.
+IGNORED = re.compile(r"^(\.git|\.venv.*|\..*cache|\.hypothesis|__pycache__|build|dist|shared|out)$")
+
+
 def _names() -> list[str]:
+    git = shutil.which("git")
+    if git is None or not (ROOT / ".git").exists():
+        return sorted(_walk())
     listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        [git, "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     )
     return sorted(set(listed.stdout.splitlines()))
+
+
+def _walk() -> Iterator[str]:
+    for folder, folders, files in os.walk(ROOT):
+        folders[:] = [name for name in folders if not IGNORED.match(name)]
+        for name in files:
+            if not name.startswith("_native") and not name.endswith(".tmp"):
+                yield (Path(folder) / name).relative_to(ROOT).as_posix()
 
 
 @pytest.fixture(scope="session")
