@@ -1,0 +1,1 @@
+"""Limit probes in Python; those in C++ are in ``benchmarks/micro``."""

@@ -1,0 +1,235 @@
+"""The rows of the table: what is measured, with which sizes, and which limit stands beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+LARGE_BYTES = 100_000_000
+NAP_S = 0.0001
+SUBMITTERS = 8
+MILLION = 1_000_000
+
+#: Factor from seconds, bytes or a share to the unit that is printed.
+UNITS: dict[str, float] = {"us": 1e6, "ms": 1e3, "s": 1.0, "MB": 1e-6, "%": 100.0}
+
+
+class Kind(Enum):
+    """How a row is measured."""
+
+    OPERATION = "an operation of the system, called in its session"
+    QUEUE = "queue_submit, queue_drain, queue_release, with the memory sampled between"
+    LIFE = "a stage of a fresh program (benchmarks/programs)"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; lower is better in all of them."""
+
+    name: str
+    title: str
+    unit: str
+    kind: Kind = Kind.OPERATION
+    method: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    #: Items of one operation, by system; the systems that are slower get fewer. Empty: no ``n``.
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    per_item: bool = True  #: divide the seconds by the number of items
+    shrinks: bool = True  #: ``--quick`` divides the number of items by 10
+    repeats: int = 5  #: at most, in one round
+    budget_s: float = 1.0  #: no repeat starts later than this
+    warm_up: bool = True  #: one repeat before, not counted
+    busy: bool = False  #: keep every core busy meanwhile
+    first: bool = False  #: runs before the other rows of the session
+    limits: tuple[str, ...] = ()  #: ``probe/metric``; the smallest of them is the row's limit
+    paired: bool = False  #: alternate haz and the limit, repeat by repeat
+
+    def size(self, system: str, quick: bool) -> int:
+        """Number of items of one operation on ``system``."""
+        n = self.sizes.get(system, self.sizes["default"]) if self.sizes else 1
+        return max(8, n // 10) if quick and self.sizes and self.shrinks else n
+
+
+def _sizes(default: int, **by_system: int) -> dict[str, int]:
+    return {"default": default, **by_system}
+
+
+def _sync_rows() -> Iterable[Row]:
+    for busy in (False, True):
+        for pause_us, pause_text, n in ((0, "back to back", 100_000), (200, "0.2 ms pauses", 2000),
+                                        (5000, "5 ms pauses", 200)):  # fmt: skip
+            load = "busy" if busy else "idle"
+            probe = f"pingpong-{pause_us}-{load}"
+            yield Row(
+                name=f"sync-{pause_us}-{load}",
+                title=f"sync call p50, {pause_text}, {'all cores busy' if busy else 'idle'}",
+                unit="us",
+                method="sync_call",
+                arguments={"pause_s": pause_us / 1e6, "budget_s": 0.7},
+                sizes=_sizes(n),
+                per_item=False,
+                shrinks=False,
+                repeats=1,
+                warm_up=False,
+                busy=busy,
+                limits=(f"{probe}/spin", f"{probe}/futex", f"{probe}/pipe"),
+            )
+
+
+def _rows() -> Iterable[Row]:
+    yield Row("startup", "import + init + first task", "ms", Kind.LIFE,
+              limits=("interpreter/bare",))  # fmt: skip
+    yield Row(
+        "async",
+        "async no-op task",
+        "us",
+        method="async_noop",
+        sizes=_sizes(20_000, ray=2000, executor=5000, dask=300),
+        limits=("ring/per_task",),
+    )
+    yield Row(
+        "identity",
+        "async task with an int that comes back",
+        "us",
+        method="async_identity",
+        sizes=_sizes(20_000, ray=1000, executor=5000, dask=300),
+        limits=("ring/per_task",),
+    )
+    sleep_sizes = _sizes(20_000, ray=1000, executor=2000, dask=300)
+    yield Row(
+        "sleep",
+        "task of sleep(0.0001)",
+        "us",
+        method="sleep_flat",
+        arguments={"seconds": NAP_S},
+        sizes=sleep_sizes,
+        warm_up=False,
+        repeats=2,
+        limits=("sleep_loop/per_sleep",),
+        paired=True,
+    )
+    yield Row(
+        "sleep-nested",
+        "the same in 20 nested batches",
+        "us",
+        method="sleep_nested",
+        arguments={"seconds": NAP_S, "batches": 20},
+        sizes=sleep_sizes,
+        warm_up=False,
+        repeats=2,
+        limits=("sleep_loop/per_sleep",),
+        paired=True,
+    )
+    yield from _sync_rows()
+    yield Row("idle-cpu", "idle CPU use, of one core", "%", Kind.LIFE)
+    large = {"size": LARGE_BYTES}
+    yield Row(
+        "put-cold",
+        "put 100 MB, first",
+        "ms",
+        method="put_large",
+        arguments=large,
+        repeats=1,
+        warm_up=False,
+        first=True,
+        limits=(
+            "copy/cold_memcpy_1",
+            "copy/cold_memcpy_2",
+            "copy/cold_allocated_2",
+            "copy/cold_write_1",
+            "copy/cold_write_2",
+        ),
+        paired=True,
+    )
+    yield Row(
+        "put-warm",
+        "put 100 MB, steady state",
+        "ms",
+        method="put_large",
+        arguments=large,
+        repeats=9,
+        limits=("copy/warm_nt_2",),
+        paired=True,
+    )
+    yield Row(
+        "get",
+        "get 100 MB",
+        "us",
+        method="get_large",
+        arguments=large,
+        sizes=_sizes(200, ray=50, dask=3),
+        per_item=False,
+        shrinks=False,
+        repeats=3,
+        limits=("python/loads_view",),
+    )
+    yield Row(
+        "put-int",
+        "put of an int",
+        "us",
+        method="put_int",
+        sizes=_sizes(10_000, ray=500),
+        limits=("python/dumps_int",),
+    )
+    yield Row(
+        "wait",
+        "wait over 1000 refs one by one, a ref",
+        "us",
+        method="wait_one_by_one",
+        sizes=_sizes(1000),
+        shrinks=False,
+        repeats=3,
+        limits=("ring/per_task",),
+    )
+    yield Row(
+        "ref-args",
+        "10 000 refs as arguments, a ref",
+        "us",
+        method="ref_args",
+        sizes=_sizes(10_000, ray=2000),
+        repeats=3,
+        limits=("python/loads_int",),
+    )
+    yield Row(
+        "returns",
+        "3 000 returns, each",
+        "us",
+        method="many_returns",
+        sizes=_sizes(3000),
+        repeats=3,
+        limits=("python/loads_int",),
+    )
+    yield Row(
+        "get-many",
+        "get of 10 000, each",
+        "us",
+        method="get_many",
+        sizes=_sizes(10_000, ray=2000),
+        repeats=3,
+        limits=("python/loads_int",),
+    )
+    queue_sizes = _sizes(MILLION, ray=3000, pool=20_000, executor=5000, dask=500)
+    yield Row("queued", "1 000 000 queued no-ops, each", "us", Kind.QUEUE, sizes=queue_sizes,
+              limits=("ring/per_task",))  # fmt: skip
+    yield Row("queued-memory", "their memory, for the million", "MB", Kind.QUEUE,
+              sizes=queue_sizes, per_item=False)  # fmt: skip
+    yield Row(
+        "submitters",
+        f"task submitted from {SUBMITTERS} workers at once",
+        "us",
+        method="submit_from_workers",
+        arguments={"submitters": SUBMITTERS},
+        sizes=_sizes(80_000, ray=800),
+        repeats=3,
+        limits=("ring/per_task",),
+    )
+    yield Row("memory", "idle memory (PSS, all processes)", "MB", Kind.LIFE,
+              limits=("forks/plain_bytes",))  # fmt: skip
+    yield Row("memory-numpy", "the same with numpy in all", "MB", Kind.LIFE,
+              limits=("forks/numpy_bytes",))  # fmt: skip
+    yield Row("shutdown", "shutdown", "ms", Kind.LIFE, limits=("forks/down",))
+
+
+ROWS: dict[str, Row] = {row.name: row for row in _rows()}

@@ -1,0 +1,71 @@
+"""The functions that workers run: the same for every system.
+
+Workers import this module by name, so it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import time
+from typing import Any
+
+
+def noop() -> None:
+    """Do nothing."""
+
+
+def identity(value: Any) -> Any:
+    """Give the argument back, so that the caller can check results and their order."""
+    return value
+
+
+def nap(seconds: float) -> int:
+    """Sleep, and return 1 so that the caller can count what ran."""
+    time.sleep(seconds)
+    return 1
+
+
+def worker_pid(seconds: float) -> int:
+    """Occupy a worker for a moment and tell which one it is."""
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def hold_until(path: str) -> int:
+    """Occupy a worker until a file exists."""
+    while not os.path.exists(path):
+        time.sleep(0.002)
+    return 1
+
+
+def add_all(*values: int) -> int:
+    """Sum the arguments."""
+    return sum(values)
+
+
+def count_up(count: int) -> tuple[int, ...]:
+    """Return ``count`` separate values, 0 to ``count - 1``."""
+    return tuple(range(count))
+
+
+@functools.cache
+def remote_of(api_name: str, function_name: str) -> Any:
+    """Remote version of a function of this module, made once in each process."""
+    api = importlib.import_module(api_name)
+    return api.remote(globals()[function_name])
+
+
+def nap_batch(api_name: str, count: int, seconds: float) -> list[Any]:
+    """Submit naps from inside a task and return their refs without waiting."""
+    remote_nap = remote_of(api_name, "nap")
+    return [remote_nap.remote(seconds) for _ in range(count)]
+
+
+def noop_batch(api_name: str, count: int) -> int:
+    """Submit no-ops from inside a task, wait for them, and count the results."""
+    api = importlib.import_module(api_name)
+    remote_noop = remote_of(api_name, "noop")
+    results = api.get([remote_noop.remote() for _ in range(count)])
+    return sum(result is None for result in results)
