@@ -1,0 +1,171 @@
+/// @file
+/// A bounded single-producer single-consumer ring of variable-length records in shared memory.
+///
+/// The producer writes a record and then publishes the new tail with one release store, so a process
+/// that dies at any instruction leaves at most unpublished bytes behind. Neither side trusts the
+/// other: positions and sizes are read once and checked before use.
+///
+/// After rigtorp's SPSCQueue, from which comes the cached copy of the other side's index.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "base/check.h"
+#include "base/units.h"
+
+namespace haz {
+
+/// Shared part of a ring; the data bytes follow elsewhere. Zeroed memory is an empty ring.
+struct ByteRingHeader {
+  alignas(kCacheLine) std::atomic<std::uint64_t> tail;  ///< Bytes ever published; producer writes.
+  alignas(kCacheLine) std::atomic<std::uint64_t> head;  ///< Bytes ever consumed; consumer writes.
+};
+static_assert(sizeof(ByteRingHeader) == 2 * kCacheLine);
+
+/// What precedes each record's bytes in the ring.
+struct RecordHeader {
+  std::uint32_t size_bytes;
+  std::uint32_t kind;
+};
+static_assert(sizeof(RecordHeader) == 8);
+
+inline constexpr std::uint32_t kPaddingRecord = 0;
+inline constexpr std::uint64_t kRecordAlignment = 8;
+
+/// Producer's end. One thread at a time.
+class ByteRingWriter {
+ public:
+  ByteRingWriter() = default;
+  /// `capacity` is a power of two; `data` has that many bytes and is 8-byte aligned.
+  ByteRingWriter(ByteRingHeader* header, std::byte* data, std::uint32_t capacity)
+      : header_(header), data_(data), capacity_(capacity) {}
+
+  /// Largest record that a ring of this capacity takes, in bytes.
+  [[nodiscard]] std::uint32_t max_record_bytes() const { return capacity_ / 4; }
+
+  /// Space for a record of `size_bytes`, or nullptr while there is no room. Write all of it, then
+  /// publish(). Precondition: size_bytes <= max_record_bytes(), kind != kPaddingRecord.
+  std::byte* try_append(std::uint32_t kind, std::uint32_t size_bytes) {
+    const std::uint64_t needed = record_bytes(size_bytes);
+    std::uint64_t position = tail_ & (capacity_ - 1);
+    const std::uint64_t to_end = capacity_ - position;
+    const std::uint64_t total = needed <= to_end ? needed : to_end + needed;
+    if (!has_room(total)) return nullptr;
+    if (needed > to_end) {
+      write_header(position, static_cast<std::uint32_t>(to_end - sizeof(RecordHeader)),
+                   kPaddingRecord);
+      tail_ += to_end;
+      position = 0;
+    }
+    write_header(position, size_bytes, kind);
+    tail_ += needed;
+    return data_ + position + sizeof(RecordHeader);
+  }
+
+  /// Makes everything appended so far visible to the consumer.
+  void publish() {
+    // pairs with acquire in next(), and with has_news() of a reader that goes to sleep
+    header_->tail.store(tail_, std::memory_order_seq_cst);
+  }
+
+  /// Bytes ever appended.
+  [[nodiscard]] std::uint64_t tail() const { return tail_; }
+
+ private:
+  static std::uint64_t record_bytes(std::uint32_t size_bytes) {
+    return align_up(sizeof(RecordHeader) + std::uint64_t{size_bytes}, kRecordAlignment);
+  }
+
+  bool has_room(std::uint64_t total) {
+    if (tail_ + total - cached_head_ <= capacity_) return true;
+    const std::uint64_t head = header_->head.load(std::memory_order_acquire);  // pairs with consume()
+    if (head > tail_ || head < cached_head_) return false;
+    cached_head_ = head;
+    return tail_ + total - cached_head_ <= capacity_;
+  }
+
+  void write_header(std::uint64_t position, std::uint32_t size_bytes, std::uint32_t kind) {
+    const RecordHeader header{size_bytes, kind};
+    std::memcpy(data_ + position, &header, sizeof header);
+  }
+
+  ByteRingHeader* header_ = nullptr;
+  std::byte* data_ = nullptr;
+  std::uint64_t capacity_ = 0;
+  std::uint64_t tail_ = 0;
+  std::uint64_t cached_head_ = 0;
+};
+
+/// One record as the consumer sees it: bytes in the ring, valid until consume().
+struct RecordView {
+  std::uint32_t kind = 0;
+  std::uint32_t size_bytes = 0;
+  const std::byte* data = nullptr;
+};
+
+enum class RingRead : std::uint8_t { kRecord, kEmpty, kCorrupt };
+
+/// Consumer's end. One thread at a time.
+class ByteRingReader {
+ public:
+  ByteRingReader() = default;
+  ByteRingReader(ByteRingHeader* header, const std::byte* data, std::uint32_t capacity)
+      : header_(header), data_(data), capacity_(capacity) {}
+
+  /// Looks at the oldest record. kCorrupt: the producer wrote nonsense; use the ring no more.
+  RingRead next(RecordView& out) {
+    for (;;) {
+      if (head_ == cached_tail_) {
+        cached_tail_ = header_->tail.load(std::memory_order_acquire);  // pairs with publish()
+        if (head_ == cached_tail_) return RingRead::kEmpty;
+        if (cached_tail_ < head_ || cached_tail_ - head_ > capacity_ ||
+            cached_tail_ % kRecordAlignment != 0) {
+          return RingRead::kCorrupt;
+        }
+      }
+      const std::uint64_t position = head_ & (capacity_ - 1);
+      RecordHeader header{};
+      std::memcpy(&header, data_ + position, sizeof header);
+      const std::uint64_t total =
+          align_up(sizeof(RecordHeader) + std::uint64_t{header.size_bytes}, kRecordAlignment);
+      if (total > cached_tail_ - head_ || total > capacity_ - position) return RingRead::kCorrupt;
+      if (header.kind == kPaddingRecord) {
+        head_ += total;
+        continue;
+      }
+      pending_ = total;
+      out = RecordView{header.kind, header.size_bytes, data_ + position + sizeof(RecordHeader)};
+      return RingRead::kRecord;
+    }
+  }
+
+  /// Drops the record that next() returned. Its bytes may be overwritten once released.
+  void consume() {
+    head_ += pending_;
+    pending_ = 0;
+  }
+
+  /// Gives the consumed bytes back to the producer.
+  void release() {
+    header_->head.store(head_, std::memory_order_release);  // pairs with acquire in has_room()
+  }
+
+  /// Whether records wait that next() has not seen. Cheap enough to poll.
+  [[nodiscard]] bool has_news() const {
+    // pairs with publish()
+    return head_ != cached_tail_ || header_->tail.load(std::memory_order_seq_cst) != head_;
+  }
+
+ private:
+  ByteRingHeader* header_ = nullptr;
+  const std::byte* data_ = nullptr;
+  std::uint64_t capacity_ = 0;
+  std::uint64_t head_ = 0;
+  std::uint64_t cached_tail_ = 0;
+  std::uint64_t pending_ = 0;
+};
+
+}  // namespace haz

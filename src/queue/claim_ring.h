@@ -1,0 +1,135 @@
+/// @file
+/// A bounded single-producer single-consumer ring of fixed-size entries whose unread entries the
+/// producer can take back.
+///
+/// Each slot has a claim word: the entry's position and a state. The producer publishes an entry as
+/// ready; then exactly one of two compare-and-swaps wins: the consumer's (claimed) or the producer's
+/// (taken back). So an entry is run at most once, and no lock is held across processes.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "base/units.h"
+
+namespace haz {
+
+/// Shared part: zeroed memory is an empty ring. `Capacity` is a power of two.
+template <typename Entry, std::uint32_t Capacity>
+struct ClaimRing {
+  static_assert(std::is_trivially_copyable_v<Entry>);
+  static_assert((Capacity & (Capacity - 1)) == 0);
+  static constexpr std::uint32_t kCapacity = Capacity;
+  using EntryType = Entry;
+
+  struct alignas(kCacheLine) Slot {
+    std::atomic<std::uint64_t> claim;
+    Entry entry;
+  };
+
+  alignas(kCacheLine) std::atomic<std::uint64_t> head;  ///< Entries passed; the consumer writes.
+  std::array<Slot, Capacity> slots;
+};
+
+namespace detail {
+
+enum ClaimState : std::uint64_t { kClaimReady = 1, kClaimClaimed = 2, kClaimTaken = 3 };
+
+constexpr std::uint64_t claim_word(std::uint64_t position, ClaimState state) {
+  return ((position + 1) << 2) | state;
+}
+
+}  // namespace detail
+
+/// Producer's end. One thread at a time.
+template <typename Ring>
+class ClaimRingWriter {
+ public:
+  ClaimRingWriter() = default;
+  explicit ClaimRingWriter(Ring* ring) : ring_(ring) {}
+
+  /// Whether push() may be called. Reads the shared head only when the cached one says no.
+  bool has_room() {
+    if (tail_ - cached_head_ < Ring::kCapacity) return true;
+    const std::uint64_t head = ring_->head.load(std::memory_order_acquire);  // pairs with release()
+    if (head >= cached_head_ && head <= tail_) cached_head_ = head;
+    return tail_ - cached_head_ < Ring::kCapacity;
+  }
+
+  /// Entry to fill in place before push(). Precondition: has_room().
+  typename Ring::EntryType& next_entry() {
+    return ring_->slots[tail_ & (Ring::kCapacity - 1)].entry;
+  }
+
+  /// Publishes the entry filled in; returns its position.
+  std::uint64_t push() {
+    auto& slot = ring_->slots[tail_ & (Ring::kCapacity - 1)];
+    // pairs with the acquire in claim_next(), and with has_news() of a reader that goes to sleep
+    slot.claim.store(detail::claim_word(tail_, detail::kClaimReady), std::memory_order_seq_cst);
+    return tail_++;
+  }
+
+  /// Takes the entry at `position` back. False: the consumer has claimed it (or memory was damaged).
+  bool take_back(std::uint64_t position) {
+    auto& slot = ring_->slots[position & (Ring::kCapacity - 1)];
+    std::uint64_t expected = detail::claim_word(position, detail::kClaimReady);
+    return slot.claim.compare_exchange_strong(
+        expected, detail::claim_word(position, detail::kClaimTaken),
+        std::memory_order_acq_rel,  // pairs with the swap in claim_next()
+        std::memory_order_relaxed);
+  }
+
+ private:
+  Ring* ring_ = nullptr;
+  std::uint64_t tail_ = 0;
+  std::uint64_t cached_head_ = 0;
+};
+
+/// Consumer's end. One thread at a time.
+template <typename Ring>
+class ClaimRingReader {
+ public:
+  ClaimRingReader() = default;
+  explicit ClaimRingReader(Ring* ring) : ring_(ring) {}
+
+  /// Claims the next entry that was not taken back; nullptr if there is none. The entry stays valid
+  /// until release().
+  const typename Ring::EntryType* claim_next() {
+    for (;;) {
+      auto& slot = ring_->slots[head_ & (Ring::kCapacity - 1)];
+      std::uint64_t word = slot.claim.load(std::memory_order_acquire);  // pairs with push()
+      if (word == detail::claim_word(head_, detail::kClaimReady) &&
+          slot.claim.compare_exchange_strong(
+              word, detail::claim_word(head_, detail::kClaimClaimed),
+              std::memory_order_acq_rel,  // pairs with take_back()
+              std::memory_order_acquire)) {
+        return &slot.entry;
+      }
+      if (word != detail::claim_word(head_, detail::kClaimTaken)) return nullptr;
+      release();
+    }
+  }
+
+  /// Passes the entry at the head, so that the producer may reuse its slot.
+  void release() {
+    ++head_;
+    ring_->head.store(head_, std::memory_order_release);  // pairs with has_room()
+  }
+
+  /// Whether claim_next() would find something. Cheap enough to poll.
+  [[nodiscard]] bool has_news() const {
+    const auto& slot = ring_->slots[head_ & (Ring::kCapacity - 1)];
+    const std::uint64_t word = slot.claim.load(std::memory_order_seq_cst);  // pairs with push()
+    return word == detail::claim_word(head_, detail::kClaimReady) ||
+           word == detail::claim_word(head_, detail::kClaimTaken);
+  }
+
+ private:
+  Ring* ring_ = nullptr;
+  std::uint64_t head_ = 0;
+};
+
+}  // namespace haz

@@ -1,0 +1,80 @@
+#include "sched/error_values.h"
+
+#include <string_view>
+
+#include "sched/scheduler.h"
+#include "wire/value.h"
+
+namespace haz {
+
+namespace {
+
+std::vector<std::byte> copy_of(const ValueWriter& writer) {
+  return {writer.data().begin(), writer.data().end()};
+}
+
+/// Begins a dictionary of `fields` entries, of which `kind` is the first.
+ValueWriter begin_error(std::string_view kind, std::uint32_t fields) {
+  ValueWriter writer;
+  writer.begin_dict(fields);
+  writer.str("kind");
+  writer.str(kind);
+  return writer;
+}
+
+void add(ValueWriter& writer, std::string_view key, std::string_view text) {
+  writer.str(key);
+  writer.str(text);
+}
+
+void add(ValueWriter& writer, std::string_view key, std::int64_t number) {
+  writer.str(key);
+  writer.integer(number);
+}
+
+}  // namespace
+
+std::vector<std::byte> crashed_error(const Task& task, const DeathCause& cause) {
+  ValueWriter writer = begin_error("worker_crashed", 7);
+  add(writer, "task_name", task.function->name);
+  add(writer, "pid", cause.pid);
+  add(writer, "signal", cause.signal);
+  add(writer, "exit_code", cause.exit_code);
+  add(writer, "stderr", cause.last_stderr);
+  add(writer, "attempts", std::int64_t{task.starts});
+  return copy_of(writer);
+}
+
+std::vector<std::byte> cancelled_error(const Task& task) {
+  ValueWriter writer = begin_error("cancelled", 3);
+  add(writer, "task_name", task.function->name);
+  add(writer, "task_id", static_cast<std::int64_t>(task.id.value));
+  return copy_of(writer);
+}
+
+std::vector<std::byte> timeout_error(const Task& task) {
+  ValueWriter writer = begin_error("timeout", 3);
+  add(writer, "task_name", task.function->name);
+  writer.str("timeout_s");
+  writer.number(static_cast<double>(task.function->timeout_ns) / 1e9);
+  return copy_of(writer);
+}
+
+std::vector<std::byte> node_died_error(const std::string& message) {
+  ValueWriter writer = begin_error("node_died", 2);
+  add(writer, "message", message);
+  return copy_of(writer);
+}
+
+std::vector<std::byte> damaged_result_error(const Task& task) {
+  ValueWriter writer = begin_error("serialization", 2);
+  add(writer, "message", "the result of '" + task.function->name + "' came damaged or incomplete");
+  return copy_of(writer);
+}
+
+std::span<const std::byte> freed_error() {
+  static const std::vector<std::byte> bytes = copy_of(begin_error("freed", 1));
+  return bytes;
+}
+
+}  // namespace haz

@@ -1,0 +1,31 @@
+/// @file
+/// Errors that the scheduler itself gives as the value of an object, in the value format.
+///
+/// Each is a dictionary with a `kind`, which the languages turn into their exception.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "sched/task.h"
+
+namespace haz {
+
+struct DeathCause;
+
+/// `worker_crashed`: task_name, pid, signal, exit_code, stderr, attempts.
+std::vector<std::byte> crashed_error(const Task& task, const DeathCause& cause);
+/// `cancelled`: task_name, task_id.
+std::vector<std::byte> cancelled_error(const Task& task);
+/// `timeout`: task_name, timeout_s.
+std::vector<std::byte> timeout_error(const Task& task);
+/// `node_died`: message.
+std::vector<std::byte> node_died_error(const std::string& message);
+/// `serialization`: message; for a result that came damaged.
+std::vector<std::byte> damaged_result_error(const Task& task);
+/// `freed`. Constant; the span is valid for ever.
+std::span<const std::byte> freed_error();
+
+}  // namespace haz

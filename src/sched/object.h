@@ -1,0 +1,63 @@
+/// @file
+/// Objects as the scheduler sees them, and those who wait for them.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/ids.h"
+#include "sched/value_bytes.h"
+
+namespace haz {
+
+struct Task;
+struct Object;
+
+enum class ObjectState : std::uint8_t {
+  kPending,  ///< Its task has not ended.
+  kReady,    ///< Holds a value.
+  kError,    ///< Holds an error, which is a value too.
+};
+
+/// Who waits: a task for its arguments, or a request for its objects.
+struct Waiter {
+  enum class Kind : std::uint8_t { kTask, kRequest };
+  explicit Waiter(Kind waiter_kind) : kind(waiter_kind) {}
+  Kind kind;
+  std::uint32_t missing = 0;  ///< Objects that are still pending.
+};
+
+/// One waiter's place in one object's list.
+struct WaitNode {
+  WaitNode* previous = nullptr;
+  WaitNode* next = nullptr;
+  Object* object = nullptr;
+  Waiter* waiter = nullptr;
+};
+
+/// A value on its way into the scheduler; the bytes and ids belong to the caller.
+struct NewValue {
+  std::uint64_t offset = 0;  ///< Place in the arena; 0: the bytes are in `bytes`.
+  std::uint64_t size = 0;    ///< In bytes.
+  bool is_error = false;
+  std::span<const std::byte> bytes{};
+  std::span<const ObjectId> refs{};  ///< Objects that the value refers to.
+};
+
+/// One object. Freed when nothing refers to it: `refs` counts handles of processes, pins of readers,
+/// arguments of tasks that have not ended, places in other objects, and the task that makes it.
+struct Object {
+  ObjectId id;
+  std::uint32_t refs = 0;
+  ObjectState state = ObjectState::kPending;
+  Task* producer = nullptr;     ///< The unfinished task that makes it.
+  WaitNode* waiters = nullptr;  ///< Head of the list of those who wait.
+  std::uint64_t offset = 0;     ///< Place in the arena; 0: the value is in `bytes`.
+  std::uint64_t size = 0;       ///< Size of the value in bytes.
+  ValueBytes bytes;
+  std::unique_ptr<std::vector<ObjectId>> inner;  ///< Objects that the value refers to.
+};
+
+}  // namespace haz

@@ -1,0 +1,34 @@
+/// @file
+/// Requests of processes that wait for objects.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/ids.h"
+#include "sched/list.h"
+#include "sched/object.h"
+
+namespace haz {
+
+struct Worker;
+
+/// Waits until `needed` of its objects are ready. Owned by whoever made it (a driver's thread, or the
+/// node for a worker); stays where it is until it has completed or was withdrawn.
+struct Request : Waiter {
+  Request() : Waiter(Kind::kRequest) {}
+
+  ProcessId process;
+  std::uint64_t number = 0;   ///< The process' own number of this request.
+  std::uint32_t needed = 0;   ///< Objects that must be ready.
+  bool stop_at_error = false;  ///< Complete as soon as one object holds an error (a `get`).
+  bool completed = false;
+  bool bulk = false;  ///< Nobody cares for single completions, only for the last (a `get` of many).
+  Worker* blocked_worker = nullptr;  ///< Its main thread sleeps on this request.
+  Task* blocked_task = nullptr;      ///< The task that runs there.
+  std::int64_t released_cpu = 0;     ///< CPU units lent to others while blocked.
+  std::vector<WaitNode> nodes;       ///< One per object, in the order asked for.
+  Link<Request> blocked_link;
+};
+
+}  // namespace haz

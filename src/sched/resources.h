@@ -1,0 +1,88 @@
+/// @file
+/// Amounts of resources: CPU slots, GPUs, memory and what users name themselves.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace haz {
+
+/// Resource amounts are fixed-point, so that ten times 0.1 CPU is one CPU.
+inline constexpr std::int64_t kResourceUnit = 10'000;
+inline constexpr std::size_t kCpuIndex = 0;
+
+inline std::int64_t to_resource_units(double amount) {
+  return std::llround(amount * static_cast<double>(kResourceUnit));
+}
+inline double from_resource_units(std::int64_t units) {
+  return static_cast<double>(units) / static_cast<double>(kResourceUnit);
+}
+
+/// What a task asks for: (resource index, units), indices rising, units positive.
+using ResourceRequest = std::vector<std::pair<std::size_t, std::int64_t>>;
+
+/// Total and free amounts of one node. Free CPU may go below zero: a task that resumes after it was
+/// blocked does not wait for a slot. Not thread-safe.
+class ResourcePool {
+ public:
+  /// Index of the resource called `name`; `CPU` is kCpuIndex. Makes it, with total 0, if it is new.
+  std::size_t index_of(std::string_view name) {
+    for (std::size_t i = 0; i < names_.size(); ++i) {
+      if (names_[i] == name) return i;
+    }
+    names_.emplace_back(name);
+    total_.push_back(0);
+    free_.push_back(0);
+    return names_.size() - 1;
+  }
+
+  void set_total(std::size_t index, std::int64_t units) {
+    free_[index] += units - total_[index];
+    total_[index] = units;
+  }
+
+  [[nodiscard]] bool feasible(const ResourceRequest& request) const {
+    for (const auto& [index, units] : request) {
+      if (total_[index] < units) return false;
+    }
+    return true;
+  }
+
+  /// Whether `times` such requests fit into what is free now.
+  [[nodiscard]] bool fits(const ResourceRequest& request, std::int64_t times = 1) const {
+    for (const auto& [index, units] : request) {
+      if (free_[index] < units * times) return false;
+    }
+    return true;
+  }
+
+  void acquire(const ResourceRequest& request) {
+    for (const auto& [index, units] : request) free_[index] -= units;
+  }
+  void release(const ResourceRequest& request) {
+    for (const auto& [index, units] : request) free_[index] += units;
+  }
+  void add_cpu(std::int64_t units) { free_[kCpuIndex] += units; }
+
+  [[nodiscard]] std::size_t size() const { return names_.size(); }
+  [[nodiscard]] const std::string& name(std::size_t index) const { return names_[index]; }
+  [[nodiscard]] std::int64_t total(std::size_t index) const { return total_[index]; }
+  [[nodiscard]] std::int64_t free(std::size_t index) const { return free_[index]; }
+
+ private:
+  std::vector<std::string> names_{"CPU"};
+  std::vector<std::int64_t> total_{0};
+  std::vector<std::int64_t> free_{0};
+};
+
+/// CPU units in `request`.
+inline std::int64_t cpu_units(const ResourceRequest& request) {
+  return !request.empty() && request.front().first == kCpuIndex ? request.front().second : 0;
+}
+
+}  // namespace haz

@@ -1,0 +1,243 @@
+/// @file
+/// The scheduler of one node: decides which task runs where and when an object may be freed.
+///
+/// Pure: events come in as calls, commands go out through Actions. No clock, no I/O, no threads, so
+/// that every race of the running system is a list of calls in a unit test.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "sched/actions.h"
+#include "sched/id_map.h"
+#include "sched/object.h"
+#include "sched/pool.h"
+#include "sched/request.h"
+#include "sched/resources.h"
+#include "sched/story.h"
+#include "sched/task.h"
+
+namespace haz {
+
+/// Limits and tuning of a Scheduler.
+struct SchedulerOptions {
+  std::uint32_t max_workers = 64;        ///< Processes alive at once.
+  std::int64_t pipeline_ns = 2'000'000;  ///< Measured work to keep in a busy worker's ring.
+  std::uint32_t max_pipeline = 512;      ///< Tasks to keep in a busy worker's ring.
+  std::int64_t steal_ns = 100'000;       ///< Measured queued work that is worth a steal.
+};
+
+/// What a function's registration says.
+struct FunctionOptions {
+  std::string name;
+  std::vector<std::pair<std::string, double>> resources;  ///< Name to amount; CPU is `CPU`.
+  std::int32_t max_retries = 3;
+  bool retry_exceptions = false;
+  std::int64_t timeout_ns = -1;
+};
+
+/// How one attempt ended.
+enum class Outcome : std::uint8_t {
+  kReturned,   ///< With its values.
+  kRaised,     ///< With an error, final unless the cancel or a time limit explains it.
+  kRetryable,  ///< With an error that the function's options allow to retry.
+};
+
+/// How a worker ended, for the error that its tasks get.
+struct DeathCause {
+  int pid = 0;
+  int exit_code = 0;
+  int signal = 0;  ///< 0: exited by itself.
+  std::string last_stderr;
+};
+
+/// Counts for `snapshot()`-like views and tests.
+struct SchedulerCounts {
+  std::size_t objects = 0;
+  std::size_t tasks = 0;
+  std::size_t queued = 0;
+  std::size_t workers = 0;
+  std::size_t idle = 0;
+  std::size_t starting = 0;
+};
+
+/// Single-threaded: the host serialises all calls. Calls marked *batched* only record; dispatch()
+/// then places work.
+class Scheduler {
+ public:
+  Scheduler(Actions& actions, SchedulerOptions options);
+  ~Scheduler();
+  Scheduler(const Scheduler&) = delete;
+  Scheduler& operator=(const Scheduler&) = delete;
+
+  // ---- set-up ----------------------------------------------------------------------------------
+
+  /// Sets the total of resource `name` on this node.
+  void set_resource(const std::string& name, double total);
+  /// A number for a new process; never used again.
+  ProcessId new_process();
+  /// Makes the table of `process`' references, which process_ended() drops. A process without one (an
+  /// embedded driver) is trusted to balance its own.
+  void track_process(ProcessId process);
+  /// Registers a function. kInvalid when the node can never satisfy its resources.
+  Result<Function*> register_function(const FunctionOptions& options);
+
+  // ---- tasks -----------------------------------------------------------------------------------
+
+  /// Takes a task, and gives the submitter one handle of each return. Batched. kInvalid when the id
+  /// is in use, or a dependency unknown.
+  Status submit(const TaskSpec& spec);
+  /// An attempt ended. Late and unknown attempts are ignored (their values are freed). Batched.
+  void finished(Worker& worker, TaskId task, std::uint32_t attempt, Outcome outcome,
+                std::span<const NewValue> values, std::int64_t run_ns);
+  /// Cancels the task that makes `object`. `force` ends its worker if it runs; `recursive` cancels
+  /// the tasks that it submitted, too. Without effect when it has ended. Batched.
+  void cancel(ObjectId object, bool force, bool recursive);
+  /// The attempt has run longer than its function may. Batched.
+  void timed_out(TaskId task, std::uint32_t attempt, bool force);
+  /// The task `id` if it has not ended.
+  Task* find_task(TaskId id) {
+    Object* first = objects_.find(id.value);
+    Task* task = first != nullptr ? first->producer : nullptr;
+    return task != nullptr && task->id == id ? task : nullptr;
+  }
+
+  // ---- objects ---------------------------------------------------------------------------------
+
+  /// Stores a value under a new id and gives `owner` one handle. kInvalid when the id is in use.
+  Status put(ProcessId owner, ObjectId id, const NewValue& value);
+  /// The object, or nullptr when it was freed or never was.
+  Object* find(ObjectId id) { return objects_.find(id.value); }
+  /// Counts one more reference of `process`. False: there is no such object.
+  bool add_reference(ProcessId process, ObjectId id);
+  /// Drops one reference of `process`. Ignored when the process has none.
+  void drop_reference(ProcessId process, ObjectId id);
+  /// Replaces the value of a ready object by `error` now, whoever holds refs.
+  void free_object(ObjectId id);
+
+  // ---- requests --------------------------------------------------------------------------------
+
+  /// Starts waiting for `ids`. `blocked`: the worker whose main thread sleeps on it. Completes through
+  /// Actions::complete, perhaps before it returns. False, and nothing is done, when an id is unknown.
+  /// Batched.
+  bool start(Request& request, std::span<const ObjectId> ids, Worker* blocked);
+  /// Lets go of a request's objects, once its owner has read them; also ends a request that has not
+  /// completed (its time is over, or its thread was interrupted).
+  void withdraw(Request& request);
+
+  // ---- workers ---------------------------------------------------------------------------------
+
+  /// A worker that start_worker() asked for takes tasks from now on. Batched.
+  Worker& worker_started(std::uint32_t slot, ProcessId process);
+  /// A worker that start_worker() asked for could not be started, or died before it had started.
+  void start_failed();
+  /// A worker's process has ended and its ring is drained. Its attempts are tried again or fail; its
+  /// references are dropped. `worker` is gone afterwards. Batched.
+  void worker_died(Worker& worker, const DeathCause& cause);
+  /// A process without tasks (a driver of a long-lived node) has ended: drops its references.
+  void process_ended(ProcessId process);
+
+  // ---- progress --------------------------------------------------------------------------------
+
+  /// Places ready tasks on workers, starts workers, takes back what waits behind a busy worker.
+  void dispatch();
+  /// Whether idle workers and queued tasks wait for tick() to bring them together.
+  [[nodiscard]] bool wants_tick() const;
+  /// Some milliseconds have passed since the last tick: takes tasks back from workers that have made
+  /// no progress while others are idle. Batched.
+  void tick();
+  /// Whether ready tasks wait for room in a ring, so that progress of any worker matters.
+  [[nodiscard]] bool has_backlog() const { return queued_ != 0; }
+  /// Ends everything that has not ended with `error`, as when the node shuts down.
+  void fail_all(const std::string& message);
+
+  [[nodiscard]] const ResourcePool& resources() const { return pool_; }
+  [[nodiscard]] SchedulerCounts counts() const;
+  [[nodiscard]] const std::vector<Worker*>& workers() const { return workers_; }
+  [[nodiscard]] Story& story() { return story_; }
+  /// Checks the invariants that tests rely on; aborts when one is broken. Slow.
+  void check_invariants() const;
+
+ private:
+  using References = std::unordered_map<std::uint64_t, std::uint32_t>;
+
+  Object* make_object(ObjectId id, Task* producer);
+  void add_ref(Object* object) { ++object->refs; }
+  void drop_ref(Object* object);
+  void drop_references_of(ProcessId process);
+  void count_reference(ProcessId process, ObjectId id);
+  bool uncount_reference(ProcessId process, ObjectId id);
+  void set_value(Object* object, const NewValue& value);
+  void free_unpublished(const NewValue& value);
+  void notify_waiters(Object* object);
+  static void link(WaitNode& node, Object* object, Waiter* waiter);
+  static void unlink(WaitNode& node);
+  void want_soon(Task* task);
+  void complete_request(Request& request);
+  void block_worker(Request& request, Worker* worker);
+  void unblock_worker(Request& request);
+
+  Task* make_task(const TaskSpec& spec);
+  void attach_dependencies(Task* task, std::span<const ObjectId> ids);
+  void settle();
+  void settle_task(Task* task);
+  void enqueue(Task* task, bool at_front);
+  void unqueue(Task* task);
+  void mark_awaited(Object* object);
+  void end_task(Task* task, std::span<const NewValue> values);
+  void fail_task(Task* task, std::span<const std::byte> error);
+  void leave_worker(Task* task);
+  bool pull_back(Task* task);
+  void retry(Task* task);
+  void cancel_task(Task* task, bool force, bool recursive);
+  void stop_running(Task& task, bool force);
+  void crash_task(Task* task, const Worker& worker, const DeathCause& cause);
+  [[nodiscard]] static bool may_retry(const Task& task);
+  static void remember_run(Function& function, std::int64_t run_ns);
+
+  ResourceClass* class_for(const ResourceRequest& request);
+  bool place_ready();
+  bool place_front(ResourceClass* resources);
+  void assign(Task* task, Worker* worker);
+  Worker* least_loaded(ResourceClass* resources, const Function& function);
+  [[nodiscard]] std::uint32_t pipeline_limit(const Function& function) const;
+  void start_worker_if_useful(const ResourceClass& resources);
+  bool steal(bool only_stuck);
+  bool run_awaited_on_blocked();
+  Task* runnable_for(Object* object, int& budget);
+  void run_nested(Task* task, Worker* worker);
+  void give_up_lease(Worker* worker);
+  void take_lease(Worker* worker, ResourceClass* resources);
+  void settle_worker(Worker* worker);
+
+  Actions& actions_;
+  SchedulerOptions options_;
+  ResourcePool pool_;
+  Story story_;
+  std::uint32_t next_process_ = 1;
+  std::uint32_t next_function_ = 1;
+  Pool<Object> object_pool_;
+  Pool<Task> task_pool_;
+  IdMap<Object> objects_;
+  std::vector<std::unique_ptr<Function>> functions_;
+  std::vector<std::unique_ptr<ResourceClass>> classes_;
+  std::vector<Worker*> workers_;
+  std::vector<Worker*> idle_;  ///< Last in, first out: the warmest worker is taken first.
+  std::unordered_map<std::uint32_t, References> references_;
+  List<Request, &Request::blocked_link> blocked_requests_;
+  std::deque<Task*> settling_;  ///< Tasks whose arguments have all come, or one of them as an error.
+  std::vector<Object*> dying_;  ///< Objects whose last reference went while others are being freed.
+  bool freeing_ = false;
+  std::size_t queued_ = 0;
+  std::uint32_t starting_ = 0;
+};
+
+}  // namespace haz

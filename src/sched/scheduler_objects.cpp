@@ -1,0 +1,271 @@
+#include "base/check.h"
+#include "sched/error_values.h"
+#include "sched/scheduler.h"
+
+namespace haz {
+
+Object* Scheduler::make_object(ObjectId id, Task* producer) {
+  Object* object = object_pool_.make();
+  object->id = id;
+  object->producer = producer;
+  objects_.insert(id.value, object);
+  return object;
+}
+
+void Scheduler::drop_ref(Object* object) {
+  HAZ_CHECK(object->refs > 0, "reference count below zero");
+  if (--object->refs != 0) return;
+  dying_.push_back(object);
+  if (freeing_) return;
+  freeing_ = true;
+  while (!dying_.empty()) {
+    Object* dead = dying_.back();
+    dying_.pop_back();
+    HAZ_CHECK(dead->waiters == nullptr, "an awaited object has no references");
+    story_.add(StoryEvent::kObjectFreed, dead->id.value);
+    objects_.erase(dead->id.value);
+    if (dead->offset != 0) actions_.free_value(dead->offset);
+    if (dead->inner) {
+      for (const ObjectId id : *dead->inner) {
+        if (Object* inner = objects_.find(id.value); inner != nullptr) drop_ref(inner);
+      }
+    }
+    object_pool_.destroy(dead);
+  }
+  freeing_ = false;
+}
+
+void Scheduler::set_value(Object* object, const NewValue& value) {
+  object->state = value.is_error ? ObjectState::kError : ObjectState::kReady;
+  object->offset = value.offset;
+  object->size = value.offset != 0 ? value.size : value.bytes.size();
+  if (value.offset == 0) object->bytes.assign(value.bytes);
+  if (!value.refs.empty()) {
+    object->inner = std::make_unique<std::vector<ObjectId>>();
+    for (const ObjectId id : value.refs) {
+      Object* inner = objects_.find(id.value);
+      if (inner == nullptr) continue;
+      add_ref(inner);
+      object->inner->push_back(id);
+    }
+  }
+}
+
+void Scheduler::free_unpublished(const NewValue& value) {
+  if (value.offset != 0) actions_.free_value(value.offset);
+}
+
+Status Scheduler::put(ProcessId owner, ObjectId id, const NewValue& value) {
+  if (!id || objects_.find(id.value) != nullptr) {
+    free_unpublished(value);
+    return Error{ErrorKind::kInvalid, "put: the object id is in use"};
+  }
+  Object* object = make_object(id, nullptr);
+  story_.add(StoryEvent::kObjectPut, id.value);
+  add_ref(object);
+  count_reference(owner, id);
+  set_value(object, value);
+  return Ok{};
+}
+
+void Scheduler::count_reference(ProcessId process, ObjectId id) {
+  const auto table = references_.find(process.value);
+  if (table != references_.end()) ++table->second[id.value];
+}
+
+bool Scheduler::uncount_reference(ProcessId process, ObjectId id) {
+  const auto table = references_.find(process.value);
+  if (table == references_.end()) return true;
+  const auto entry = table->second.find(id.value);
+  if (entry == table->second.end()) return false;
+  if (--entry->second == 0) table->second.erase(entry);
+  return true;
+}
+
+bool Scheduler::add_reference(ProcessId process, ObjectId id) {
+  Object* object = objects_.find(id.value);
+  if (object == nullptr) return false;
+  add_ref(object);
+  count_reference(process, id);
+  return true;
+}
+
+void Scheduler::drop_reference(ProcessId process, ObjectId id) {
+  Object* object = objects_.find(id.value);
+  if (object == nullptr || !uncount_reference(process, id)) return;
+  drop_ref(object);
+}
+
+void Scheduler::drop_references_of(ProcessId process) {
+  const auto table = references_.find(process.value);
+  if (table == references_.end()) return;
+  const References dropped = std::move(table->second);
+  references_.erase(table);
+  for (const auto& [id, count] : dropped) {
+    for (std::uint32_t i = 0; i < count; ++i) {
+      Object* object = objects_.find(id);
+      if (object != nullptr) drop_ref(object);
+    }
+  }
+}
+
+void Scheduler::process_ended(ProcessId process) { drop_references_of(process); }
+
+void Scheduler::free_object(ObjectId id) {
+  Object* object = objects_.find(id.value);
+  if (object == nullptr || object->state == ObjectState::kPending) return;
+  if (object->offset != 0) actions_.free_value(object->offset);
+  const auto inner = std::move(object->inner);
+  set_value(object, NewValue{.is_error = true, .bytes = freed_error()});
+  if (!inner) return;
+  for (const ObjectId inner_id : *inner) {
+    if (Object* referred = objects_.find(inner_id.value); referred != nullptr) drop_ref(referred);
+  }
+}
+
+void Scheduler::link(WaitNode& node, Object* object, Waiter* waiter) {
+  node.object = object;
+  node.waiter = waiter;
+  node.previous = nullptr;
+  node.next = object->waiters;
+  if (node.next != nullptr) node.next->previous = &node;
+  object->waiters = &node;
+}
+
+void Scheduler::unlink(WaitNode& node) {
+  if (node.waiter == nullptr) return;
+  (node.previous != nullptr ? node.previous->next : node.object->waiters) = node.next;
+  if (node.next != nullptr) node.next->previous = node.previous;
+  node.waiter = nullptr;
+  node.previous = nullptr;
+  node.next = nullptr;
+}
+
+void Scheduler::notify_waiters(Object* object) {
+  const bool is_error = object->state == ObjectState::kError;
+  while (object->waiters != nullptr) {
+    WaitNode& node = *object->waiters;
+    Waiter* waiter = node.waiter;
+    unlink(node);
+    if (waiter->missing > 0) --waiter->missing;
+    if (waiter->kind == Waiter::Kind::kRequest) {
+      auto& request = static_cast<Request&>(*waiter);
+      if (waiter->missing == 0 || (is_error && request.stop_at_error)) complete_request(request);
+      continue;
+    }
+    auto* task = static_cast<Task*>(waiter);
+    if ((waiter->missing == 0 || is_error) && !task->settling) {
+      task->settling = true;
+      settling_.push_back(task);
+    }
+  }
+}
+
+// ---- requests ----------------------------------------------------------------------------------
+
+bool Scheduler::start(Request& request, std::span<const ObjectId> ids, Worker* blocked) {
+  HAZ_CHECK(request.needed <= ids.size(), "a request needs more objects than it names");
+  request.nodes.assign(ids.size(), WaitNode{});
+  request.completed = false;
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    Object* object = objects_.find(ids[i].value);
+    if (object == nullptr) {
+      for (std::size_t j = 0; j < i; ++j) drop_ref(request.nodes[j].object);
+      request.nodes.clear();
+      return false;
+    }
+    add_ref(object);
+    request.nodes[i].object = object;
+  }
+  std::uint32_t ready = 0;
+  bool failed = false;
+  for (const WaitNode& node : request.nodes) {
+    ready += node.object->state != ObjectState::kPending ? 1 : 0;
+    failed = failed || node.object->state == ObjectState::kError;
+  }
+  if (ready >= request.needed || (failed && request.stop_at_error)) {
+    complete_request(request);
+    return true;
+  }
+  request.missing = request.needed - ready;
+  for (WaitNode& node : request.nodes) {
+    if (node.object->state != ObjectState::kPending) continue;
+    link(node, node.object, &request);
+    if (!request.bulk) want_soon(node.object->producer);
+  }
+  if (blocked != nullptr) block_worker(request, blocked);
+  return true;
+}
+
+void Scheduler::want_soon(Task* task) {
+  if (task == nullptr || task->wanted_soon) return;
+  task->wanted_soon = true;
+  if (task->worker != nullptr) ++task->worker->wanted_soon;
+}
+
+void Scheduler::complete_request(Request& request) {
+  for (WaitNode& node : request.nodes) unlink(node);
+  unblock_worker(request);
+  request.completed = true;
+  actions_.complete(request);
+}
+
+void Scheduler::withdraw(Request& request) {
+  for (WaitNode& node : request.nodes) unlink(node);
+  unblock_worker(request);
+  for (const WaitNode& node : request.nodes) drop_ref(node.object);
+  request.nodes.clear();
+}
+
+void Scheduler::block_worker(Request& request, Worker* worker) {
+  Task* task = worker->assigned.front();
+  if (task == nullptr || task->blocking_request != nullptr) return;
+  while (worker->assigned.back() != task && pull_back(worker->assigned.back())) {
+  }
+  request.blocked_worker = worker;
+  request.blocked_task = task;
+  request.released_cpu = cpu_units(task->function->resources->request);
+  task->blocking_request = &request;
+  pool_.add_cpu(request.released_cpu);
+  worker->state = WorkerState::kBlocked;
+  blocked_requests_.push_back(&request);
+  story_.add(StoryEvent::kTaskBlocked, task->id.value, task->attempt, worker->slot);
+  for (const WaitNode& node : request.nodes) mark_awaited(node.object);
+}
+
+void Scheduler::unblock_worker(Request& request) {
+  Worker* worker = request.blocked_worker;
+  if (worker == nullptr) return;
+  Task* task = request.blocked_task;
+  blocked_requests_.remove(&request);
+  pool_.add_cpu(-request.released_cpu);
+  request.blocked_worker = nullptr;
+  request.blocked_task = nullptr;
+  task->blocking_request = nullptr;
+  story_.add(StoryEvent::kTaskResumed, task->id.value, task->attempt, worker->slot);
+  if (worker->assigned.front() == task) {
+    worker->state = task->nested ? WorkerState::kNested : WorkerState::kBusy;
+  }
+}
+
+void Scheduler::mark_awaited(Object* object) {
+  std::vector<Object*> pending{object};
+  while (!pending.empty()) {
+    Task* task = pending.back()->producer;
+    pending.pop_back();
+    if (task == nullptr || task->awaited) continue;
+    if (task->state == TaskState::kQueued) {
+      unqueue(task);
+      task->awaited = true;
+      enqueue(task, false);
+      continue;
+    }
+    task->awaited = true;
+    if (task->state != TaskState::kWaiting) continue;
+    for (std::uint32_t i = 0; i < task->num_dependencies; ++i) {
+      pending.push_back(task->dependencies[i].object);
+    }
+  }
+}
+
+}  // namespace haz

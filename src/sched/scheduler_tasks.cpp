@@ -1,0 +1,324 @@
+#include <algorithm>
+#include <limits>
+
+#include "base/check.h"
+#include "sched/error_values.h"
+#include "sched/scheduler.h"
+
+namespace haz {
+
+Result<Function*> Scheduler::register_function(const FunctionOptions& options) {
+  ResourceRequest request;
+  for (const auto& [name, amount] : options.resources) {
+    const std::int64_t units = to_resource_units(amount);
+    if (units < 0) return Error{ErrorKind::kInvalid, "resource " + name + " is negative"};
+    if (units > 0) request.emplace_back(pool_.index_of(name), units);
+  }
+  std::sort(request.begin(), request.end());
+  if (!pool_.feasible(request)) {
+    std::string message = "'" + options.name + "' can never run on this node: it asks for";
+    const char* separator = " ";
+    for (const auto& [index, units] : request) {
+      if (pool_.total(index) >= units) continue;
+      message += separator + std::to_string(from_resource_units(units)) + " " + pool_.name(index) +
+                 " of " + std::to_string(from_resource_units(pool_.total(index)));
+      separator = ", ";
+    }
+    return Error{ErrorKind::kInvalid, message};
+  }
+  auto function = std::make_unique<Function>();
+  function->id = FunctionId{next_function_++};
+  function->name = options.name;
+  function->resources = class_for(request);
+  function->max_retries = options.max_retries;
+  function->retry_exceptions = options.retry_exceptions;
+  function->timeout_ns = options.timeout_ns;
+  functions_.push_back(std::move(function));
+  return functions_.back().get();
+}
+
+Status Scheduler::submit(const TaskSpec& spec) {
+  const std::uint32_t num_objects = std::max<std::uint32_t>(spec.num_returns, 1);
+  for (std::uint32_t i = 0; i < num_objects; ++i) {
+    if (!spec.id || objects_.find(spec.id.return_id(i).value) != nullptr) {
+      return Error{ErrorKind::kInvalid, "submit: the task id is in use"};
+    }
+  }
+  for (const ObjectId id : spec.dependencies) {
+    if (objects_.find(id.value) == nullptr) {
+      return Error{ErrorKind::kLost, "submit: an argument's object is gone"};
+    }
+  }
+  Task* task = make_task(spec);
+  for (std::uint32_t i = 0; i < num_objects; ++i) {
+    Object* object = make_object(spec.id.return_id(i), task);
+    add_ref(object);
+    if (spec.num_returns == 0) break;
+    add_ref(object);
+    count_reference(spec.submitter, object->id);
+  }
+  story_.add(StoryEvent::kTaskSubmitted, spec.id.value);
+  attach_dependencies(task, spec.dependencies);
+  settle();
+  return Ok{};
+}
+
+Task* Scheduler::make_task(const TaskSpec& spec) {
+  Task* task = task_pool_.make();
+  task->id = spec.id;
+  task->function = spec.function;
+  task->num_returns = spec.num_returns;
+  task->payload_offset = spec.payload_offset;
+  task->payload_size = spec.payload_size;
+  if (spec.payload_offset == 0) task->payload.assign(spec.payload);
+  if (spec.parent) {
+    if (Task* parent = find_task(spec.parent); parent != nullptr) {
+      task->parent = parent;
+      task->depth = static_cast<std::uint16_t>(
+          std::min<int>(parent->depth + 1, std::numeric_limits<std::uint16_t>::max()));
+      parent->children.push_back(task);
+    }
+  }
+  if (!spec.refs.empty()) {
+    task->refs = std::make_unique<ObjectId[]>(spec.refs.size());
+    for (const ObjectId id : spec.refs) {
+      Object* object = objects_.find(id.value);
+      if (object == nullptr) continue;
+      add_ref(object);
+      task->refs[task->num_refs++] = id;
+    }
+  }
+  return task;
+}
+
+void Scheduler::attach_dependencies(Task* task, std::span<const ObjectId> ids) {
+  task->num_dependencies = static_cast<std::uint32_t>(ids.size());
+  if (!ids.empty()) task->dependencies = std::make_unique<WaitNode[]>(ids.size());
+  bool failed = false;
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    Object* object = objects_.find(ids[i].value);
+    add_ref(object);
+    task->dependencies[i].object = object;
+    failed = failed || object->state == ObjectState::kError;
+    if (object->state != ObjectState::kPending) continue;
+    link(task->dependencies[i], object, task);
+    ++task->missing;
+    want_soon(object->producer);
+  }
+  if (task->missing != 0 && !failed) return;
+  task->settling = true;
+  settling_.push_back(task);
+}
+
+void Scheduler::settle() {
+  while (!settling_.empty()) {
+    Task* task = settling_.front();
+    settling_.pop_front();
+    task->settling = false;
+    settle_task(task);
+  }
+}
+
+void Scheduler::settle_task(Task* task) {
+  for (std::uint32_t i = 0; i < task->num_dependencies; ++i) {
+    const Object* object = task->dependencies[i].object;
+    if (object->state != ObjectState::kError) continue;
+    const std::vector<std::byte> error(object->bytes.view().begin(), object->bytes.view().end());
+    fail_task(task, error);
+    return;
+  }
+  if (task->missing == 0) enqueue(task, false);
+}
+
+void Scheduler::enqueue(Task* task, bool at_front) {
+  task->state = TaskState::kQueued;
+  ReadyQueue& queue = task->function->resources->ready;
+  if (at_front) {
+    queue.push_front(task);
+  } else {
+    queue.push_back(task);
+  }
+  ++queued_;
+}
+
+void Scheduler::unqueue(Task* task) {
+  task->function->resources->ready.remove(task);
+  --queued_;
+}
+
+void Scheduler::remember_run(Function& function, std::int64_t run_ns) {
+  constexpr std::int64_t kWeight = 8;
+  run_ns = std::clamp<std::int64_t>(run_ns, 0, std::int64_t{1} << 50);
+  function.mean_run_ns = function.mean_run_ns < 0
+                             ? run_ns
+                             : function.mean_run_ns + (run_ns - function.mean_run_ns) / kWeight;
+}
+
+void Scheduler::finished(Worker& worker, TaskId id, std::uint32_t attempt, Outcome outcome,
+                         std::span<const NewValue> values, std::int64_t run_ns) {
+  Task* task = worker.assigned.front();
+  if (task == nullptr || task->id != id) task = find_task(id);
+  if (task == nullptr || task->worker != &worker || task->attempt != attempt) {
+    for (const NewValue& value : values) free_unpublished(value);
+    return;
+  }
+  ++worker.finished;
+  ++task->starts;
+  remember_run(*task->function, run_ns);
+  leave_worker(task);
+  if (outcome == Outcome::kReturned) {
+    if (values.size() == task->num_returns) {
+      end_task(task, values);
+    } else {
+      for (const NewValue& value : values) free_unpublished(value);
+      fail_task(task, damaged_result_error(*task));
+    }
+  } else if (task->cancel_requested) {
+    fail_task(task, cancelled_error(*task));
+  } else if (task->timed_out) {
+    fail_task(task, timeout_error(*task));
+  } else if (outcome == Outcome::kRetryable && may_retry(*task)) {
+    retry(task);
+  } else {
+    fail_task(task, values.empty() ? std::span<const std::byte>{} : values.front().bytes);
+  }
+  settle();
+  settle_worker(&worker);
+}
+
+bool Scheduler::may_retry(const Task& task) {
+  const std::int32_t limit = task.function->max_retries;
+  return limit < 0 || task.starts <= static_cast<std::uint32_t>(limit);
+}
+
+void Scheduler::retry(Task* task) {
+  story_.add(StoryEvent::kTaskRetried, task->id.value, task->attempt);
+  enqueue(task, true);
+}
+
+void Scheduler::end_task(Task* task, std::span<const NewValue> values) {
+  const bool failed = !values.empty() && values.front().is_error;
+  story_.add(failed ? StoryEvent::kTaskFailed : StoryEvent::kTaskFinished, task->id.value,
+             task->attempt);
+  while (task->children.front() != nullptr) {
+    Task* child = task->children.front();
+    task->children.remove(child);
+    child->parent = nullptr;
+  }
+  if (task->parent != nullptr) task->parent->children.remove(task);
+  const std::uint32_t num_objects = std::max<std::uint32_t>(task->num_returns, 1);
+  for (std::uint32_t i = 0; i < num_objects; ++i) {
+    Object* object = objects_.find(task->id.return_id(i).value);
+    object->producer = nullptr;
+    if (i < values.size()) set_value(object, values[i]);
+    if (i < values.size()) notify_waiters(object);
+    drop_ref(object);
+  }
+  for (std::uint32_t i = 0; i < task->num_dependencies; ++i) {
+    unlink(task->dependencies[i]);
+    drop_ref(task->dependencies[i].object);
+  }
+  for (std::uint32_t i = 0; i < task->num_refs; ++i) {
+    if (Object* object = objects_.find(task->refs[i].value); object != nullptr) drop_ref(object);
+  }
+  if (task->payload_offset != 0) actions_.free_value(task->payload_offset);
+  task_pool_.destroy(task);
+}
+
+void Scheduler::fail_task(Task* task, std::span<const std::byte> error) {
+  const std::vector<NewValue> values(task->num_returns,
+                                     NewValue{.is_error = true, .bytes = error});
+  end_task(task, values);
+}
+
+bool Scheduler::pull_back(Task* task) {
+  if (task->nested || !actions_.take_back(*task)) return false;
+  story_.add(StoryEvent::kTaskTakenBack, task->id.value, task->attempt, task->worker->slot);
+  leave_worker(task);
+  enqueue(task, true);
+  return true;
+}
+
+void Scheduler::leave_worker(Task* task) {
+  Worker* worker = task->worker;
+  if (task->blocking_request != nullptr) unblock_worker(*task->blocking_request);
+  worker->assigned.remove(task);
+  if (task->wanted_soon) --worker->wanted_soon;
+  if (task->nested) {
+    pool_.release(task->function->resources->request);
+    task->nested = false;
+  }
+  task->worker = nullptr;
+  actions_.release_block(*task);
+}
+
+// ---- cancel and time limits --------------------------------------------------------------------
+
+void Scheduler::cancel(ObjectId id, bool force, bool recursive) {
+  Object* object = objects_.find(id.value);
+  if (object == nullptr || object->producer == nullptr) return;
+  cancel_task(object->producer, force, recursive);
+  settle();
+}
+
+void Scheduler::cancel_task(Task* task, bool force, bool recursive) {
+  if (recursive) {
+    std::vector<Task*> children;
+    for (Task* child = task->children.front(); child != nullptr;
+         child = List<Task, &Task::sibling_link>::next(child)) {
+      children.push_back(child);
+    }
+    for (Task* child : children) cancel_task(child, force, true);
+  }
+  task->cancel_requested = true;
+  story_.add(StoryEvent::kTaskCancelled, task->id.value, task->attempt);
+  if (task->state == TaskState::kAssigned) {
+    Worker* worker = task->worker;
+    if (!pull_back(task)) {
+      stop_running(*task, force);
+      return;
+    }
+    settle_worker(worker);
+  }
+  if (task->settling) {
+    std::erase(settling_, task);
+    task->settling = false;
+  }
+  if (task->state == TaskState::kQueued) unqueue(task);
+  fail_task(task, cancelled_error(*task));
+}
+
+void Scheduler::timed_out(TaskId id, std::uint32_t attempt, bool force) {
+  Task* task = find_task(id);
+  if (task == nullptr || task->worker == nullptr || task->attempt != attempt) return;
+  task->timed_out = true;
+  stop_running(*task, force);
+}
+
+void Scheduler::stop_running(Task& task, bool force) {
+  if (force) {
+    actions_.kill_worker(*task.worker);
+  } else {
+    actions_.interrupt(task);
+  }
+}
+
+void Scheduler::fail_all(const std::string& message) {
+  const std::vector<std::byte> error = node_died_error(message);
+  std::vector<std::uint64_t> ids;
+  objects_.for_each([&ids](std::uint64_t id, const Object* object) {
+    if (object->producer != nullptr) ids.push_back(id);
+  });
+  for (const std::uint64_t id : ids) {
+    const Object* object = objects_.find(id);
+    Task* task = object != nullptr ? object->producer : nullptr;
+    if (task == nullptr) continue;
+    if (task->settling) std::erase(settling_, task);
+    if (task->worker != nullptr) leave_worker(task);
+    if (task->state == TaskState::kQueued) unqueue(task);
+    fail_task(task, error);
+    settle();
+  }
+}
+
+}  // namespace haz

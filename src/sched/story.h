@@ -1,0 +1,76 @@
+/// @file
+/// The history of a node: every transition of a task, object or worker as one fixed-size record.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace haz {
+
+enum class StoryEvent : std::uint16_t {
+  kTaskSubmitted = 1,
+  kTaskQueued,
+  kTaskAssigned,
+  kTaskTakenBack,
+  kTaskBlocked,
+  kTaskResumed,
+  kTaskFinished,
+  kTaskFailed,
+  kTaskRetried,
+  kTaskCancelled,
+  kObjectPut,
+  kObjectReady,
+  kObjectFreed,
+  kWorkerStarted,
+  kWorkerDied,
+};
+
+/// One transition. `subject` is a task, object or process id according to `event`.
+struct StoryRecord {
+  std::int64_t time_ns;  ///< Monotonic time of the batch in which it happened.
+  std::uint64_t subject;
+  std::uint32_t detail;  ///< Attempt number, or exit status of a worker.
+  std::uint16_t worker;  ///< Worker slot, where one is concerned.
+  StoryEvent event;
+};
+static_assert(sizeof(StoryRecord) == 24);
+
+/// A bounded ring of records: the oldest are overwritten. Not thread-safe.
+class Story {
+ public:
+  explicit Story(std::size_t capacity = 8192) : capacity_(capacity) {}
+
+  /// The host tells the time once per batch of events; the scheduler has no clock.
+  void set_time(std::int64_t now_ns) { now_ns_ = now_ns; }
+  [[nodiscard]] std::int64_t time() const { return now_ns_; }
+
+  void add(StoryEvent event, std::uint64_t subject, std::uint32_t detail = 0,
+           std::uint32_t worker = 0) {
+    const StoryRecord record{now_ns_, subject, detail, static_cast<std::uint16_t>(worker), event};
+    if (records_.size() < capacity_) {
+      records_.push_back(record);
+    } else {
+      records_[next_ % capacity_] = record;
+    }
+    ++next_;
+  }
+
+  /// Records of `subject`, oldest first; of everything when `subject` is 0.
+  [[nodiscard]] std::vector<StoryRecord> of(std::uint64_t subject) const {
+    std::vector<StoryRecord> found;
+    const std::size_t start = records_.size() < capacity_ ? 0 : next_ % capacity_;
+    for (std::size_t i = 0; i < records_.size(); ++i) {
+      const StoryRecord& record = records_[(start + i) % records_.size()];
+      if (subject == 0 || record.subject == subject) found.push_back(record);
+    }
+    return found;
+  }
+
+ private:
+  std::size_t capacity_;
+  std::size_t next_ = 0;
+  std::int64_t now_ns_ = 0;
+  std::vector<StoryRecord> records_;
+};
+
+}  // namespace haz

@@ -1,0 +1,163 @@
+/// @file
+/// Tasks, the functions they run, and the workers they run on, as the scheduler sees them.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "sched/list.h"
+#include "sched/object.h"
+#include "sched/resources.h"
+#include "sched/value_bytes.h"
+
+namespace haz {
+
+struct Request;
+struct ResourceClass;
+struct Worker;
+
+/// A registered function with its options.
+struct Function {
+  FunctionId id;
+  std::string name;
+  ResourceClass* resources = nullptr;
+  std::int32_t max_retries = 3;   ///< Further starts after a worker's death; -1: without end.
+  bool retry_exceptions = false;  ///< Exceptions that the worker marks as retryable are retried.
+  std::int64_t timeout_ns = -1;   ///< Longest run of one attempt; -1: no limit.
+  std::uint64_t block_offset = 0;  ///< Name and code in the arena, for the workers.
+  std::uint32_t block_size = 0;
+  std::int64_t mean_run_ns = -1;  ///< Moving average of measured runs; -1: never ran.
+};
+
+enum class TaskState : std::uint8_t {
+  kWaiting,   ///< For arguments.
+  kQueued,    ///< Ready to run, in its class' queue.
+  kAssigned,  ///< In a worker's ring or running there.
+};
+
+/// What a submitter says of a task. Spans belong to the caller.
+struct TaskSpec {
+  TaskId id;
+  Function* function = nullptr;
+  ProcessId submitter;
+  TaskId parent;                   ///< The task that submits; none for a driver.
+  std::uint32_t num_returns = 1;
+  std::uint64_t payload_offset = 0;  ///< Arguments in the arena; 0: in `payload`.
+  std::uint32_t payload_size = 0;
+  std::span<const std::byte> payload{};
+  std::span<const ObjectId> dependencies{};  ///< Resolved before the start, in argument order.
+  std::span<const ObjectId> refs{};          ///< Held until the end, passed as refs.
+};
+
+/// One task that has not ended.
+struct Task : Waiter {
+  Task() : Waiter(Kind::kTask) {}
+
+  TaskId id;
+  Function* function = nullptr;
+  TaskState state = TaskState::kWaiting;
+  bool awaited = false;         ///< A blocked task waits for it.
+  bool cancel_requested = false;
+  bool timed_out = false;
+  bool nested = false;          ///< Runs on top of a blocked task of its worker.
+  bool wanted_soon = false;     ///< Somebody waits for this very result.
+  bool settling = false;        ///< In the scheduler's list of tasks to settle.
+  std::uint16_t depth = 0;      ///< In the call tree; 0: submitted by a driver.
+  std::uint32_t num_returns = 1;
+  std::uint32_t attempt = 0;    ///< Number of the latest assignment, from 1.
+  std::uint32_t starts = 0;     ///< Assignments that a worker began.
+  Worker* worker = nullptr;
+  std::uint64_t position = 0;   ///< In the worker's ring.
+  Link<Task> queue_link;        ///< Ready queue or the worker's assigned list.
+  Task* parent = nullptr;       ///< While the parent has not ended.
+  Link<Task> sibling_link;
+  List<Task, &Task::sibling_link> children;
+  std::uint64_t payload_offset = 0;
+  std::uint32_t payload_size = 0;
+  std::uint32_t num_dependencies = 0;
+  std::uint32_t num_refs = 0;
+  ValueBytes payload;
+  std::unique_ptr<WaitNode[]> dependencies;  ///< One per dependency, in argument order.
+  std::unique_ptr<ObjectId[]> refs;
+  Request* blocking_request = nullptr;  ///< On which its main thread sleeps.
+  std::uint64_t block_offset = 0;  ///< Arguments laid out for this attempt in the arena, or 0.
+};
+
+/// Ready tasks of one class in the order in which they should start: awaited by a blocked task first,
+/// then deeper in the call tree, then first come.
+class ReadyQueue {
+ public:
+  [[nodiscard]] bool empty() const { return occupied_ == 0; }
+  [[nodiscard]] std::size_t size() const { return size_; }
+  /// Rank of the first task: greater runs earlier. Precondition: !empty().
+  [[nodiscard]] int front_rank() const { return 63 - std::countl_zero(occupied_); }
+  /// Precondition: !empty().
+  [[nodiscard]] Task* front() const { return lists_[index(front_rank())].front(); }
+
+  void push_back(Task* task) { list_for(task).push_back(task); }
+  /// For a task that was taken back from a worker: it was first once.
+  void push_front(Task* task) { list_for(task).push_front(task); }
+
+  void remove(Task* task) {
+    const int rank = rank_of(*task);
+    TaskList& list = lists_[index(rank)];
+    list.remove(task);
+    if (list.empty()) occupied_ &= ~(std::uint64_t{1} << rank);
+    --size_;
+  }
+
+ private:
+  using TaskList = List<Task, &Task::queue_link>;
+  static constexpr int kAwaitedRank = 63;
+
+  static std::size_t index(int rank) { return static_cast<std::size_t>(rank); }
+  static int rank_of(const Task& task) {
+    if (task.awaited) return kAwaitedRank;
+    return task.depth < kAwaitedRank ? task.depth : kAwaitedRank - 1;
+  }
+  TaskList& list_for(const Task* task) {
+    const int rank = rank_of(*task);
+    occupied_ |= std::uint64_t{1} << rank;
+    ++size_;
+    return lists_[index(rank)];
+  }
+
+  std::array<TaskList, 64> lists_;
+  std::uint64_t occupied_ = 0;  ///< Bit per list: not empty.
+  std::size_t size_ = 0;
+};
+
+/// Tasks that ask for the same resources: they can follow each other on a worker without new accounting.
+struct ResourceClass {
+  ResourceRequest request;
+  ReadyQueue ready;
+  std::vector<Worker*> holders;  ///< Workers that hold this class' resources.
+};
+
+enum class WorkerState : std::uint8_t {
+  kIdle,     ///< No task.
+  kBusy,     ///< Runs tasks of one class, whose resources it holds.
+  kBlocked,  ///< Its task waits for objects; its CPU slot is given to others.
+  kNested,   ///< Runs a task on top of a blocked one; its ring is not looked at.
+};
+
+/// One worker process that is alive. `slot` is its place in tables and may be used again later;
+/// `process` never is.
+struct Worker {
+  std::uint32_t slot = 0;
+  ProcessId process;
+  WorkerState state = WorkerState::kIdle;
+  ResourceClass* lease = nullptr;  ///< Whose resources it holds; none when idle.
+  List<Task, &Task::queue_link> assigned;  ///< The first runs or is about to; ring order.
+  std::uint32_t wanted_soon = 0;    ///< Assigned tasks whose very result somebody waits for.
+  std::uint64_t finished = 0;       ///< Tasks ended here.
+  std::uint64_t finished_at_tick = 0;
+};
+
+}  // namespace haz
