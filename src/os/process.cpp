@@ -1,0 +1,353 @@
+#include "os/process.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <climits>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+
+#include "os/signals.h"
+#include "os/system_error.h"
+
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+#ifndef SYS_pidfd_send_signal
+#define SYS_pidfd_send_signal 424
+#endif
+
+extern char** environ;
+
+namespace haz {
+
+namespace {
+
+constexpr int kMaxInheritedFds = 8;
+
+// ---- spawn: what runs between vfork and exec. It shares the caller's memory, so it makes system
+// calls only, and writes nothing but *failure.
+
+struct ChildPlan {
+  const char* path;
+  char* const* argv;
+  char* const* env;
+  const int* fds;
+  int fd_count;
+  volatile int* failure;
+};
+
+void restore_default_signals() {
+  struct sigaction action{};
+  action.sa_handler = SIG_DFL;
+  for (int number = 1; number < NSIG; ++number)
+    ::sigaction(number, &action, nullptr);
+}
+
+void close_from(int first) {
+  if (::syscall(SYS_close_range, static_cast<unsigned>(first), ~0U, 0U) == 0) return;
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  const int end = static_cast<int>(std::min<rlim_t>(limit.rlim_cur, 65536));
+  for (int fd = first; fd < end; ++fd)
+    ::close(fd);
+}
+
+bool place_fds(const ChildPlan& plan) {
+  // First out of the way of the numbers that they are to get, then onto them.
+  int parked[kMaxInheritedFds];
+  for (int index = 0; index < plan.fd_count; ++index) {
+    parked[index] = ::fcntl(plan.fds[index], F_DUPFD, kFirstInheritedFd + plan.fd_count);
+    if (parked[index] < 0) return false;
+  }
+  for (int index = 0; index < plan.fd_count; ++index) {
+    if (::dup2(parked[index], kFirstInheritedFd + index) < 0) return false;
+  }
+  if (!detach_stdin()) return false;
+  for (const int standard : {STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(standard, F_GETFD) < 0 && !duplicate_onto(STDIN_FILENO, standard)) return false;
+  }
+  close_from(kFirstInheritedFd + plan.fd_count);
+  return true;
+}
+
+[[noreturn]] void run_spawned_child(const ChildPlan& plan) {
+  restore_default_signals();
+  ::setsid();
+  if (place_fds(plan)) {
+    unblock_all_signals();
+    ::execve(plan.path, plan.argv, plan.env);
+  }
+  *plan.failure = errno;
+  ::_exit(127);
+}
+
+std::vector<char*> pointers_to(const std::vector<std::string>& strings) {
+  std::vector<char*> pointers;
+  pointers.reserve(strings.size() + 1);
+  for (const std::string& text : strings)
+    pointers.push_back(const_cast<char*>(text.c_str()));
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+pid_t vfork_and_run(const ChildPlan& plan) {
+  // The child must not run a handler of this process on the shared memory.
+  const ScopedSignalBlock no_signals;
+  const pid_t pid = ::vfork();
+  if (pid == 0) run_spawned_child(plan);
+  return pid;
+}
+
+// ---- /proc
+
+struct ProcessStat {
+  pid_t pid = 0;
+  pid_t parent = 0;
+  char state = '?';
+  std::uint64_t start_ticks = 0;
+};
+
+// Reads a field counted from the state, which is field 0.
+std::optional<std::uint64_t> stat_field(std::string_view rest, int index) {
+  std::size_t begin = 0;
+  for (int skipped = 0; skipped < index; ++skipped) {
+    begin = rest.find(' ', begin);
+    if (begin == std::string_view::npos) return std::nullopt;
+    ++begin;
+  }
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(rest.data() + begin, rest.data() + rest.size(), value);
+  if (error != std::errc{}) return std::nullopt;
+  return value;
+}
+
+std::optional<ProcessStat> read_process_stat(pid_t pid) {
+  constexpr int kParentField = 1;
+  constexpr int kStartField = 19;
+  char path[32];
+  std::snprintf(path, sizeof path, "/proc/%d/stat", static_cast<int>(pid));
+  char buffer[1024];
+  const long size = read_text(path, buffer, sizeof buffer);
+  if (size <= 0) return std::nullopt;
+  const std::string_view text(buffer, static_cast<std::size_t>(size));
+  // The second field is the program's name in brackets, and may itself hold brackets and spaces.
+  const std::size_t bracket = text.rfind(')');
+  if (bracket == std::string_view::npos || bracket + 2 >= text.size()) return std::nullopt;
+  const std::string_view rest = text.substr(bracket + 2);
+  const auto parent = stat_field(rest, kParentField);
+  const auto start = stat_field(rest, kStartField);
+  if (!parent || !start) return std::nullopt;
+  return ProcessStat{pid, static_cast<pid_t>(*parent), rest.front(), *start};
+}
+
+std::optional<std::vector<ProcessStat>> list_processes() {
+  DIR* directory = ::opendir("/proc");
+  if (directory == nullptr) return std::nullopt;
+  std::vector<ProcessStat> processes;
+  while (const dirent* entry = ::readdir(directory)) {
+    const std::string_view name(entry->d_name);
+    int pid = 0;
+    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), pid);
+    if (error != std::errc{} || end != name.data() + name.size()) continue;
+    if (const auto stat = read_process_stat(pid)) processes.push_back(*stat);
+  }
+  ::closedir(directory);
+  return processes;
+}
+
+std::vector<ProcessStat> descendants_of(pid_t ancestor, const std::vector<ProcessStat>& all) {
+  std::unordered_multimap<pid_t, const ProcessStat*> children;
+  for (const ProcessStat& process : all)
+    children.emplace(process.parent, &process);
+  std::vector<ProcessStat> found;
+  std::vector<pid_t> open = {ancestor};
+  while (!open.empty()) {
+    const pid_t parent = open.back();
+    open.pop_back();
+    const auto [first, last] = children.equal_range(parent);
+    for (auto child = first; child != last; ++child) {
+      if (child->second->pid == ancestor) continue;
+      found.push_back(*child->second);
+      open.push_back(child->second->pid);
+    }
+    // Each parent is taken once, so parents that changed during the scan can't make a circle.
+    children.erase(parent);
+  }
+  return found;
+}
+
+// Kills exactly the process that was seen: its number, or its parent's, may belong to another one
+// by now. A descendant that was only handed to a new parent is met by the next pass.
+int kill_seen_process(const ProcessStat& seen) {
+  const UniqueFd pidfd = open_pidfd(seen.pid);
+  const auto now = read_process_stat(seen.pid);
+  if (!now || now->start_ticks != seen.start_ticks) return ESRCH;
+  if (now->parent != seen.parent) return EAGAIN;
+  return send_signal(pidfd.get(), seen.pid, SIGKILL);
+}
+
+}  // namespace
+
+Result<pid_t> spawn_process(const SpawnOptions& options) {
+  if (options.argv.empty() || options.inherited_fds.size() > kMaxInheritedFds) {
+    return Error{ErrorKind::kInvalid, "cannot start a process: malformed options"};
+  }
+  const std::vector<char*> argv = pointers_to(options.argv);
+  const std::vector<char*> env = pointers_to(options.env.value_or(std::vector<std::string>{}));
+  volatile int failure = 0;
+  const ChildPlan plan{options.argv.front().c_str(),
+                       argv.data(),
+                       options.env ? env.data() : environ,
+                       options.inherited_fds.data(),
+                       static_cast<int>(options.inherited_fds.size()),
+                       &failure};
+  const pid_t pid = vfork_and_run(plan);
+  if (pid < 0) return system_error("cannot start " + options.argv.front(), errno);
+  if (failure != 0) {
+    ::waitpid(pid, nullptr, 0);
+    return system_error("cannot start " + options.argv.front(), failure);
+  }
+  return pid;
+}
+
+pid_t current_pid() noexcept { return ::getpid(); }
+
+pid_t parent_pid() noexcept { return ::getppid(); }
+
+pid_t fork_process() noexcept { return ::fork(); }
+
+void exit_now(int code) noexcept { ::_exit(code); }
+
+void start_session() noexcept { ::setsid(); }
+
+UniqueFd open_pidfd(pid_t pid) noexcept {
+  return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0U)));
+}
+
+int send_signal(int pidfd, pid_t pid, int signal_number) noexcept {
+  if (pidfd >= 0) {
+    if (::syscall(SYS_pidfd_send_signal, pidfd, signal_number, nullptr, 0U) == 0) return 0;
+    if (errno != ENOSYS) return errno;
+  }
+  if (pid <= 0) return ESRCH;
+  return ::kill(pid, signal_number) == 0 ? 0 : errno;
+}
+
+bool has_ended(pid_t pid) noexcept {
+  if (::kill(pid, 0) != 0 && errno == ESRCH) return true;
+  const auto stat = read_process_stat(pid);
+  return stat && (stat->state == 'Z' || stat->state == 'X');
+}
+
+std::string describe(const ProcessExit& exit) {
+  if (exit.signal == 0) return "exited with code " + std::to_string(exit.exit_code);
+  std::string text = "was killed by signal " + std::to_string(exit.signal);
+  // glibc 2.32; before that, only the number.
+#if defined(__GLIBC__) && (__GLIBC__ > 2 || (__GLIBC__ == 2 && __GLIBC_MINOR__ >= 32))
+  if (const char* name = ::sigabbrev_np(exit.signal)) text += std::string(" (SIG") + name + ")";
+#endif
+  if (exit.core_dumped) text += ", core dumped";
+  return text;
+}
+
+ReapOutcome reap(pid_t pid, ProcessExit& exit) noexcept {
+  int status = 0;
+  pid_t ended = 0;
+  do {
+    ended = ::waitpid(pid, &status, WNOHANG | __WALL);
+  } while (ended < 0 && errno == EINTR);
+  if (ended == 0) return ReapOutcome::kRunning;
+  if (ended < 0) return ReapOutcome::kNoChildren;
+  exit = ProcessExit{};
+  exit.pid = ended;
+  if (WIFSIGNALED(status)) {
+    exit.signal = WTERMSIG(status);
+    exit.core_dumped = WCOREDUMP(status);
+  } else {
+    exit.exit_code = WEXITSTATUS(status);
+  }
+  return ReapOutcome::kReaped;
+}
+
+bool become_subreaper() noexcept { return ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0; }
+
+bool die_with_parent() noexcept { return ::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0; }
+
+void set_process_name(const char* name) noexcept { ::prctl(PR_SET_NAME, name, 0, 0, 0); }
+
+void raise_oom_score(int points) noexcept {
+  constexpr const char* kPath = "/proc/self/oom_score_adj";
+  constexpr int kWorst = 1000;
+  char buffer[16];
+  const long size = read_text(kPath, buffer, sizeof buffer);
+  if (size <= 0) return;
+  int score = 0;
+  if (std::from_chars(buffer, buffer + size, score).ec != std::errc{}) return;
+  const int length = std::snprintf(buffer, sizeof buffer, "%d", std::min(score + points, kWorst));
+  write_text(kPath, std::string_view(buffer, static_cast<std::size_t>(length)));
+}
+
+bool duplicate_onto(int fd, int target) noexcept {
+  // dup2 onto itself would leave the descriptor close-on-exec.
+  if (fd == target) return ::fcntl(fd, F_SETFD, 0) == 0;
+  return ::dup2(fd, target) >= 0;
+}
+
+bool detach_stdin() noexcept {
+  const int null = ::open("/dev/null", O_RDWR);
+  if (null < 0) return false;
+  if (null == STDIN_FILENO) return true;
+  const bool done = ::dup2(null, STDIN_FILENO) >= 0;
+  ::close(null);
+  return done;
+}
+
+void kill_children() noexcept {
+  char list[4096];
+  const long size = read_text("/proc/thread-self/children", list, sizeof list);
+  const char* const end = list + std::max(size, 0L);
+  for (const char* next = list; next < end; ++next) {
+    int pid = 0;
+    const auto [stop, error] = std::from_chars(next, end, pid);
+    // A number that touches the buffer's end may be cut: leave it to the next call.
+    if (error != std::errc{} || stop == end) return;
+    send_signal(-1, pid, SIGKILL);
+    next = stop;
+  }
+}
+
+KillSweep kill_descendants() {
+  KillSweep sweep;
+  const auto all = list_processes();
+  if (!all) {
+    sweep.can_look = false;
+    return sweep;
+  }
+  for (const ProcessStat& process : descendants_of(current_pid(), *all)) {
+    if (process.state == 'Z' || process.state == 'X') continue;
+    const int error = kill_seen_process(process);
+    if (error == ESRCH) continue;
+    ++sweep.alive;
+    if (error == EPERM) ++sweep.denied;
+  }
+  return sweep;
+}
+
+}  // namespace haz
