@@ -1,0 +1,62 @@
+/// @file
+/// _native.encode, _native.decode and _native.DecodeError: the codec, for Python.
+#include <nanobind/nanobind.h>
+
+#include <cstddef>
+#include <utility>
+
+#include "codec.h"
+
+namespace nb = nanobind;
+
+namespace haz::py {
+namespace {
+
+nb::bytes encode_value(nb::handle value) {
+  ScopedEncoder encoder;
+  if (!encoder->encode(value.ptr())) throw nb::python_error();
+  if (!encoder->refs().empty()) {
+    throw nb::type_error("haz can't encode an ObjectRef to bytes: nothing would keep its object");
+  }
+  PyObject* payload = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(encoder->size()));
+  if (payload == nullptr) throw nb::python_error();
+  encoder->write(reinterpret_cast<std::byte*>(PyBytes_AS_STRING(payload)));
+  return nb::steal<nb::bytes>(payload);
+}
+
+nb::object decode_payload(nb::handle data, bool allow_pickle) {
+  const nb::object owner = nb::steal(PyMemoryView_FromObject(data.ptr()));
+  if (!owner.is_valid()) throw nb::python_error();
+  const Py_buffer* view = PyMemoryView_GET_BUFFER(owner.ptr());
+  if (PyBuffer_IsContiguous(view, 'C') == 0) {
+    throw nb::buffer_error("haz can't decode bytes that are not contiguous");
+  }
+  Decoder decoder(static_cast<const std::byte*>(view->buf), static_cast<std::size_t>(view->len),
+                  owner.ptr(), allow_pickle ? Decoder::Pickles::kLoad : Decoder::Pickles::kRefuse);
+  nb::object value = nb::steal(decoder.next());
+  if (!value.is_valid()) throw nb::python_error();
+  if (decoder.at_end()) return value;
+  PyErr_SetString(decode_error_type(), "the payload holds more than one value");
+  throw nb::python_error();
+}
+
+}  // namespace
+
+/// Adds the codec to `m`.
+void bind_codec(nb::module_& m) {
+  PyObject* error = decode_error_type();
+  if (error == nullptr) throw nb::python_error();
+  m.attr("DecodeError") = nb::borrow(error);
+  m.def("encode", encode_value, nb::arg("value").none(),
+        "Return ``value`` as the bytes of one payload, in the format that haz uses itself.\n\n"
+        "Plain built-in values are written natively, anything else is pickled. Raises\n"
+        "``SerializationError`` when that fails, and ``TypeError`` for an ``ObjectRef`` inside.");
+  m.def(
+      "decode", decode_payload, nb::arg("data"), nb::arg("allow_pickle") = true,
+      "Return the value in ``data``, a contiguous bytes-like object from ``encode``.\n\n"
+      "Large arrays are read-only views of ``data``, which must not change afterwards. Unpickling\n"
+      "runs code: for data from elsewhere, say ``allow_pickle=False``, which refuses pickles.\n"
+      "Raises ``DecodeError`` when ``data`` is malformed.");
+}
+
+}  // namespace haz::py

@@ -1,0 +1,544 @@
+"""Pickling: what the native codec leaves over, and functions.
+
+`dumps` pickles with C speed as long as plain pickle means exactly what cloudpickle would mean: no
+function and no class inside is one that another process can't import. Functions that it can't
+import (of ``__main__``, lambdas, closures) are pickled by value here, with the meaning that they
+have in cloudpickle; for classes and whatever else plain pickle refuses, cloudpickle does the work.
+It is imported only then, since that takes longer than starting a worker.
+
+By value means: code, defaults, closure and attributes are copied, and of the module's globals those
+that the code names. Functions pickled together from one module share one copy of its globals.
+"""
+
+from __future__ import annotations
+
+import _pickle
+import marshal
+import sys
+import types
+from io import BytesIO
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pickle import PickleBuffer
+    from typing import Any
+
+__all__ = [
+    "deregister_serializer",
+    "dump_function",
+    "dumps",
+    "explain_unpicklable",
+    "load_function",
+    "loads",
+    "register_serializer",
+]
+
+PROTOCOL = 5
+_MAIN_MODULES = frozenset({"__main__", "__mp_main__"})
+#: Globals that say which module a function is of; cloudpickle keeps the same ones.
+_MODULE_GLOBALS = ("__package__", "__name__", "__path__", "__file__")
+
+
+class _NeedsCloudpickleError(Exception):
+    """Plain pickle would fail, or would bind to what another process lacks."""
+
+
+# ---- what other processes can import -----------------------------------------------------------
+
+
+def _is_by_value(module_name: str) -> bool:
+    """Whether the user told cloudpickle to take that module, or a parent of it, by value."""
+    cloudpickle = sys.modules.get("cloudpickle")
+    if cloudpickle is None:
+        return False
+    registered = cloudpickle.list_registry_pickle_by_value()
+    while registered and module_name:
+        if module_name in registered:
+            return True
+        module_name = module_name.rpartition(".")[0]
+    return False
+
+
+def _is_importable(obj: Any, module_name: str | None, qualname: str) -> bool:
+    """Whether that name of that module is `obj`, here and so in every other process."""
+    if module_name is None or module_name in _MAIN_MODULES:
+        return False
+    found: Any = sys.modules.get(module_name)
+    if found is None:
+        return False
+    for name in qualname.split("."):
+        found = getattr(found, name, None)
+    return found is obj and not _is_by_value(module_name)
+
+
+# ---- by-value reducers -------------------------------------------------------------------------
+
+
+def names_of(code: types.CodeType) -> dict[str, None]:
+    """Return the names that `code` and the code inside of it use: globals and attributes."""
+    names = dict.fromkeys(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, type(code)):
+            names.update(names_of(constant))
+    return names
+
+
+def _submodules_of(
+    modules: list[types.ModuleType], names: dict[str, None]
+) -> list[types.ModuleType]:
+    """Return loaded submodules that code with these names may reach as attributes of `modules`.
+
+    ``import a.b`` binds ``a`` only, so that loading ``a`` elsewhere would leave ``a.b`` unloaded.
+    """
+    found = []
+    for module in modules:
+        if not hasattr(module, "__path__"):
+            continue
+        prefix = module.__name__ + "."
+        for name, submodule in list(sys.modules.items()):
+            if name.startswith(prefix) and names.keys() >= {*name[len(prefix) :].split(".")}:
+                found.append(submodule)
+    return found
+
+
+def _make_cell() -> Any:
+    return types.CellType()
+
+
+def _make_function(
+    code: bytes, module_globals: dict[str, Any], name: str, closure: tuple[Any, ...] | None
+) -> types.FunctionType:
+    import builtins
+
+    module_globals.setdefault("__builtins__", builtins)
+    return types.FunctionType(marshal.loads(code), module_globals, name, None, closure)
+
+
+def _set_function_state(function: types.FunctionType, state: tuple[Any, ...]) -> None:
+    slots, attributes, module_globals, cells, _submodules = state
+    for name, value in slots.items():
+        setattr(function, name, value)
+    function.__dict__.update(attributes)
+    function.__globals__.update(module_globals)
+    for cell, contents in zip(function.__closure__ or (), cells, strict=True):
+        if contents:
+            cell.cell_contents = contents[0]
+
+
+def _cell_contents(cell: Any) -> tuple[Any, ...]:
+    try:
+        return (cell.cell_contents,)
+    except ValueError:  # empty
+        return ()
+
+
+_FUNCTION_SLOTS = (
+    "__qualname__",
+    "__module__",
+    "__doc__",
+    "__defaults__",
+    "__kwdefaults__",
+    "__annotations__",
+)
+
+
+def _reduce_function(pickler: _Pickler, function: types.FunctionType) -> Any:
+    if _is_importable(function, function.__module__, function.__qualname__):
+        return NotImplemented
+    if (
+        type(function.__globals__) is not dict
+        or getattr(function, "__type_params__", None)
+        or getattr(function, "__annotate__", None) is not None  # Python 3.14
+    ):
+        raise _NeedsCloudpickleError
+    try:
+        code = marshal.dumps(function.__code__)
+    except ValueError:
+        raise _NeedsCloudpickleError from None
+    names = names_of(function.__code__)
+    module_globals = {
+        name: function.__globals__[name] for name in names if name in function.__globals__
+    }
+    closure = function.__closure__ or ()
+    pickler.own_cells.update((id(cell), cell) for cell in closure)
+    contents = [_cell_contents(cell) for cell in closure]
+    candidates = [*module_globals.values(), *(item for cell in contents for item in cell)]
+    modules = [value for value in candidates if type(value) is types.ModuleType]
+    state = (
+        {name: getattr(function, name) for name in _FUNCTION_SLOTS},
+        function.__dict__,
+        module_globals,
+        contents,
+        _submodules_of(modules, names),
+    )
+    base = pickler.base_globals_of(function.__globals__)
+    arguments = (code, base, function.__name__, function.__closure__)
+    # The state follows the function, which may refer to itself.
+    return _make_function, arguments, state, None, None, _set_function_state
+
+
+def _reduce_cell(pickler: _Pickler, cell: Any) -> Any:
+    if id(cell) not in pickler.own_cells:
+        raise _NeedsCloudpickleError
+    return _make_cell, ()  # its function's state brings the contents
+
+
+def _import_module(name: str) -> types.ModuleType:
+    __import__(name)
+    return sys.modules[name]
+
+
+def _reduce_module(pickler: _Pickler, module: types.ModuleType) -> Any:
+    name = module.__name__
+    if name in _MAIN_MODULES or sys.modules.get(name) is not module or _is_by_value(name):
+        raise _NeedsCloudpickleError
+    return _import_module, (name,)
+
+
+def _reduce_class(pickler: _Pickler, cls: type) -> Any:
+    if cls.__module__ == "builtins" or _is_importable(cls, cls.__module__, cls.__qualname__):
+        return NotImplemented
+    raise _NeedsCloudpickleError
+
+
+def _reduce_type_parameter(pickler: _Pickler, parameter: Any) -> Any:
+    if _is_importable(parameter, parameter.__module__, parameter.__name__):
+        return NotImplemented
+    raise _NeedsCloudpickleError
+
+
+def _make_method(function: Callable[..., Any], owner: Any) -> Any:
+    return types.MethodType(function, owner)
+
+
+def _reduce_method(pickler: _Pickler, method: types.MethodType) -> Any:
+    """Pickle a function bound by hand; pickle asks `__self__` for what has the function's name."""
+    if getattr(method.__self__, method.__name__, None) == method:
+        return NotImplemented
+    return _make_method, (method.__func__, method.__self__)
+
+
+def _make_lru_cache(function: Callable[..., Any], parameters: dict[str, Any]) -> Any:
+    import functools
+
+    return functools.lru_cache(**parameters)(function)
+
+
+def _reduce_lru_cache(pickler: _Pickler, cached: Any) -> Any:
+    """Pickle ``@lru_cache`` functions by value with an empty cache; pickle knows their name only."""
+    if _is_importable(cached, cached.__module__, cached.__qualname__):
+        return NotImplemented
+    return _make_lru_cache, (cached.__wrapped__, cached.cache_parameters())
+
+
+# ---- reducers of data --------------------------------------------------------------------------
+
+
+def _make_memoryview(data: Any, layout: str, shape: tuple[int, ...]) -> memoryview:
+    view = memoryview(data).toreadonly().cast("B")
+    if layout == "B" and len(shape) == 1:
+        return view
+    if 0 in shape:
+        return view.cast(layout)  # type: ignore[call-overload,no-any-return]
+    return view.cast(layout, shape)  # type: ignore[call-overload,no-any-return]
+
+
+def _reduce_memoryview(pickler: _Pickler, view: memoryview) -> Any:
+    """Pickle a view as a read-only one; as flat bytes where Python can't make one of its format."""
+    layout, shape = view.format, view.shape
+    try:
+        memoryview(b"").cast(layout)  # type: ignore[call-overload]
+    except ValueError:
+        layout, shape = "B", (view.nbytes,)
+    data = view if view.c_contiguous else view.tobytes()
+    return _make_memoryview, (_pickle.PickleBuffer(data), layout, shape)
+
+
+def _view_as(array: Any, dtype: Any) -> Any:
+    return array.view(dtype)
+
+
+def _reduce_array(pickler: _Pickler, array: Any) -> Any:
+    """Hand out the memory of arrays that numpy itself would copy into the pickle."""
+    dtype = array.dtype
+    flags = array.flags
+    is_contiguous = flags.c_contiguous or flags.f_contiguous
+    is_time = dtype.kind in "mM"  # has no buffer interface
+    if dtype.hasobject or (is_contiguous and not is_time):
+        return NotImplemented
+    if not is_contiguous:
+        array = array.copy(order="C")
+    return (_view_as, (array.view("i8"), dtype)) if is_time else array.__reduce_ex__(PROTOCOL)
+
+
+# ---- picklers ----------------------------------------------------------------------------------
+
+_serializers: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {}
+
+_REDUCERS: dict[type, Callable[[_Pickler, Any], Any]] = {
+    types.FunctionType: _reduce_function,
+    types.CellType: _reduce_cell,
+    types.ModuleType: _reduce_module,
+    types.MethodType: _reduce_method,
+    memoryview: _reduce_memoryview,
+    type: _reduce_class,
+}
+#: The same for types whose modules are not imported for this.
+_NAMED_REDUCERS: dict[tuple[str, str], Callable[[_Pickler, Any], Any]] = {
+    ("functools", "_lru_cache_wrapper"): _reduce_lru_cache,
+    ("numpy", "ndarray"): _reduce_array,
+    ("typing", "TypeVar"): _reduce_type_parameter,
+    ("typing", "ParamSpec"): _reduce_type_parameter,
+    ("typing", "TypeVarTuple"): _reduce_type_parameter,
+}
+
+
+def _reduce_data(pickler: Any, value: Any) -> Any:
+    """Reduce what the user has registered, and data that pickle would copy or refuse."""
+    cls = type(value)
+    if cls in _serializers:
+        serializer, deserializer = _serializers[cls]
+        return deserializer, (serializer(value),)
+    if cls is memoryview:
+        return _reduce_memoryview(pickler, value)
+    if cls.__name__ == "ndarray" and cls.__module__ == "numpy":
+        return _reduce_array(pickler, value)
+    return NotImplemented
+
+
+class _Pickler(_pickle.Pickler):
+    """Pickles what plain pickle and functions by value can, and raises for the rest."""
+
+    def __init__(self, file: BytesIO, buffer_callback: Callable[[Any], Any] | None) -> None:
+        super().__init__(file, PROTOCOL, buffer_callback=buffer_callback)
+        self.own_cells: dict[int, Any] = {}
+        self._base_globals: dict[int, dict[str, Any]] = {}
+
+    def base_globals_of(self, module_globals: dict[str, Any]) -> dict[str, Any]:
+        """Return what the globals of functions of that module begin with: one object for all."""
+        base = self._base_globals.get(id(module_globals))
+        if base is None:
+            base = {
+                name: module_globals[name] for name in _MODULE_GLOBALS if name in module_globals
+            }
+            self._base_globals[id(module_globals)] = base
+        return base
+
+    def reducer_override(self, value: Any) -> Any:
+        cls = type(value)
+        if cls in _serializers:
+            return _reduce_data(self, value)
+        reducer = _REDUCERS.get(cls)
+        if reducer is None:
+            if issubclass(cls, type):
+                reducer = _reduce_class
+            else:
+                reducer = _NAMED_REDUCERS.get((cls.__module__, cls.__name__))
+                if reducer is None:
+                    return NotImplemented
+        return reducer(self, value)
+
+    def forget(self) -> None:
+        """Get ready for the next pickle."""
+        self.clear_memo()
+        if self.own_cells or self._base_globals:
+            self.own_cells.clear()
+            self._base_globals.clear()
+
+
+class _Workshop:
+    """A pickler with what it writes into; making one costs more than a small pickle."""
+
+    __slots__ = ("buffers", "file", "pickler")
+
+    def __init__(self) -> None:
+        self.file = BytesIO()
+        self.buffers: list[PickleBuffer] = []
+        self.pickler = _Pickler(self.file, self.buffers.append)
+
+    def dumps(self, value: Any) -> tuple[bytes, list[PickleBuffer]]:
+        self.pickler.dump(value)
+        data = self.file.getvalue()
+        buffers = self.buffers[:]
+        self.buffers.clear()
+        self.pickler.forget()
+        self.file.seek(0)
+        self.file.truncate()
+        return data, buffers
+
+
+#: Workshops that nobody uses: a stack, since pickling may begin again inside of itself.
+_free_workshops: list[_Workshop] = []
+
+
+def _plain_dumps(value: Any) -> tuple[bytes, list[PickleBuffer]]:
+    try:
+        workshop = _free_workshops.pop()
+    except IndexError:
+        workshop = _Workshop()
+    pickled = workshop.dumps(value)  # on an error the workshop is lost, with what it holds
+    _free_workshops.append(workshop)
+    return pickled
+
+
+_CloudPickler: Any = None
+
+
+def _cloud_pickler_class() -> Any:
+    global _CloudPickler
+    if _CloudPickler is None:
+        import cloudpickle
+
+        class CloudPickler(cloudpickle.Pickler):  # type: ignore[misc]
+            def reducer_override(self, value: Any) -> Any:
+                reduced = _reduce_data(self, value)
+                return super().reducer_override(value) if reduced is NotImplemented else reduced
+
+        _CloudPickler = CloudPickler
+    return _CloudPickler
+
+
+def _cloud_dumps(value: Any, buffer_callback: Callable[[Any], Any] | None) -> bytes:
+    file = BytesIO()
+    _cloud_pickler_class()(file, PROTOCOL, buffer_callback=buffer_callback).dump(value)
+    return file.getvalue()
+
+
+def try_dumps(value: Any) -> tuple[bytes, list[PickleBuffer]]:
+    """Pickle as `dumps` does, but raise what pickling raises. Notes refs twice on a restart."""
+    try:
+        return _plain_dumps(value)
+    except MemoryError:
+        raise
+    except Exception:
+        buffers: list[PickleBuffer] = []
+        return _cloud_dumps(value, buffers.append), buffers
+
+
+def _serialization_error(value: Any, error: Exception) -> Exception:
+    from haz.exceptions import SerializationError
+
+    return SerializationError(f"can't pickle {explain_unpicklable(value)} ({error})")
+
+
+# ---- the module's face -------------------------------------------------------------------------
+
+
+def dumps(
+    value: Any, on_restart: Callable[[], object] | None = None
+) -> tuple[bytes, list[PickleBuffer]]:
+    """Pickle a value, with its large buffers out of band.
+
+    Parameters
+    ----------
+    value
+        Anything. Arrays and memoryviews come back read-only.
+    on_restart
+        Called when what was pickled so far is thrown away and pickling starts again.
+
+    Returns
+    -------
+    tuple
+        The pickle, and its buffers in order, for `loads`. The buffers are the value's own memory.
+
+    Raises
+    ------
+    SerializationError
+        Names the part of the value that can't be pickled.
+    """
+    try:
+        return _plain_dumps(value)
+    except MemoryError:
+        raise
+    except Exception:
+        if on_restart is not None:
+            on_restart()
+    buffers: list[PickleBuffer] = []
+    try:
+        return _cloud_dumps(value, buffers.append), buffers
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise _serialization_error(value, error) from error
+
+
+def loads(data: Any, buffers: Any = ()) -> Any:
+    """Rebuild a value from what `dumps` returned; buffers may be any bytes-like objects."""
+    return _pickle.loads(data, buffers=buffers)
+
+
+def dump_function(function: Any) -> bytes:
+    """Pickle a function or class on its own: by reference where others can import it, else by value.
+
+    Raises
+    ------
+    SerializationError
+        Names the default, closure variable or global that can't be pickled.
+    """
+    file = BytesIO()
+    try:
+        _Pickler(file, None).dump(function)
+        return file.getvalue()
+    except MemoryError:
+        raise
+    except Exception:
+        pass
+    try:
+        return _cloud_dumps(function, None)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise _serialization_error(function, error) from error
+
+
+def load_function(data: Any) -> Any:
+    """Rebuild what `dump_function` returned."""
+    return _pickle.loads(data)
+
+
+def explain_unpicklable(value: Any) -> str:
+    """Say which part of `value` can't be pickled.
+
+    Returns
+    -------
+    str
+        The way to the part and its type, as in ``closure variable 'lock' of function 'f':
+        _thread.lock``; just the type where it is the value itself.
+    """
+    from haz._core.unpicklable import explain
+
+    return explain(value)
+
+
+def register_serializer(
+    cls: type, serializer: Callable[[Any], Any], deserializer: Callable[[Any], Any]
+) -> None:
+    """Pickle objects of exactly `cls` in a way of your own, from now on, in this process.
+
+    Parameters
+    ----------
+    cls
+        The class. Built-in types that pickle handles itself have no effect.
+    serializer
+        Called with the object; returns something that can be pickled.
+    deserializer
+        Called with that in the receiving process; returns the object. It travels along.
+
+    Examples
+    --------
+    >>> class Gate:
+    ...     def __init__(self, name):
+    ...         self.name, self.lock = name, threading.Lock()
+    >>> register_serializer(Gate, serializer=lambda gate: gate.name, deserializer=Gate)
+    """
+    if not isinstance(cls, type):
+        raise TypeError(f"register_serializer takes a class, not {cls!r}")
+    if not callable(serializer) or not callable(deserializer):
+        raise TypeError("register_serializer: serializer and deserializer are functions")
+    _serializers[cls] = (serializer, deserializer)
+
+
+def deregister_serializer(cls: type) -> None:
+    """Undo `register_serializer`; nothing happens when `cls` is not registered."""
+    _serializers.pop(cls, None)

@@ -1,0 +1,172 @@
+"""Finds the part of a value that can't be pickled. Imported only when pickling has failed."""
+
+from __future__ import annotations
+
+import types
+
+from haz._core import serialize
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    #: A part of a value with its name; the name is empty for a part that needs none.
+    Parts = Iterator[tuple[str, Any]]
+
+_MAX_DEPTH = 30
+_ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
+
+
+def explain(value: Any) -> str:
+    """See `haz._core.serialize.explain_unpicklable`."""
+    steps: list[str] = []
+    seen: set[int] = set()
+    while len(steps) < _MAX_DEPTH:
+        seen.add(id(value))
+        found = _first_bad_part(value, seen)
+        if found is None:
+            break
+        name, value = found
+        if name:
+            steps.append(name)
+    culprit = _type_name(type(value))
+    if isinstance(value, (type, types.FunctionType)):
+        culprit = f"{culprit} {value.__qualname__!r}"
+    return f"{', '.join(steps)}: {culprit}" if steps else culprit
+
+
+def _first_bad_part(value: Any, seen: set[int]) -> tuple[str, Any] | None:
+    try:
+        for name, part in _parts_of(value):
+            if type(part) not in _ATOMS and id(part) not in seen and not _can_pickle(part):
+                return name, part
+    except Exception:  # user code may raise anything while it is looked at
+        return None
+    return None
+
+
+def _can_pickle(value: Any) -> bool:
+    try:
+        serialize.try_dumps(value)
+    except Exception:
+        return False
+    return True
+
+
+def _type_name(cls: type) -> str:
+    return (
+        cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _parts_of(value: Any) -> Parts:
+    cls = type(value)
+    parts_of = _PARTS.get(cls)
+    if parts_of is None and isinstance(value, type):
+        parts_of = _parts_of_class
+    if parts_of is None and cls.__name__ == "RemoteFunction" and hasattr(value, "__wrapped__"):
+        return iter((("", value.__wrapped__),))
+    return (parts_of or _parts_of_object)(value)
+
+
+def _parts_of_dict(value: dict[Any, Any]) -> Parts:
+    for key, item in value.items():
+        yield f"a key of a {_type_name(type(value))}", key
+        yield f"item {_short(key)} of a {_type_name(type(value))}", item
+
+
+def _parts_of_sequence(value: Any) -> Parts:
+    for i, item in enumerate(value):
+        yield f"item {i} of a {_type_name(type(value))}", item
+
+
+def _parts_of_set(value: Any) -> Parts:
+    for item in value:
+        yield f"an element of a {_type_name(type(value))}", item
+
+
+def _parts_of_function(value: types.FunctionType) -> Parts:
+    owner = f"function {value.__qualname__!r}"
+    for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=False):
+        try:
+            yield f"closure variable {name!r} of {owner}", cell.cell_contents
+        except ValueError:  # empty
+            pass
+    for i, default in enumerate(value.__defaults__ or ()):
+        yield f"default {i} of {owner}", default
+    for name, default in (value.__kwdefaults__ or {}).items():
+        yield f"default of {name!r} of {owner}", default
+    for name in serialize.names_of(value.__code__):
+        if name in value.__globals__:
+            yield f"global variable {name!r} of {owner}", value.__globals__[name]
+    for name, annotation in value.__annotations__.items():
+        yield f"annotation of {name!r} of {owner}", annotation
+    for name, attribute in value.__dict__.items():
+        yield f"attribute {name!r} of {owner}", attribute
+
+
+def _parts_of_method(value: types.MethodType) -> Parts:
+    yield f"object of the method {value.__name__!r}", value.__self__
+    yield "", value.__func__
+
+
+def _parts_of_class(value: type) -> Parts:
+    for base in value.__bases__:
+        yield f"base of class {value.__qualname__!r}", base
+    for name, attribute in value.__dict__.items():
+        if name not in ("__dict__", "__weakref__"):
+            plain = getattr(attribute, "__func__", attribute)  # of a static or class method
+            yield f"attribute {name!r} of class {value.__qualname__!r}", plain
+
+
+def _parts_of_property(value: property) -> Parts:
+    for name in ("fget", "fset", "fdel"):
+        yield "", getattr(value, name)
+
+
+def _parts_of_object(value: Any) -> Parts:
+    """What the object's own reduction is made of: its class, its state, its items."""
+    reduced = value.__reduce_ex__(serialize.PROTOCOL)
+    if isinstance(reduced, str):
+        return
+    cls = type(value)
+    owner = _type_name(cls)
+    fields: list[Any] = [*reduced, None, None, None]
+    arguments, state, items, pairs = fields[1:5]
+    yield from _parts_of_state(state, owner)
+    for argument in arguments:
+        name = f"class of the {owner}" if argument is cls else f"constructor argument of {owner}"
+        yield name, argument
+    for item in items or ():
+        yield f"an item of {owner}", item
+    for key, item in pairs or ():
+        yield f"item {_short(key)} of {owner}", item
+    yield f"class of the {owner}", cls
+
+
+def _parts_of_state(state: Any, owner: str) -> Parts:
+    states = state if isinstance(state, tuple) and len(state) == 2 else (state,)
+    for part in states:
+        if isinstance(part, dict):
+            for name, attribute in part.items():
+                yield f"attribute {name!r} of {owner}", attribute
+        else:
+            yield f"state of {owner}", part
+
+
+_PARTS: dict[type, Callable[[Any], Parts]] = {
+    dict: _parts_of_dict,
+    list: _parts_of_sequence,
+    tuple: _parts_of_sequence,
+    set: _parts_of_set,
+    frozenset: _parts_of_set,
+    types.FunctionType: _parts_of_function,
+    types.MethodType: _parts_of_method,
+    property: _parts_of_property,
+}
