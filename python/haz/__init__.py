@@ -1,0 +1,78 @@
+"""haz: tasks, object refs and actors at close to the price of a function call.
+
+>>> import haz
+>>> @haz.remote
+... def square(x):
+...     return x * x
+>>> haz.get([square.remote(i) for i in range(4)])
+[0, 1, 4, 9]
+
+Importing this package imports nothing else; each name is loaded when it is first used.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from haz import exceptions as exceptions
+    from haz._core.api import available_resources as available_resources
+    from haz._core.api import cancel as cancel
+    from haz._core.api import cluster_resources as cluster_resources
+    from haz._core.api import free as free
+    from haz._core.api import get as get
+    from haz._core.api import get_gpu_ids as get_gpu_ids
+    from haz._core.api import get_runtime_context as get_runtime_context
+    from haz._core.api import method as method
+    from haz._core.api import nodes as nodes
+    from haz._core.api import put as put
+    from haz._core.api import wait as wait
+    from haz._core.context import HazContext as HazContext
+    from haz._core.context import RuntimeContext as RuntimeContext
+    from haz._core.lifecycle import init as init
+    from haz._core.lifecycle import is_initialized as is_initialized
+    from haz._core.lifecycle import shutdown as shutdown
+    from haz._core.refs import ObjectRef as ObjectRef
+    from haz._core.remote import RemoteFunction as RemoteFunction
+    from haz._core.remote import remote as remote
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "HazContext": "haz._core.context",
+    "ObjectRef": "haz._core.refs",
+    "RemoteFunction": "haz._core.remote",
+    "RuntimeContext": "haz._core.context",
+    "available_resources": "haz._core.api",
+    "cancel": "haz._core.api",
+    "cluster_resources": "haz._core.api",
+    "free": "haz._core.api",
+    "get": "haz._core.api",
+    "get_gpu_ids": "haz._core.api",
+    "get_runtime_context": "haz._core.api",
+    "init": "haz._core.lifecycle",
+    "is_initialized": "haz._core.lifecycle",
+    "method": "haz._core.api",
+    "nodes": "haz._core.api",
+    "put": "haz._core.api",
+    "remote": "haz._core.remote",
+    "shutdown": "haz._core.lifecycle",
+    "wait": "haz._core.api",
+}
+
+#: Public modules, which `haz.<name>` imports.
+_MODULES = ("exceptions", "testing")
+
+__all__ = ["__version__", "exceptions", *_HOME]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME.get(name)
+    if home is not None:
+        value = getattr(__import__(home, fromlist=[name]), name)
+        globals()[name] = value
+        return value
+    if name in _MODULES:
+        return __import__(f"haz.{name}", fromlist=["__name__"])
+    raise AttributeError(f"module 'haz' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME, *_MODULES})

@@ -1,0 +1,281 @@
+"""Functions on refs and on the node: ``haz.get``, ``put``, ``wait``, ``cancel`` and so on."""
+
+from __future__ import annotations
+
+from haz._core.checks import not_a_ref_to_wait
+from haz._core.refs import ObjectRef
+from haz._core.runtime import runtime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, TypeVar, overload
+
+    from haz._core.context import RuntimeContext
+    from haz.engines.base import Engine
+
+    T = TypeVar("T")
+    F = TypeVar("F", bound=Callable[..., Any])
+
+__all__ = [
+    "available_resources",
+    "cancel",
+    "cluster_resources",
+    "free",
+    "get",
+    "get_gpu_ids",
+    "get_runtime_context",
+    "method",
+    "nodes",
+    "put",
+    "wait",
+]
+
+
+def _engine_of(refs: Sequence[object]) -> Engine:
+    """The engine that made `refs`."""
+    engine = runtime.engine
+    if engine is not None:
+        return engine
+    from haz.exceptions import ObjectLostError
+
+    for ref in refs:
+        if not isinstance(ref, ObjectRef):
+            raise not_a_ref_to_wait(ref)
+    raise ObjectLostError(
+        f"{refs[0]!r} is from a run of haz that was shut down: get values before haz.shutdown()"
+    )
+
+
+def _check_timeout(timeout: float | None) -> None:
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        try:
+            timeout = timeout.__float__()
+        except AttributeError:
+            raise TypeError(f"timeout must be seconds or None, not {timeout!r}") from None
+    if not timeout >= 0:
+        raise ValueError(f"timeout must be 0 or more seconds, or None, not {timeout!r}")
+
+
+if TYPE_CHECKING:
+
+    @overload
+    def get(object_refs: ObjectRef[T], *, timeout: float | None = None) -> T: ...
+    @overload
+    def get(object_refs: Sequence[ObjectRef[T]], *, timeout: float | None = None) -> list[T]: ...
+
+
+def get(object_refs: Any, *, timeout: float | None = None) -> Any:
+    """Return the value of a ref, or the values of a list of refs; wait until they are there.
+
+    Parameters
+    ----------
+    object_refs
+        An ObjectRef, or a list or tuple of them.
+    timeout
+        Seconds to wait; 0: don't wait. None: as long as it takes.
+
+    Raises
+    ------
+    TaskError
+        If a task raised: an instance of the user's own exception type too.
+    GetTimeoutError
+        If `timeout` is over.
+
+    Notes
+    -----
+    Arrays are views of shared memory and read-only: copy one to change it. In a task, a waiting
+    ``get`` gives the CPU slot to another task.
+    """
+    if timeout is not None:
+        _check_timeout(timeout)
+    if isinstance(object_refs, ObjectRef):
+        engine = runtime.engine
+        if engine is None:
+            engine = _engine_of((object_refs,))
+        return engine.get((object_refs,), timeout)[0]
+    if type(object_refs) is list or isinstance(object_refs, (list, tuple)):
+        if not object_refs:
+            return []
+        return _engine_of(object_refs).get(object_refs, timeout)
+    raise TypeError(
+        f"haz.get() takes an ObjectRef or a list of them, not {type(object_refs).__name__}"
+        + ("; make a list of it first" if hasattr(object_refs, "__iter__") else "")
+    )
+
+
+def put(value: T, *, _owner: Any = None) -> ObjectRef[T]:
+    """Store a value once, for tasks and other processes to share; return a ref to it.
+
+    Raises
+    ------
+    TypeError
+        If `value` is an ObjectRef, or something in it can't be pickled (it is named).
+    ObjectStoreFullError
+        If it is larger than the object store, or no room comes.
+    """
+    if isinstance(value, ObjectRef):
+        raise TypeError(
+            "haz.put() of an ObjectRef is not allowed, the value is stored already; if a ref to "
+            "a ref is meant, put a list with it"
+        )
+    engine = runtime.engine
+    if engine is None:
+        engine = runtime.ensure()
+    return engine.put(value)
+
+
+def wait(
+    ray_waitables: Sequence[ObjectRef[T]],
+    *,
+    num_returns: int = 1,
+    timeout: float | None = None,
+    fetch_local: bool = True,
+) -> tuple[list[ObjectRef[T]], list[ObjectRef[T]]]:
+    """Wait until some of the refs are ready; return (ready, not ready).
+
+    Parameters
+    ----------
+    ray_waitables
+        A list of ObjectRefs, each once.
+    num_returns
+        How many must be ready before it returns; at most so many are in the first list.
+    timeout
+        Seconds after which it returns what is ready; 0: don't wait. None: as long as it takes.
+    fetch_local
+        Ray's argument; values are always local.
+
+    Returns
+    -------
+    ready, not_ready
+        Two lists, in the order of the argument. A failed task is ready.
+    """
+    if isinstance(ray_waitables, ObjectRef):
+        raise TypeError(
+            f"haz.wait() takes a list of ObjectRefs: write haz.wait([{ray_waitables!r}])"
+        )
+    if not isinstance(ray_waitables, (list, tuple)):
+        raise TypeError(
+            f"haz.wait() takes a list of ObjectRefs, not {type(ray_waitables).__name__}"
+        )
+    if timeout is not None:
+        _check_timeout(timeout)
+    if type(num_returns) is not int:
+        from haz._core.options import check_int
+
+        num_returns = check_int("num_returns", num_returns, 1)
+    if not ray_waitables:
+        return [], []
+    if num_returns < 1:
+        raise ValueError(f"num_returns must be 1 or more, not {num_returns}")
+    if num_returns > len(ray_waitables):
+        raise ValueError(
+            f"num_returns is {num_returns}, and only {len(ray_waitables)} refs were given"
+        )
+    return _engine_of(ray_waitables).wait(ray_waitables, num_returns, timeout)
+
+
+def cancel(ray_waitable: ObjectRef[Any], *, force: bool = False, recursive: bool = True) -> None:
+    """Cancel the task that makes a ref; ``get`` of the ref then raises TaskCancelledError.
+
+    A task that has not started never runs. In a running one KeyboardInterrupt is raised. Without
+    effect on a task that has finished.
+
+    Parameters
+    ----------
+    ray_waitable
+        A ref that the task returned.
+    force
+        Kill the worker process of a running task.
+    recursive
+        Cancel also the tasks that the task has started.
+    """
+    if not isinstance(ray_waitable, ObjectRef):
+        raise TypeError(
+            f"haz.cancel() takes the ObjectRef of a task, not {type(ray_waitable).__name__}"
+        )
+    _engine_of((ray_waitable,)).cancel(ray_waitable, force=bool(force), recursive=bool(recursive))
+
+
+def free(object_refs: ObjectRef[Any] | Sequence[ObjectRef[Any]], local_only: bool = False) -> None:
+    """Drop values from the store now, though refs to them exist; their ``get`` then raises.
+
+    Raised is ObjectFreedError. Values go by themselves when their last ref does: this is for
+    programs that know better.
+    """
+    refs = [object_refs] if isinstance(object_refs, ObjectRef) else list(object_refs)
+    for ref in refs:
+        if not isinstance(ref, ObjectRef):
+            raise TypeError(f"haz.free() takes ObjectRefs, not {type(ref).__name__}")
+    if refs:
+        _engine_of(refs).free(refs)
+
+
+def get_runtime_context() -> RuntimeContext:
+    """Return where the calling code runs: ids of the job, the node, the worker and the task."""
+    from haz._core.context import RuntimeContext
+
+    return RuntimeContext(runtime.ensure())
+
+
+def get_gpu_ids() -> list[Any]:
+    """Return the ids of the GPUs that the running task holds."""
+    return list(runtime.ensure().context().get("gpu_ids") or ())
+
+
+def cluster_resources() -> dict[str, float]:
+    """Return the total resources of the node: ``{"CPU": 4.0, ...}``."""
+    return runtime.ensure().cluster_resources()
+
+
+def available_resources() -> dict[str, float]:
+    """Return the resources that no running task holds; a resource that is used up is left out."""
+    return runtime.ensure().available_resources()
+
+
+def nodes() -> list[dict[str, Any]]:
+    """Return one dictionary per node, with Ray's keys where they have a meaning."""
+    return runtime.ensure().nodes()
+
+
+_METHOD_OPTIONS = (
+    "concurrency_group",
+    "enable_task_events",
+    "max_task_retries",
+    "num_returns",
+    "retry_exceptions",
+    "tensor_transport",
+)
+
+
+def method(*args: Any, **kwargs: Any) -> Any:
+    """Give options to a method of an actor class: ``@haz.method(num_returns=2)``.
+
+    Parameters
+    ----------
+    num_returns : int
+        Number of results of a call.
+    max_task_retries : int
+        How often a call is repeated after the actor died.
+    retry_exceptions : bool or list of exception types
+        Whether exceptions are retried.
+    concurrency_group : str
+        Group whose threads run the method.
+    """
+
+    def decorator(function: F) -> F:
+        function.__haz_method_options__ = kwargs  # type: ignore[attr-defined]
+        return function
+
+    for name in kwargs:
+        if name not in _METHOD_OPTIONS:
+            from haz._core.options import unknown_keyword
+
+            raise unknown_keyword("@haz.method", name, _METHOD_OPTIONS)
+    if len(args) == 1 and callable(args[0]) and not kwargs:
+        return decorator(args[0])
+    if args or not kwargs:
+        raise TypeError("use @haz.method(num_returns=2, ...), with keywords only")
+    return decorator

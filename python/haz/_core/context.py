@@ -1,0 +1,173 @@
+"""What ``haz.init`` and ``haz.get_runtime_context`` return."""
+
+from __future__ import annotations
+
+import sys
+from _collections_abc import Mapping
+
+from haz._core.runtime import runtime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from haz.engines.base import Engine
+
+__all__ = ["HazContext", "RuntimeContext", "make_address_info"]
+
+
+def make_address_info(engine: Engine) -> dict[str, Any]:
+    """The mapping that ``haz.init`` returns: Ray's keys, where they have a meaning."""
+    context = engine.context()
+    return {
+        "node_ip_address": "127.0.0.1",
+        "address": "local",
+        "node_id": context.get("node_id"),
+        "session_name": context.get("session_name"),
+        "webui_url": "",
+        "engine": engine.name,
+    }
+
+
+class HazContext(Mapping[str, "Any"]):
+    """The running node, as ``haz.init`` returns it.
+
+    A mapping with Ray's keys (``node_id``, ``node_ip_address``, ``address`` ...), and a context
+    manager that shuts haz down: ``with haz.init(): ...``.
+    """
+
+    def __init__(self, address_info: dict[str, Any]) -> None:
+        #: The mapping's items as a dictionary.
+        self.address_info = address_info
+        #: Address of the dashboard; empty: there is none.
+        self.dashboard_url = ""
+        #: Version of the running Python.
+        self.python_version = "{}.{}.{}".format(*sys.version_info[:3])
+
+    @property
+    def haz_version(self) -> str:
+        """Version of haz."""
+        import haz
+
+        return haz.__version__
+
+    def __getitem__(self, key: str) -> Any:
+        return self.address_info[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.address_info)
+
+    def __len__(self) -> int:
+        return len(self.address_info)
+
+    def __repr__(self) -> str:
+        return (
+            f"HazContext(engine={self.address_info.get('engine')!r}, "
+            f"python_version={self.python_version!r}, haz_version={self.haz_version!r})"
+        )
+
+    def __enter__(self) -> HazContext:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        runtime.stop()
+
+    def disconnect(self) -> None:
+        """Shut haz down, as ``haz.shutdown()``."""
+        runtime.stop()
+
+
+class RuntimeContext:
+    """Where the calling code runs: ids of the job, node, worker and task. Ray's methods."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def _value(self, key: str) -> Any:
+        return self._engine.context().get(key)
+
+    def get(self) -> dict[str, Any]:
+        """Everything in one dictionary; what has no value is left out."""
+        return {key: value for key, value in self._engine.context().items() if value is not None}
+
+    def get_job_id(self) -> str:
+        """Id of the driver's run, in hexadecimal."""
+        return str(self._value("job_id"))
+
+    def get_node_id(self) -> str:
+        """Id of the node, in hexadecimal."""
+        return str(self._value("node_id"))
+
+    def get_worker_id(self) -> str:
+        """Id of this process on its node, in hexadecimal; the driver has one too."""
+        return str(self._value("worker_id"))
+
+    def get_session_name(self) -> str:
+        """Name of this run of the node."""
+        return str(self._value("session_name"))
+
+    def get_task_id(self) -> str | None:
+        """Id of the running task, in hexadecimal; None in the driver."""
+        return _optional_str(self._value("task_id"))
+
+    def get_task_name(self) -> str | None:
+        """Name of the running task; None in the driver."""
+        return _optional_str(self._value("task_name"))
+
+    def get_task_function_name(self) -> str | None:
+        """Qualified name of the running task's function; None in the driver."""
+        return _optional_str(self._value("task_function_name"))
+
+    def get_attempt_number(self) -> int:
+        """How many attempts of the running task came before this one."""
+        return int(self._value("attempt") or 0)
+
+    def get_actor_id(self) -> str | None:
+        """Id of the actor that this code runs in; None elsewhere."""
+        return _optional_str(self._value("actor_id"))
+
+    def get_actor_name(self) -> str | None:
+        """Name of the actor that this code runs in; None elsewhere."""
+        return _optional_str(self._value("actor_name"))
+
+    def get_placement_group_id(self) -> None:
+        """None: a single machine has no placement groups."""
+
+    def get_assigned_resources(self) -> dict[str, float]:
+        """Resources that the running task holds. Raises RuntimeError in the driver."""
+        resources = self._value("assigned_resources")
+        if resources is None:
+            raise RuntimeError("only a task has assigned resources, and this is the driver")
+        return dict(resources)
+
+    def get_accelerator_ids(self) -> dict[str, list[str]]:
+        """Ids of the accelerators that the running task holds."""
+        return {"GPU": [str(gpu) for gpu in self._value("gpu_ids") or ()]}
+
+    def get_node_labels(self) -> dict[str, str]:
+        """Labels of the node."""
+        return dict(self._value("labels") or {})
+
+    def get_runtime_env_string(self) -> str:
+        """The runtime environment: that of the driver."""
+        return "{}"
+
+    @property
+    def namespace(self) -> str:
+        """Namespace of named actors."""
+        return str(self._value("namespace") or "")
+
+    @property
+    def gcs_address(self) -> str:
+        """Address of the node: there is no server."""
+        return "local"
+
+    @property
+    def was_current_actor_reconstructed(self) -> bool:
+        """Whether the actor that this code runs in was restarted."""
+        return bool(self._value("actor_restarted"))
+
+
+def _optional_str(value: Any) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,118 @@
+"""``ref.future()`` and ``await ref``, on the engine's done callbacks."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from haz._core.runtime import runtime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Generator
+    from concurrent.futures import Future
+    from typing import Any, TypeVar
+
+    from haz._core.refs import ObjectRef
+    from haz.engines.base import Engine
+
+    T = TypeVar("T")
+
+__all__ = ["await_ref", "future_of"]
+
+
+def _engine_of(ref: ObjectRef[Any]) -> Engine:
+    engine = runtime.engine
+    if engine is None:
+        from haz.exceptions import ObjectLostError
+
+        raise ObjectLostError(f"{ref!r} is from a run of haz that was shut down")
+    return engine
+
+
+def future_of(ref: ObjectRef[T]) -> Future[T]:
+    """Return a future of `ref`'s value; its callbacks run in a thread of the engine."""
+    from concurrent.futures import Future
+
+    engine = _engine_of(ref)
+    future: Future[T] = Future()
+
+    def deliver() -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            value = engine.get((ref,), None)[0]
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(value)
+
+    engine.add_done_callback(ref, deliver)
+    return future
+
+
+class _LoopBridge:
+    """Wakes one event loop from engine threads: once for a batch of refs, not once for each."""
+
+    __slots__ = ("__weakref__", "_ready", "_wake_is_due")
+
+    def __init__(self) -> None:
+        self._ready: deque[asyncio.Future[None]] = deque()
+        self._wake_is_due = False
+
+    def post(self, waiter: asyncio.Future[None]) -> None:
+        """Let `waiter` be done soon. From any thread; never raises."""
+        self._ready.append(waiter)
+        # Two threads may both see False: one wake too many. One too few can't be, since `_drain`
+        # sets False before it looks at the queue.
+        if not self._wake_is_due:
+            self._wake_is_due = True
+            try:
+                waiter.get_loop().call_soon_threadsafe(self._drain)
+            except RuntimeError:
+                self._ready.clear()  # the loop is closed, and nobody waits any more
+
+    def _drain(self) -> None:
+        self._wake_is_due = False
+        while self._ready:
+            waiter = self._ready.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+def _bridge_to(loop: asyncio.AbstractEventLoop) -> _LoopBridge:
+    bridges = runtime.loop_bridges
+    if bridges is None:
+        from weakref import WeakKeyDictionary
+
+        bridges = runtime.loop_bridges = WeakKeyDictionary()
+    bridge: _LoopBridge | None = bridges.get(loop)
+    if bridge is None:
+        bridge = bridges[loop] = _LoopBridge()
+    return bridge
+
+
+def await_ref(ref: ObjectRef[T]) -> Generator[Any, None, T]:
+    """Wait in the running event loop for `ref`; return its value or raise its error.
+
+    If the waiting coroutine is cancelled, the task of `ref` goes on.
+    """
+    import asyncio
+
+    engine = _engine_of(ref)
+    if not engine.wait((ref,), 1, 0)[0]:
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        bridge = _bridge_to(loop)
+        engine.add_done_callback(ref, lambda: bridge.post(waiter))
+        yield from waiter.__await__()
+    try:
+        values: list[T] = engine.get((ref,), None)
+    except BaseException as error:
+        from haz._core.errors import without_stop_iteration
+
+        plain = without_stop_iteration(error)
+        if plain is not error:
+            raise plain from plain.__cause__
+        raise
+    return values[0]

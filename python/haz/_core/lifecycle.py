@@ -1,0 +1,248 @@
+"""Start and end of the default runtime: ``haz.init``, ``haz.shutdown``, ``haz.is_initialized``."""
+
+from __future__ import annotations
+
+import os
+
+from haz._core.context import HazContext, make_address_info
+from haz._core.options import (
+    check_int,
+    check_resources,
+    check_str,
+    check_str_dict,
+    runtime_env_vars,
+    unknown_keyword,
+)
+from haz._core.runtime import ENGINES, runtime
+from haz.engines.base import InitOptions
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+__all__ = ["init", "is_initialized", "shutdown"]
+
+_LEVELS = {"critical": 50, "error": 40, "warning": 30, "warn": 30, "info": 20, "debug": 10}
+
+#: Ray's hidden arguments that its documentation names. They have no meaning here.
+_HIDDEN = frozenset(
+    (
+        "_driver_object_store_memory",
+        "_enable_object_reconstruction",
+        "_memory",
+        "_metrics_export_port",
+        "_node_ip_address",
+        "_node_name",
+        "_plasma_directory",
+        "_redis_password",
+        "_redis_username",
+        "_system_config",
+        "_temp_dir",
+        "_tracing_startup_hook",
+        "object_spilling_directory",
+    )
+)
+
+
+def init(
+    address: str | None = None,
+    *,
+    num_cpus: int | None = None,
+    num_gpus: int | None = None,
+    resources: dict[str, float] | None = None,
+    labels: dict[str, str] | None = None,
+    object_store_memory: int | None = None,
+    local_mode: bool = False,
+    ignore_reinit_error: bool = False,
+    include_dashboard: bool | None = None,
+    dashboard_host: str = "127.0.0.1",
+    dashboard_port: int | None = None,
+    job_config: Any = None,
+    configure_logging: bool = True,
+    logging_level: int | str = 20,
+    logging_format: str | None = None,
+    logging_config: Any = None,
+    log_to_driver: bool | None = None,
+    namespace: str | None = None,
+    runtime_env: Any = None,
+    enable_resource_isolation: bool = False,
+    cgroup_path: str | None = None,
+    system_reserved_cpu: float | None = None,
+    system_reserved_memory: int | None = None,
+    proxy_server_url: str | None = None,
+    engine: str | None = None,
+    preload: Sequence[str] | None = None,
+    **kwargs: Any,
+) -> HazContext:
+    """Start haz. The first ``.remote()`` or ``put`` does this too, with the defaults.
+
+    Parameters
+    ----------
+    address
+        None, ``"local"`` or ``"auto"``: this machine. Another address raises ConnectionError.
+    num_cpus
+        Number of CPU slots: tasks of one CPU that run at a time. Default: the environment variable
+        ``HAZ_NUM_CPUS``, else what the machine or its cgroup gives.
+    num_gpus
+        Number of GPUs. Default: as found.
+    resources
+        Custom resources of the node, name to amount.
+    labels
+        Labels of the node, shown by ``haz.nodes()``.
+    object_store_memory
+        Limit of the object store in bytes. Default: derived from the machine or its cgroup.
+    local_mode
+        The same as ``engine="inline"``.
+    ignore_reinit_error
+        Return the running node instead of raising RuntimeError if there is one.
+    logging_level
+        Level of haz's own logger: a number, or a name such as ``"info"``.
+    log_to_driver
+        Whether the driver shows what tasks print and log. Default: it does.
+    namespace
+        Namespace of named actors.
+    runtime_env
+        ``{"env_vars": {...}}`` sets environment variables of the workers. Workers have the
+        driver's packages and working directory.
+    engine
+        ``"native"``: parallel worker processes. ``"inline"``: each task runs at once in the thread
+        that calls ``.remote()``, for debuggers. Default: the environment variable ``HAZ_ENGINE``,
+        else native.
+    preload
+        Modules that are imported once, before workers are forked. Default: haz decides.
+    include_dashboard, dashboard_host, dashboard_port, job_config, configure_logging, \
+    logging_format, logging_config, enable_resource_isolation, cgroup_path, system_reserved_cpu, \
+    system_reserved_memory, proxy_server_url
+        Ray's arguments without a meaning on one machine; accepted.
+
+    Returns
+    -------
+    HazContext
+        A mapping with information on the node, and a context manager that ends it.
+
+    Raises
+    ------
+    RuntimeError
+        If haz is initialized already, unless `ignore_reinit_error`.
+    TypeError
+        For an argument that there isn't.
+
+    Notes
+    -----
+    In a task it joins the node that runs the task, whatever the arguments.
+    """
+    for name in kwargs:
+        if name not in _HIDDEN:
+            raise unknown_keyword("haz.init()", name, init.__kwdefaults__ or ())
+    runtime.check_not_forked()
+    running = runtime.engine
+    if running is not None:
+        return _join(running, ignore_reinit_error)
+    _check_address(address)
+    _warn_of_ignored(
+        include_dashboard=include_dashboard,
+        enable_resource_isolation=enable_resource_isolation,
+        logging_config=logging_config,
+    )
+    options = InitOptions(
+        num_cpus=_num_cpus(num_cpus),
+        num_gpus=None if num_gpus is None else check_int("num_gpus", num_gpus, 0),
+        resources=None if resources is None else check_resources("resources", resources),
+        object_store_memory=_memory(object_store_memory),
+        namespace=None if namespace is None else check_str("namespace", namespace),
+        log_to_driver=True if log_to_driver is None else bool(log_to_driver),
+        logging_level=_level(logging_level),
+        preload=_preload(preload),
+        env_vars=None if runtime_env is None else runtime_env_vars(runtime_env),
+        labels=None if labels is None else check_str_dict("labels", labels),
+    )
+    started = runtime.start(_engine_name(engine, local_mode), options)
+    runtime.address_info = make_address_info(started)
+    return HazContext(runtime.address_info)
+
+
+def _join(running: Any, ignore_reinit_error: bool) -> HazContext:
+    if not runtime.is_worker and not ignore_reinit_error:
+        raise RuntimeError(
+            "haz is initialized already (by haz.init, or by the first .remote() or put): call "
+            "haz.shutdown() before haz.init(), or give ignore_reinit_error=True to keep it"
+        )
+    return HazContext(runtime.address_info or make_address_info(running))
+
+
+def _check_address(address: str | None) -> None:
+    if address is not None and address not in ("local", "auto"):
+        check_str("address", address)
+        raise ConnectionError(
+            f"haz runs on this machine, and can't connect to {address!r}: leave the address out"
+        )
+
+
+def _warn_of_ignored(**given: Any) -> None:
+    for name, value in given.items():
+        if value:
+            runtime.warn_once(name, f"haz.init ignores {name}={value!r}")
+
+
+def _num_cpus(value: int | None) -> int | None:
+    if value is not None:
+        return check_int("num_cpus", value, 0)
+    text = os.environ.get("HAZ_NUM_CPUS")
+    if not text:
+        return None
+    try:
+        return check_int("HAZ_NUM_CPUS", int(text), 0)
+    except ValueError:
+        raise ValueError(f"HAZ_NUM_CPUS must be a number of CPUs, and is {text!r}") from None
+
+
+def _memory(value: int | float | None) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return check_int("object_store_memory", value, 1)
+
+
+def _level(value: int | str) -> int:
+    if isinstance(value, str):
+        try:
+            return _LEVELS[value.lower()]
+        except KeyError:
+            raise ValueError(f"logging_level {value!r} is none of {', '.join(_LEVELS)}") from None
+    return check_int("logging_level", value, 0)
+
+
+def _preload(value: Sequence[str] | None) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if isinstance(value, str) or not all(isinstance(name, str) for name in value):
+        raise TypeError(f"preload must be a list of names of modules, not {value!r}")
+    return tuple(value)
+
+
+def _engine_name(engine: str | None, local_mode: bool) -> str:
+    name = engine or ("inline" if local_mode else os.environ.get("HAZ_ENGINE") or "native")
+    if name not in ENGINES:
+        raise ValueError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
+    return name
+
+
+def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = False) -> None:
+    """End haz and all its processes; the end of the program does this too.
+
+    Values got before stay valid, also arrays in shared memory. Refs don't. Does nothing in a task,
+    and where haz is not initialized.
+
+    Parameters
+    ----------
+    wait_for_processes
+        Ray's argument; haz always waits.
+    """
+    runtime.stop()
+
+
+def is_initialized() -> bool:
+    """Whether haz runs: after ``init`` or the first ``.remote()``, until ``shutdown``."""
+    return runtime.engine is not None and not runtime.forked

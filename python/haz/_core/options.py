@@ -1,0 +1,218 @@
+"""Options of remote functions: what they may be, checked where they are given.
+
+`merge` turns the keywords of ``@haz.remote(...)`` and ``.options(...)`` into one
+:class:`~haz.engines.base.TaskOptions`. Names and meaning are Ray's; new is ``timeout_s``.
+"""
+
+from __future__ import annotations
+
+from haz.engines.base import TaskOptions
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
+
+__all__ = ["check_task_options", "make_task_options", "near_matches", "unknown_keyword"]
+
+
+def near_matches(word: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'a' or 'b'?"``, or nothing where nothing is near."""
+    import difflib
+
+    near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+
+
+def unknown_keyword(where: str, name: str, known: Iterable[str]) -> TypeError:
+    """The error for a keyword that `where` doesn't have."""
+    known = sorted(k for k in known if not k.startswith("_"))
+    return TypeError(
+        f"{where} has no argument {name!r}{near_matches(name, known)} (it has {', '.join(known)})"
+    )
+
+
+def _amount(name: str, value: Any) -> float:
+    """Check a quantity of a resource: not negative, to four decimals, as in Ray."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, not {value!r} ({type(value).__name__})")
+    if not value >= 0 or value == float("inf"):
+        raise ValueError(f"{name} must be 0 or more, not {value!r}")
+    if round(value * 10000) != value * 10000 and abs(value * 10000 - round(value * 10000)) > 1e-6:
+        raise ValueError(f"{name} can't be finer than 0.0001, and is {value!r}")
+    return float(value)
+
+
+def check_resources(name: str, value: Any) -> dict[str, float]:
+    """Check a dictionary of custom resources."""
+    if not isinstance(value, dict):
+        raise TypeError(f"{name} must be a dictionary of names and amounts, not {value!r}")
+    for key in value:
+        if not isinstance(key, str) or not key:
+            raise TypeError(f"the keys of {name} must be strings, not {key!r}")
+        if key in ("CPU", "GPU"):
+            raise ValueError(f"use num_{key.lower()}s=... instead of {key!r} in {name}")
+    return {key: _amount(f"{name}[{key!r}]", amount) for key, amount in value.items()}
+
+
+def check_int(name: str, value: Any, least: int, also: str = "") -> int:
+    """Check an integer of at least `least`."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, not {value!r} ({type(value).__name__})")
+    number: int = value.__index__()
+    if number < least:
+        raise ValueError(f"{name} must be {least} or more{also}, not {number}")
+    return number
+
+
+def check_str(name: str, value: Any) -> str:
+    """Check a string."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, not {value!r} ({type(value).__name__})")
+    return value
+
+
+def check_str_dict(name: str, value: Any) -> dict[str, str]:
+    """Check a dictionary of strings to strings."""
+    if not isinstance(value, dict) or not all(
+        isinstance(k, str) and isinstance(v, str) for k, v in value.items()
+    ):
+        raise TypeError(f"{name} must be a dictionary of strings to strings, not {value!r}")
+    return dict(value)
+
+
+def _num_returns(value: Any) -> int:
+    if isinstance(value, str):
+        if value in ("dynamic", "streaming"):
+            raise NotImplementedError(
+                f"num_returns={value!r} (a generator whose results come one by one) is not there "
+                f"yet; give the number of results, or return a list"
+            )
+        raise ValueError(f"num_returns must be an integer, not {value!r}")
+    return check_int("num_returns", value, 0)
+
+
+def _max_retries(value: Any) -> int:
+    return check_int("max_retries", value, -1, " (-1: without end)")
+
+
+def _retry_exceptions(value: Any) -> bool | tuple[type[BaseException], ...]:
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"retry_exceptions must be True, False or a list of types, not {value!r}")
+    for kind in value:
+        if not isinstance(kind, type) or not issubclass(kind, BaseException):
+            raise TypeError(f"retry_exceptions lists exception types, and {kind!r} is none")
+    return tuple(value)
+
+
+def _timeout_s(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"timeout_s must be a number of seconds, not {value!r}")
+    if not value > 0:
+        raise ValueError(f"timeout_s must be more than 0 seconds, not {value!r}")
+    return float(value)
+
+
+def runtime_env_vars(value: Any) -> dict[str, str]:
+    """The environment variables of a runtime_env; warn of what it asks for besides."""
+    if not isinstance(value, dict):
+        to_dict = getattr(value, "to_dict", None)
+        if to_dict is None:
+            raise TypeError(f"runtime_env must be a dictionary, not {value!r}")
+        value = to_dict()
+    # Workers share the driver's interpreter, packages, sys.path and working directory.
+    harmless = {"env_vars", "excludes", "config", "working_dir", "py_modules"}
+    ignored = sorted(set(value) - harmless)
+    if ignored:
+        from haz._core.runtime import runtime
+
+        runtime.warn_once(
+            "runtime_env",
+            f"haz runs workers in the driver's own environment and ignores {', '.join(ignored)} "
+            f"of runtime_env: install what is needed before the program starts",
+        )
+    return check_str_dict('runtime_env["env_vars"]', value.get("env_vars") or {})
+
+
+#: Options that reach the engine, with their checks. None means the default, as in Ray.
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "num_cpus": lambda value: _amount("num_cpus", value),
+    "num_gpus": lambda value: _amount("num_gpus", value),
+    "resources": lambda value: check_resources("resources", value),
+    "num_returns": _num_returns,
+    "name": lambda value: check_str("name", value),
+    "max_retries": _max_retries,
+    "retry_exceptions": _retry_exceptions,
+    "timeout_s": _timeout_s,
+    "max_calls": lambda value: check_int("max_calls", value, 0),
+    "runtime_env": runtime_env_vars,
+}
+
+#: Options of Ray's that have no meaning on one machine, and whether a user would miss them.
+_WITHOUT_MEANING = {
+    "accelerator_type": True,
+    "enable_task_events": False,
+    "fallback_strategy": False,
+    "label_selector": True,
+    "memory": False,
+    "object_store_memory": False,
+    "placement_group": True,
+    "placement_group_bundle_index": False,
+    "placement_group_capture_child_tasks": False,
+    "scheduling_strategy": False,
+    "_generator_backpressure_num_objects": False,
+    "_labels": False,
+    "_metadata": False,
+}
+
+#: Options that only actors have: a frequent mistake with its own words.
+_ACTORS_ONLY = frozenset(
+    (
+        "allow_out_of_order_execution",
+        "concurrency_groups",
+        "get_if_exists",
+        "lifetime",
+        "max_concurrency",
+        "max_pending_calls",
+        "max_restarts",
+        "max_task_retries",
+        "namespace",
+    )
+)
+
+
+def check_task_options(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Check keywords of a remote function; return those that have a meaning, converted.
+
+    Parameters
+    ----------
+    given
+        Keywords as the user wrote them.
+    where
+        How error messages name the place: ``"@haz.remote"``.
+    """
+    checked: dict[str, Any] = {}
+    for name, value in given.items():
+        check = _CHECKS.get(name)
+        if check is not None:
+            if name == "runtime_env":
+                checked["env_vars"] = {} if value is None else check(value)
+            elif value is not None:
+                checked[name] = check(value)
+        elif name in _WITHOUT_MEANING:
+            if value is not None and _WITHOUT_MEANING[name]:
+                from haz._core.runtime import runtime
+
+                runtime.warn_once(name, f"haz runs on one machine and ignores {name}={value!r}")
+        elif name in _ACTORS_ONLY:
+            raise TypeError(f"{where}: {name!r} is an option of actors, and this is a function")
+        else:
+            raise unknown_keyword(where, name, [*_CHECKS, *_WITHOUT_MEANING])
+    return checked
+
+
+def make_task_options(checked: Mapping[str, Any]) -> TaskOptions:
+    """Make the record from what `check_task_options` returned, merged."""
+    return TaskOptions(**checked)

@@ -1,0 +1,286 @@
+"""Remote functions: what ``@haz.remote`` makes of a function."""
+
+from __future__ import annotations
+
+import os
+
+from haz._core.options import check_task_options, make_task_options
+from haz._core.runtime import runtime
+from haz._core.signature import FunctionDescriptor, is_async, is_generator
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, Generic, Literal, NoReturn, ParamSpec, TypeVar, overload
+
+    from typing_extensions import Unpack
+
+    from haz._core.refs import ObjectRef
+    from haz._core.remote_typing import Decorator, DecoratorTo, Keywords, RemoteMethod, Several
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+    T = TypeVar("T")
+    Out = TypeVar("Out")
+else:
+    # See haz._core.refs: `typing` is not imported at run time.
+    P = Out = None
+    Generic = {(P, Out): object}
+
+__all__ = ["RemoteFunction", "make_actor_class", "remote"]
+
+#: `.options` variants that a remote function keeps; calls in a loop then bind only once.
+_VARIANTS_KEPT = 64
+
+
+class RemoteFunction(Generic[P, Out]):
+    """A function whose calls run as tasks: ``f.remote(x)``. Made by ``@haz.remote``.
+
+    It has the name, the documentation and the signature of the function, which is ``__wrapped__``.
+    Thread-safe. It can be captured by other remote functions and passed to tasks.
+
+    Attributes
+    ----------
+    remote
+        Submits a task and returns at once: an ObjectRef of the result, a list of them with
+        ``num_returns`` above 1, None with 0. A positional or keyword argument that is an
+        ObjectRef is replaced by its value before the task starts; refs inside of containers
+        stay refs.
+
+    Notes
+    -----
+    `remote` is a method that finds the engine and lets it bind the function. From then on an
+    attribute of the instance, the callable that the engine returned, hides the method; the
+    runtime takes the attribute away when the engine ends.
+    """
+
+    if TYPE_CHECKING:
+        remote: RemoteMethod[P, Out]
+
+        def _takes(self, *args: P.args, **kwargs: P.kwargs) -> None: ...
+
+    else:
+        __class_getitem__ = classmethod(type(list[int]))
+
+        def remote(self, /, *args, **kwargs):
+            return self._bind()(*args, **kwargs)
+
+    def __init__(
+        self, function: Callable[..., Any], checked: dict[str, Any], descriptor: FunctionDescriptor
+    ) -> None:
+        self._set(function, checked, descriptor)
+
+    def _set(
+        self, function: Callable[..., Any], checked: dict[str, Any], descriptor: FunctionDescriptor
+    ) -> None:
+        attributes = self.__dict__
+        for name in ("__module__", "__name__", "__qualname__", "__doc__"):
+            try:
+                attributes[name] = getattr(function, name)
+            except AttributeError:
+                pass
+        attributes.update(getattr(function, "__dict__", ()))
+        attributes.pop("remote", None)
+        attributes["__wrapped__"] = function
+        self._function = function
+        self._checked = checked
+        self._options = make_task_options(checked)
+        self._descriptor = descriptor
+        self._variants: dict[Any, RemoteFunction[P, Any]] = {}
+
+    def _bind(self) -> Callable[..., Any]:
+        engine = runtime.ensure()
+        submit = engine.bind_task(self._function, self._options, self._descriptor)
+        runtime.bind(self, engine, submit)
+        return submit
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        name = self._descriptor.name
+        raise TypeError(
+            f"a remote function can't be called directly: use {name}.remote(...) for a task, or "
+            f"{name}.__wrapped__(...) for a plain call here"
+        )
+
+    def __repr__(self) -> str:
+        module = getattr(self._function, "__module__", None)
+        return f"<RemoteFunction {module}.{self._descriptor.name}>"
+
+    if TYPE_CHECKING:
+
+        @overload
+        def options(
+            self, *, num_returns: None = ..., **options: Unpack[Keywords]
+        ) -> RemoteFunction[P, Out]: ...
+        @overload
+        def options(
+            self, *, num_returns: Literal[0], **options: Unpack[Keywords]
+        ) -> RemoteFunction[P, None]: ...
+        @overload
+        def options(
+            self, *, num_returns: Literal[1], **options: Unpack[Keywords]
+        ) -> RemoteFunction[P, ObjectRef[Any]]: ...
+        @overload
+        def options(
+            self, *, num_returns: Several, **options: Unpack[Keywords]
+        ) -> RemoteFunction[P, list[ObjectRef[Any]]]: ...
+        @overload
+        def options(
+            self, *, num_returns: int | str, **options: Unpack[Keywords]
+        ) -> RemoteFunction[P, Any]: ...
+
+    def options(self, **options: Any) -> RemoteFunction[P, Any]:
+        """Return this remote function with other options.
+
+        Parameters
+        ----------
+        **options
+            The same as ``@haz.remote`` takes, except ``max_calls``; what is not given stays.
+
+        Examples
+        --------
+        >>> @haz.remote
+        ... def f():
+        ...     return 1, 2
+        >>> a, b = f.options(num_returns=2, name="pair").remote()
+        """
+        try:
+            key = tuple((name, type(value), value) for name, value in options.items())
+            variant = self._variants.get(key)
+        except TypeError:  # a value that can't be hashed, such as a dictionary
+            key = None
+            variant = None
+        if variant is not None:
+            return variant
+        if "max_calls" in options:
+            raise ValueError("max_calls belongs to @haz.remote(...), and can't be set by .options")
+        checked = check_task_options(options, f"{self._descriptor.name}.options")
+        variant = RemoteFunction(self._function, {**self._checked, **checked}, self._descriptor)
+        if key is not None:
+            if len(self._variants) >= _VARIANTS_KEPT:
+                self._variants.clear()
+            self._variants[key] = variant
+        return variant
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Blank first, so that a function which refers to itself finds itself while it is pickled.
+        state = (self._function, self._checked, self._descriptor.uid)
+        return _blank_remote_function, (), state
+
+    def __setstate__(self, state: tuple[Any, dict[str, Any], bytes]) -> None:
+        function, checked, uid = state
+        self._set(function, checked, FunctionDescriptor(function, uid))
+
+
+def _blank_remote_function() -> RemoteFunction[..., Any]:
+    return RemoteFunction.__new__(RemoteFunction)
+
+
+def make_actor_class(cls: type, options: Mapping[str, Any]) -> Any:
+    """Make an actor class of `cls`: the one hook for actors."""
+    raise NotImplementedError(
+        f"@haz.remote on a class ({cls.__name__}) makes an actor, and haz has no actors yet: "
+        f"use remote functions, which may share big values by haz.put"
+    )
+
+
+def _make(target: Any, options: dict[str, Any]) -> Any:
+    """Make of `target` what the decorator returns."""
+    if isinstance(target, type):
+        return make_actor_class(target, options)
+    if isinstance(target, RemoteFunction):
+        raise TypeError(f"{target!r} is remote already; use .options to change its options")
+    if isinstance(target, (staticmethod, classmethod)):
+        raise TypeError("@haz.remote goes below @staticmethod, and not on class methods")
+    if not callable(target):
+        raise TypeError(f"@haz.remote is for functions and classes, not for {target!r}")
+    if is_async(target):
+        raise ValueError(
+            f"a task can't be an 'async def': wrap {getattr(target, '__name__', target)!r} in a "
+            f"function that calls asyncio.run(...)"
+        )
+    checked = check_task_options(options, "@haz.remote")
+    if is_generator(target) and "num_returns" not in checked:
+        raise NotImplementedError(
+            f"{getattr(target, '__name__', target)!r} is a generator, and results that come one "
+            f"by one are not there yet: give num_returns=..., or return a list"
+        )
+    return RemoteFunction(target, checked, FunctionDescriptor(target, os.urandom(16)))
+
+
+if TYPE_CHECKING:
+
+    @overload
+    def remote(cls: type[T], /) -> Any: ...
+    @overload
+    def remote(function: Callable[P, R], /) -> RemoteFunction[P, ObjectRef[R]]: ...
+    @overload
+    def remote(
+        *, num_returns: Literal[1] | None = ..., **options: Unpack[Keywords]
+    ) -> Decorator: ...
+    @overload
+    def remote(*, num_returns: Literal[0], **options: Unpack[Keywords]) -> DecoratorTo[None]: ...
+    @overload
+    def remote(
+        *, num_returns: Several, **options: Unpack[Keywords]
+    ) -> DecoratorTo[list[ObjectRef[Any]]]: ...
+    @overload
+    def remote(*, num_returns: int | str, **options: Unpack[Keywords]) -> DecoratorTo[Any]: ...
+
+
+def remote(*args: Any, **options: Any) -> Any:
+    """Make a function remote, so that ``function.remote(...)`` runs it as a task.
+
+    Used as ``@haz.remote``, as ``@haz.remote(num_cpus=2)``, or called with a function.
+
+    Parameters
+    ----------
+    num_cpus : float
+        CPU slots that a task takes while it runs; 0 and fractions are allowed. Default 1.
+    num_gpus : float
+        GPUs that it takes. Default 0.
+    resources : dict of str to float
+        Custom resources that it takes.
+    num_returns : int
+        Number of results, each with a ref of its own. Default 1.
+    name : str
+        Name in logs and errors. Default: the function's.
+    max_retries : int
+        How often a task is started again after its worker died; -1: without end. Default 3.
+        Retries mean that a task may run more than once.
+    retry_exceptions : bool or list of exception types
+        Whether exceptions of the function, or which of them, are retried too. Default False.
+    timeout_s : float
+        Seconds that one attempt may run; then it is interrupted, and ``get`` raises
+        TaskTimeoutError. Default: no limit.
+    max_calls : int
+        Number of calls after which the worker process is replaced. Default 0: never.
+    runtime_env : dict
+        ``{"env_vars": {...}}`` sets environment variables for the task.
+    **options
+        Ray's other options are accepted and have no effect on one machine.
+
+    Returns
+    -------
+    RemoteFunction
+        Or, if only options were given, a decorator that makes one.
+
+    Examples
+    --------
+    >>> @haz.remote
+    ... def square(x: int) -> int:
+    ...     return x * x
+    >>> haz.get(square.remote(3))
+    9
+    """
+    if not args:
+
+        def decorator(target: Any) -> Any:
+            return _make(target, options)
+
+        return decorator
+    if len(args) > 1 or options:
+        raise TypeError(
+            "use @haz.remote on a function, or @haz.remote(num_cpus=2, ...) with keywords only; "
+            "the two can be combined as haz.remote(num_cpus=2)(function)"
+        )
+    return _make(args[0], {})

@@ -1,0 +1,222 @@
+"""The default runtime: the one object of the package that is global.
+
+It holds the engine that ``haz.get`` and the like work on, starts it at the first use, ends it, and
+knows what has to be undone then. In a worker process the worker's main calls
+:func:`attach_worker_engine` before it runs any user code. After ``os.fork`` the child's runtime is
+inert: every call raises.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from _thread import RLock
+from _weakref import ref as weak_ref
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from haz._core.remote import RemoteFunction
+    from haz.engines.base import Engine, InitOptions
+
+__all__ = ["ENGINES", "Runtime", "attach_worker_engine", "runtime"]
+
+#: Names that ``haz.init(engine=...)`` takes.
+ENGINES = ("native", "inline")
+
+_FORKED = (
+    "this process was forked (os.fork, multiprocessing) from one that uses haz, and haz doesn't "
+    "work in the child: its threads and shared memory belong to the parent. Use haz before the "
+    "fork, start the child with the 'spawn' method or subprocess, or let haz run the work itself"
+)
+
+
+class _ForkedEngine:
+    """Stands for the engine in a forked child: every use of it raises."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(_FORKED)
+
+
+class Runtime:
+    """Owner of the default engine. Thread-safe.
+
+    Attributes
+    ----------
+    engine
+        The engine, or None while there is none. Read without the lock on every call.
+    is_worker
+        True in a worker process of an engine.
+    forked
+        True in a child of a process that used haz.
+    address_info
+        What ``haz.init`` returned for this engine, for a second call of it.
+    """
+
+    __slots__ = (
+        "_bound",
+        "_engine_before_fork",
+        "_hooked",
+        "_lock",
+        "_warned",
+        "address_info",
+        "engine",
+        "forked",
+        "is_worker",
+        "loop_bridges",
+    )
+
+    def __init__(self) -> None:
+        self.engine: Engine | None = None
+        self.is_worker = False
+        self.forked = False
+        self.address_info: dict[str, Any] | None = None
+        #: asyncio's event loop -> its bridge; kept by haz._core.futures.
+        self.loop_bridges: Any = None
+        self._lock = RLock()
+        self._bound: dict[int, weak_ref[RemoteFunction[..., Any]]] = {}
+        self._warned: set[str] = set()
+        self._hooked = False
+        self._engine_before_fork: Engine | None = None
+
+    def ensure(self) -> Engine:
+        """Return the engine; start one, as ``haz.init()`` does, if there is none."""
+        engine = self.engine
+        if engine is not None:
+            return engine
+        with self._lock:
+            if self.engine is None:
+                from haz._core.lifecycle import init
+
+                init()
+            engine = self.engine
+        if engine is None:
+            raise RuntimeError("haz was shut down by another thread at the same time")
+        return engine
+
+    def start(self, engine_name: str, options: InitOptions) -> Engine:
+        """Start an engine; raise RuntimeError if there is one."""
+        with self._lock:
+            self.check_not_forked()
+            if self.engine is not None:
+                raise RuntimeError("haz is initialized already")
+            engine = _create_engine(engine_name, options)
+            self._hook()
+            self.engine = engine
+            return engine
+
+    def stop(self) -> None:
+        """End the engine, if this process owns one. Idempotent."""
+        with self._lock:
+            if self.is_worker or self.forked or self.engine is None:
+                return
+            engine, self.engine = self.engine, None
+            self.address_info = None
+            self._unbind()
+        # Without the lock: an engine's thread may be inside a callback that wants it.
+        engine.shutdown()
+
+    def attach_worker_engine(self, engine: Engine) -> None:
+        """Make `engine` the one of this worker process; see the function of this name."""
+        with self._lock:
+            self.engine = engine
+            self.is_worker = True
+            self.forked = False
+            self._unbind()
+            self._hook()
+
+    def bind(
+        self, function: RemoteFunction[..., Any], engine: Engine, submit: Callable[..., Any]
+    ) -> None:
+        """Let ``function.remote`` be `submit` for as long as `engine` is the default one."""
+        with self._lock:
+            if self.engine is engine:
+                key = id(function)
+                bound = self._bound
+                bound[key] = weak_ref(function, lambda _: bound.pop(key, None))
+                function.__dict__["remote"] = submit
+
+    def check_not_forked(self) -> None:
+        """Raise RuntimeError in a forked child."""
+        if self.forked:
+            raise RuntimeError(_FORKED)
+
+    def warn_once(self, key: str, message: str) -> None:
+        """Warn the user, the first time in this process that `key` comes up."""
+        if key not in self._warned:
+            self._warned.add(key)
+            import warnings
+
+            warnings.warn(message, RuntimeWarning, stacklevel=_user_stacklevel())
+
+    def _unbind(self) -> None:
+        """Let every bound remote function look for the engine again at its next call."""
+        for weak in list(self._bound.values()):
+            function = weak()
+            if function is not None:
+                function.__dict__.pop("remote", None)
+        self._bound.clear()
+
+    def _hook(self) -> None:
+        if not self._hooked:
+            self._hooked = True
+            atexit.register(self.stop)
+            os.register_at_fork(after_in_child=self._after_fork_in_child)
+
+    def _after_fork_in_child(self) -> None:
+        self._lock = RLock()
+        if self.engine is None or self.forked:
+            return
+        # Kept, so that its destructor doesn't run here: what it owns is the parent's.
+        self._engine_before_fork = self.engine
+        forked: Any = _ForkedEngine()
+        self.engine = forked
+        self.forked = True
+        self.is_worker = False
+        self.loop_bridges = None
+        self._unbind()
+
+
+def _user_stacklevel() -> int:
+    """The `stacklevel` of warnings.warn, called by our caller, that names the user's line."""
+    import sys
+
+    package = __file__.rpartition("_core")[0]
+    level = 1
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        frame = frame.f_back
+        level += 1
+    return level
+
+
+def _create_engine(name: str, options: InitOptions) -> Engine:
+    if name not in ENGINES:
+        raise ValueError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
+    try:
+        module = __import__(f"haz.engines.{name}", fromlist=["create_engine"])
+    except ImportError as error:
+        if name == "inline":
+            raise
+        raise ImportError(
+            f"haz's {name} engine can't be loaded ({error}). It exists for Linux; elsewhere, and "
+            f"to debug in one process, use haz.init(engine='inline') or HAZ_ENGINE=inline"
+        ) from error
+    engine: Engine = module.create_engine(options)
+    return engine
+
+
+#: The default runtime of this process.
+runtime = Runtime()
+
+
+def attach_worker_engine(engine: Engine) -> None:
+    """Make `engine` the default one of this process, a worker.
+
+    Called once by the worker's main, before it unpickles or runs anything of the user's.
+    ``haz.init()`` in a task then joins the node, ``haz.shutdown()`` there does nothing, and remote
+    functions bind to `engine`.
+    """
+    runtime.attach_worker_engine(engine)

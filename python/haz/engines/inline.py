@@ -1,0 +1,529 @@
+"""The inline engine: a task runs at once, in the thread that calls ``.remote()``. For debuggers.
+
+Breakpoints, ``pdb``, profilers and mocks see tasks as plain calls, deep in the caller's stack. All
+else is as in the native engine: arguments and results are pickled, so that nothing is shared by
+accident and arrays come back read-only; errors are the same; what can't be pickled is refused.
+
+What differs: the function itself is not copied, so it sees the driver's globals. A task that has
+a ref has finished, so ``cancel`` has no effect and ``wait`` never waits. ``timeout_s`` interrupts
+only in the main thread, and is only checked afterwards elsewhere; under a debugger it is ignored.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from itertools import count
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from haz._core import serialize
+from haz._core.checks import check_waitables, not_a_ref
+from haz._core.errors import pack_exception, through_task, unpack_error
+from haz._core.refs import ObjectRef
+from haz._core.returns import split_returns
+from haz._core.runtime import runtime
+from haz.engines.inline_interrupts import Expired, Interrupts
+from haz.exceptions import InfeasibleResourcesError, ObjectLostError, ObjectStoreFullError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from haz.engines.base import Descriptor, InitOptions, TaskOptions
+
+__all__ = ["InlineEngine", "create_engine"]
+
+#: Values of these types can be shared: nobody can change them, and they hold nothing else.
+_IMMUTABLE = frozenset((type(None), bool, int, float, complex, str, bytes))
+
+_EPSILON = 1e-9
+
+
+def create_engine(options: InitOptions) -> InlineEngine:
+    """Make the engine for ``haz.init(engine="inline")``."""
+    return InlineEngine(options)
+
+
+class _Entry:
+    """A stored object. Lives as long as a ref to it, or an object that contains one."""
+
+    __slots__ = (
+        "__weakref__",
+        "_freed_bytes",
+        "buffers",
+        "data",
+        "engine",
+        "error",
+        "refs",
+        "size",
+    )
+
+    def __init__(self, engine: InlineEngine) -> None:
+        self.engine = engine
+        self.data: bytes | None = None
+        self.buffers: list[bytes] = []
+        self.refs: list[InlineRef] = []
+        self.error: dict[str, Any] | None = None
+        self.size = 0
+        self._freed_bytes = engine.freed_bytes
+
+    def drop(self, error: dict[str, Any]) -> None:
+        self.data, self.buffers, self.refs, self.error = None, [], [], error
+        # Any thread may be here, also in the middle of the engine's own code (garbage
+        # collection): only append.
+        self._freed_bytes.append(self.size)
+        self.size = 0
+
+    def __del__(self) -> None:
+        if self.size:
+            self._freed_bytes.append(self.size)
+
+
+class InlineRef(ObjectRef["Any"]):
+    """The engine's ObjectRef."""
+
+    __slots__ = ("__weakref__", "entry", "id")
+
+    def __init__(self, entry: _Entry, number: int) -> None:
+        self.entry = entry
+        self.id = number
+
+    def hex(self) -> str:
+        return f"{self.entry.engine.epoch}{self.id:016x}"
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, InlineRef) and other.entry is self.entry
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self.entry.engine.note_pickled(self)
+        return _rebuild_ref, (self.entry.engine.epoch, self.id)
+
+
+def _rebuild_ref(epoch: str, number: int) -> InlineRef:
+    engine = runtime.engine
+    entry = engine.entries.get(number) if isinstance(engine, InlineEngine) else None
+    if entry is None or entry.engine.epoch != epoch:
+        raise ObjectLostError(
+            f"ObjectRef({epoch}{number:016x}) is from a run of haz that has ended, or its object "
+            f"is gone"
+        )
+    return InlineRef(entry, number)
+
+
+class _Running:
+    """A task that runs now, in one thread."""
+
+    __slots__ = ("attempt", "id", "task")
+
+    def __init__(self, task: _BoundTask, number: int) -> None:
+        self.task = task
+        self.id = number
+        self.attempt = 0
+
+
+class _PerThread(threading.local):
+    """What an engine keeps for each thread."""
+
+    def __init__(self) -> None:
+        #: Where refs go that are being pickled: None outside of the engine.
+        self.collector: list[InlineRef] | None = None
+        #: The tasks that run in this thread, the innermost last.
+        self.stack: list[_Running] = []
+
+
+class InlineEngine:
+    """Runs tasks in the caller's thread; see the module. Thread-safe."""
+
+    name = "inline"
+
+    def __init__(self, options: InitOptions) -> None:
+        self.options = options
+        self.epoch = os.urandom(8).hex()
+        self.entries: WeakValueDictionary[int, _Entry] = WeakValueDictionary()
+        self.freed_bytes: deque[int] = deque()
+        self.ended = False
+        self._numbers = count(1)
+        self._used_bytes = 0
+        self._pinned: list[InlineRef] = []
+        self._checked: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+        self._lock = threading.Lock()
+        self._here = _PerThread()
+        self._stacks: WeakKeyDictionary[threading.Thread, list[_Running]] = WeakKeyDictionary()
+        self._interrupts = Interrupts()
+        self._finished = {"finished": 0, "failed": 0}
+        self._totals = _totals(options)
+        self._limit = int(self._totals["object_store_memory"])
+
+    # ---- tasks ---------------------------------------------------------------------------------
+
+    def bind_task(
+        self, function: Callable[..., Any], options: TaskOptions, descriptor: Descriptor
+    ) -> Callable[..., Any]:
+        """See :class:`haz.engines.base.Engine`."""
+        task = _BoundTask(self, function, options, descriptor)
+        for name, amount in task.resources.items():
+            if amount > self._totals.get(name, 0.0) + _EPSILON:
+                raise InfeasibleResourcesError(
+                    f"task {task.name} asks for {amount:g} {name}, and the node has "
+                    f"{self._totals.get(name, 0.0):g}: see haz.init and haz.cluster_resources()"
+                )
+        if descriptor not in self._checked:
+            self._collect(serialize.dump_function, function)
+            self._checked[descriptor] = True
+        return task.submit
+
+    def run(self, task: _BoundTask, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        """Run a call of `task`; return its refs."""
+        number = next(self._numbers)
+        arguments = _Arguments(self, args, kwargs)
+        error = arguments.error
+        if error is not None:
+            error = through_task(error, task.name)
+            results: list[_Entry] = []
+        else:
+            results, error = self._try(task, number, arguments)
+        self._finished["finished" if error is None else "failed"] += 1
+        if error is not None:
+            results = [self._error_entry(error) for _ in range(task.options.num_returns)]
+        return [self._ref(entry) for entry in results]
+
+    def _try(
+        self, task: _BoundTask, number: int, arguments: _Arguments
+    ) -> tuple[list[_Entry], dict[str, Any] | None]:
+        """Attempt a task until it succeeds or its retries are used up."""
+        running = _Running(task, number)
+        while True:
+            try:
+                value = self._attempt(running, arguments)
+                return [
+                    self._store(v) for v in split_returns(value, task.options.num_returns)
+                ], None
+            except Expired as expired:
+                if expired.owner is not running:
+                    raise
+                error: dict[str, Any] = {
+                    "kind": "timeout",
+                    "task_name": task.name,
+                    "timeout_s": task.options.timeout_s,
+                }
+                return [], error
+            except ObjectStoreFullError as full:
+                return [], {"kind": "object_store_full", "message": str(full)}
+            except BaseException as exc:
+                if self._interrupts.is_the_users(exc):
+                    raise
+                if not task.may_retry(exc, running.attempt):
+                    return [], self._pack(task, exc)
+                running.attempt += 1
+
+    def _attempt(self, running: _Running, arguments: _Arguments) -> Any:
+        args, kwargs = arguments.load()
+        stack = self._here.stack
+        if not stack:
+            self._stacks[threading.current_thread()] = stack
+        stack.append(running)
+        options = running.task.options
+        try:
+            with (
+                _Environment({**self.options.env_vars, **options.env_vars}),
+                self._interrupts.watch(running, options.timeout_s),
+            ):
+                return running.task.function(*args, **kwargs)
+        finally:
+            stack.pop()
+
+    def _pack(self, task: _BoundTask, exc: BaseException) -> dict[str, Any]:
+        return pack_exception(
+            exc, task_name=task.name, pid=os.getpid(), function=task.descriptor.name
+        )
+
+    # ---- objects -------------------------------------------------------------------------------
+
+    def _collect(self, dump: Callable[[Any], Any], value: Any) -> tuple[Any, list[InlineRef]]:
+        """Pickle with `dump`; return what it returns and the refs that it met."""
+        outer = self._here.collector
+        found: list[InlineRef] = []
+        self._here.collector = found
+        try:
+            return dump(value), found
+        finally:
+            self._here.collector = outer
+
+    def note_pickled(self, ref: InlineRef) -> None:
+        """Keep the object of a ref that is being pickled for as long as it may be needed."""
+        collector = self._here.collector
+        if collector is not None:
+            collector.append(ref)
+            return
+        self._pinned.append(ref)
+        runtime.warn_once(
+            "pickled_ref",
+            f"{ref!r} was pickled outside of haz: its object is kept until haz.shutdown()",
+        )
+
+    def dump(self, value: Any) -> _Entry:
+        """Make an entry of `value`, not counted as stored yet."""
+        (data, buffers), refs = self._collect(serialize.dumps, value)
+        entry = _Entry(self)
+        entry.data, entry.refs = data, refs
+        entry.buffers = [bytes(buffer.raw()) for buffer in buffers]
+        return entry
+
+    def _store(self, value: Any) -> _Entry:
+        entry = self.dump(value)
+        size = len(entry.data or b"") + sum(map(len, entry.buffers))
+        with self._lock:
+            while self.freed_bytes:
+                self._used_bytes -= self.freed_bytes.popleft()
+            if self._used_bytes + size > self._limit:
+                raise ObjectStoreFullError(
+                    f"an object of {size} bytes doesn't fit: {self._used_bytes} of "
+                    f"{self._limit} bytes are in use. Drop refs that are not needed, or give "
+                    f"haz.init(object_store_memory=...)"
+                )
+            self._used_bytes += size
+        entry.size = size
+        return entry
+
+    def _error_entry(self, error: dict[str, Any]) -> _Entry:
+        entry = _Entry(self)
+        entry.error = error
+        return entry
+
+    def _ref(self, entry: _Entry) -> InlineRef:
+        number = next(self._numbers)
+        self.entries[number] = entry
+        return InlineRef(entry, number)
+
+    def entry_of(self, ref: ObjectRef[Any]) -> _Entry:
+        """The entry of a ref; raises ObjectLostError for one of another engine."""
+        if not isinstance(ref, InlineRef) or ref.entry.engine is not self:
+            raise ObjectLostError(f"{ref!r} is from a run of haz that has ended")
+        return ref.entry
+
+    def put(self, value: Any) -> ObjectRef[Any]:
+        """See :class:`haz.engines.base.Engine`."""
+        return self._ref(self._store(value))
+
+    def get(self, refs: Sequence[ObjectRef[Any]], timeout_s: float | None) -> list[Any]:
+        """See :class:`haz.engines.base.Engine`."""
+        for ref in refs:
+            if not isinstance(ref, ObjectRef):
+                raise not_a_ref(ref)
+        values = []
+        for ref in refs:
+            entry = self.entry_of(ref)
+            if entry.error is not None:
+                raise unpack_error(entry.error)
+            values.append(serialize.loads(entry.data, entry.buffers))
+        return values
+
+    def wait(
+        self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout_s: float | None
+    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
+        """See :class:`haz.engines.base.Engine`."""
+        check_waitables(refs)
+        for ref in refs:
+            self.entry_of(ref)
+        return list(refs[:num_returns]), list(refs[num_returns:])
+
+    def cancel(self, ref: ObjectRef[Any], *, force: bool, recursive: bool) -> None:
+        """Do nothing: the task has finished."""
+        self.entry_of(ref)
+
+    def add_done_callback(self, ref: ObjectRef[Any], callback: Callable[[], None]) -> None:
+        """See :class:`haz.engines.base.Engine`."""
+        self.entry_of(ref)
+        callback()
+
+    def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
+        """See :class:`haz.engines.base.Engine`."""
+        for ref in refs:
+            entry = self.entry_of(ref)
+            if entry.error is None:
+                entry.drop({"kind": "freed", "message": f"{ref!r} was dropped by haz.free"})
+
+    # ---- state ---------------------------------------------------------------------------------
+
+    def cluster_resources(self) -> dict[str, float]:
+        """See :class:`haz.engines.base.Engine`."""
+        return dict(self._totals)
+
+    def available_resources(self) -> dict[str, float]:
+        """See :class:`haz.engines.base.Engine`. A task that waits for another holds nothing."""
+        left = dict(self._totals)
+        for stack in list(self._stacks.values()):
+            for running in stack[-1:]:
+                for name, amount in running.task.resources.items():
+                    left[name] = left.get(name, 0.0) - amount
+        return {name: amount for name, amount in left.items() if amount > _EPSILON}
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """See :class:`haz.engines.base.Engine`."""
+        return [
+            {
+                "NodeID": self.epoch,
+                "Alive": True,
+                "alive": True,
+                "NodeManagerAddress": "127.0.0.1",
+                "NodeManagerHostname": os.uname().nodename,
+                "NodeName": "127.0.0.1",
+                "Resources": dict(self._totals),
+                "Labels": dict(self.options.labels),
+            }
+        ]
+
+    def context(self) -> dict[str, Any]:
+        """See :class:`haz.engines.base.Engine`."""
+        found: dict[str, Any] = {
+            "job_id": "01000000",
+            "node_id": self.epoch,
+            "worker_id": f"{os.getpid():016x}",
+            "namespace": self.options.namespace or self.epoch,
+            "session_name": f"session_{self.epoch}",
+            "labels": self.options.labels,
+        }
+        if self._here.stack:
+            running = self._here.stack[-1]
+            found |= {
+                "task_id": f"{self.epoch}{running.id:016x}",
+                "task_name": running.task.name,
+                "task_function_name": running.task.descriptor.name,
+                "attempt": running.attempt,
+                "assigned_resources": {k: v for k, v in running.task.resources.items() if v},
+            }
+        return found
+
+    def snapshot(self) -> dict[str, Any]:
+        """See :class:`haz.engines.base.Engine`."""
+        return {
+            "engine": self.name,
+            "workers": [],
+            "tasks": dict(self._finished),
+            "objects": {
+                "count": len(self.entries),
+                "bytes": self._used_bytes - sum(self.freed_bytes),
+            },
+        }
+
+    def shutdown(self) -> None:
+        """See :class:`haz.engines.base.Engine`."""
+        self.ended = True
+        self._pinned.clear()
+
+
+class _BoundTask:
+    """A remote function on an engine, with its options."""
+
+    def __init__(
+        self,
+        engine: InlineEngine,
+        function: Callable[..., Any],
+        options: TaskOptions,
+        descriptor: Descriptor,
+    ) -> None:
+        self.engine = engine
+        self.function = function
+        self.options = options
+        self.descriptor = descriptor
+        self.name = options.name or descriptor.name
+        self.resources = {"CPU": options.num_cpus, "GPU": options.num_gpus, **options.resources}
+
+    def submit(self, /, *args: Any, **kwargs: Any) -> Any:
+        """What ``RemoteFunction.remote`` is bound to."""
+        if self.engine.ended:
+            raise RuntimeError("haz was shut down in the meantime")
+        descriptor = self.descriptor
+        if (
+            kwargs
+            or len(args) < descriptor.min_args
+            or (len(args) > descriptor.max_args and descriptor.max_args != -1)
+        ):
+            descriptor.check_call(args, kwargs)
+        refs = self.engine.run(self, args, kwargs)
+        if self.options.num_returns == 1:
+            return refs[0]
+        return refs or None
+
+    def may_retry(self, exc: BaseException, attempt: int) -> bool:
+        """Whether `exc` is one to retry and a retry is left."""
+        wanted = self.options.retry_exceptions
+        matches = isinstance(exc, Exception if isinstance(wanted, bool) else wanted)
+        left = self.options.max_retries == -1 or attempt < self.options.max_retries
+        return bool(wanted) and matches and left
+
+
+class _Arguments:
+    """Arguments of a call, pickled where that matters; refs among them give their values."""
+
+    def __init__(self, engine: InlineEngine, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._args = args
+        self._kwargs = kwargs
+        self._entries: dict[int, _Entry] = {}
+        #: The error of the first ref that failed: the task can't run.
+        self.error: dict[str, Any] | None = None
+        others: dict[int, Any] = {}
+        for place, value in enumerate((*args, *kwargs.values())):
+            if isinstance(value, ObjectRef):
+                entry = self._entries[place] = engine.entry_of(value)
+                self.error = self.error or entry.error
+            elif type(value) not in _IMMUTABLE:
+                others[place] = value
+        #: Pickled together, so that an object which is in two places stays one.
+        self._others = engine.dump(others) if others else None
+
+    def load(self) -> tuple[list[Any], dict[str, Any]]:
+        """Fresh copies for one attempt."""
+        values = [*self._args, *self._kwargs.values()]
+        if self._others is not None:
+            others = serialize.loads(self._others.data, self._others.buffers)
+            for place, value in others.items():
+                values[place] = value
+        for place, entry in self._entries.items():
+            values[place] = serialize.loads(entry.data, entry.buffers)
+        positional = len(self._args)
+        return values[:positional], dict(zip(self._kwargs, values[positional:], strict=True))
+
+
+class _Environment:
+    """Sets environment variables for a while."""
+
+    def __init__(self, variables: dict[str, str]) -> None:
+        self._variables = variables
+        self._before: dict[str, str | None] = {}
+
+    def __enter__(self) -> None:
+        for name, value in self._variables.items():
+            self._before[name] = os.environ.get(name)
+            os.environ[name] = value
+
+    def __exit__(self, *_exc: object) -> None:
+        for name, value in self._before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _totals(options: InitOptions) -> dict[str, float]:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if options.num_cpus is not None:
+        cpus = options.num_cpus
+    elif hasattr(os, "sched_getaffinity"):
+        cpus = len(os.sched_getaffinity(0))
+    else:
+        cpus = os.cpu_count() or 1
+    totals = {
+        "CPU": float(cpus),
+        "memory": float(memory),
+        "object_store_memory": float(options.object_store_memory or memory // 3),
+        **options.resources,
+    }
+    if options.num_gpus:
+        totals["GPU"] = float(options.num_gpus)
+    return totals

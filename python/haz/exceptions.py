@@ -1,0 +1,302 @@
+"""All exceptions of haz. Ray's names are aliases of these.
+
+What can be done about an error decides its type: the user's function failed (`TaskError`), the
+worker died (`WorkerCrashedError`), it took too long (`GetTimeoutError`, `TaskTimeoutError`), it was
+cancelled, there is no room, the object is gone. All can be pickled.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+
+class HazError(Exception):
+    """Base of all exceptions of haz."""
+
+
+# ---- tasks -----------------------------------------------------------------------------------
+
+
+class TaskError(HazError):
+    """A task raised an exception.
+
+    ``haz.get`` raises an instance of a class that derives from this one and from the type of the
+    user's own exception, so that ``except ValueError`` works; attributes of the user's exception
+    can be read from it. ``str()`` shows the traceback in the task.
+
+    Attributes
+    ----------
+    cause : BaseException or None
+        The user's exception, also as ``__cause__``. None if it could not be pickled.
+    task_name : str
+        Name of the task that raised.
+    function_name : str
+        Qualified name of its function.
+    pid : int
+        Process that ran it.
+    traceback_str : str
+        The remote traceback, ending with the exception.
+    through : tuple of str
+        Names of the tasks that did not run since this one failed, the nearest first.
+    """
+
+    # Set by haz._core.errors, which makes the instances.
+    cause: BaseException | None = None
+    task_name: str = ""
+    function_name: str = ""
+    pid: int = 0
+    traceback_str: str = ""
+    through: tuple[str, ...] = ()
+    _info: dict[str, Any] | None = None
+
+    def __str__(self) -> str:
+        info = self._info
+        if info is None:
+            return Exception.__str__(self)
+        from haz._core.errors import describe_task_error
+
+        return describe_task_error(info)
+
+    def __repr__(self) -> str:
+        if self._info is None:
+            return Exception.__repr__(self)
+        shown = self._info["type_name"] if self.cause is None else _safe_repr(self.cause)
+        return f"TaskError({shown})"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        if self._info is None:
+            return super().__reduce__()
+        from haz._core.errors import unpack_error
+
+        return unpack_error, (self._info,)
+
+    def as_instanceof_cause(self) -> TaskError:
+        """Return the error itself: it is an instance of the user's type already."""
+        return self
+
+
+class TaskCancelledError(HazError):
+    """The task was cancelled.
+
+    Attributes
+    ----------
+    task_name : str
+        Name of the task.
+    task_id : str or None
+        Its id in hexadecimal.
+    """
+
+    task_name: str = ""
+    task_id: str | None = None
+
+    def __init__(
+        self, message: str = "", *, task_name: str = "", task_id: str | None = None
+    ) -> None:
+        super().__init__(message or f"task {task_name or task_id or ''} was cancelled")
+        self.task_name = task_name
+        self.task_id = task_id
+
+
+class TaskTimeoutError(HazError, TimeoutError):
+    """The task ran longer than its ``timeout_s``."""
+
+    def __init__(
+        self, message: str = "", *, task_name: str = "", timeout_s: float | None = None
+    ) -> None:
+        if not message:
+            limit = "" if timeout_s is None else f" of {timeout_s:g} s"
+            message = f"task {task_name} ran longer than its timeout{limit}"
+        super().__init__(message)
+        self.task_name = task_name
+        self.timeout_s = timeout_s
+
+
+class WorkerCrashedError(HazError):
+    """The worker process died while it ran the task.
+
+    Attributes
+    ----------
+    task_name : str
+        Name of the task.
+    pid : int
+        The process that died.
+    signal : int or None
+        The signal that killed it.
+    exit_code : int or None
+        The exit code, if it ended without a signal.
+    stderr : str
+        The last lines that it wrote to its stderr.
+    attempts : int
+        How many times the task was tried.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        task_name: str = "",
+        pid: int = 0,
+        signal: int | None = None,
+        exit_code: int | None = None,
+        stderr: str = "",
+        attempts: int = 1,
+    ) -> None:
+        super().__init__(
+            message
+            or _crash_message(
+                task_name, _death(pid, signal, exit_code), attempts, stderr.strip("\n").split("\n")
+            )
+        )
+        self.task_name = task_name
+        self.pid = pid
+        self.signal = signal
+        self.exit_code = exit_code
+        self.stderr = stderr
+        self.attempts = attempts
+
+
+class InfeasibleResourcesError(HazError, ValueError):
+    """The node can never satisfy the resources that a task or actor asks for."""
+
+
+class SerializationError(HazError, TypeError):
+    """A function, an argument or a result can't be pickled; the message names the part."""
+
+
+class RuntimeEnvSetupError(HazError):
+    """The runtime environment of a task could not be set up."""
+
+
+class PendingCallsLimitExceededError(HazError):
+    """More calls wait than the limit allows."""
+
+
+# ---- waiting and objects ---------------------------------------------------------------------
+
+
+class GetTimeoutError(HazError, TimeoutError):
+    """``haz.get`` took longer than its ``timeout``."""
+
+
+class ObjectStoreFullError(HazError):
+    """The object store has no room for the object, and none will come."""
+
+
+class OutOfDiskError(HazError):
+    """The disk has no room for objects that should be moved there."""
+
+
+class OutOfMemoryError(HazError):
+    """A worker was stopped since memory ran short."""
+
+
+class ObjectLostError(HazError):
+    """The object is gone: its process died, or its run of haz has ended."""
+
+
+class ObjectFreedError(ObjectLostError):
+    """The object was dropped by ``haz.free``."""
+
+
+class OwnerDiedError(ObjectLostError):
+    """The process that made the object died before the object was safe."""
+
+
+class ObjectReconstructionFailedError(ObjectLostError):
+    """The object was lost and could not be made again."""
+
+
+# ---- node and actors -------------------------------------------------------------------------
+
+
+class NodeDiedError(HazError):
+    """The node ended."""
+
+
+class InternalError(HazError):
+    """A bug of haz."""
+
+
+class ActorError(HazError):
+    """An actor can't run a call.
+
+    Attributes
+    ----------
+    actor_id : str or None
+        Id of the actor.
+    """
+
+    def __init__(self, message: str = "the actor died", *, actor_id: str | None = None) -> None:
+        super().__init__(message)
+        self.actor_id = actor_id
+
+
+class ActorDiedError(ActorError):
+    """The actor died and will not be started again."""
+
+
+class ActorUnavailableError(ActorError):
+    """The actor can't be reached now; a later call may succeed."""
+
+
+class ActorAlreadyExistsError(HazError, ValueError):
+    """There is an actor of that name already."""
+
+
+class ActorHandleNotFoundError(HazError, ValueError):
+    """The handle of an actor is of another run of haz."""
+
+
+# ---- Ray's names -----------------------------------------------------------------------------
+
+RayError = HazError
+RayTaskError = TaskError
+RayActorError = ActorError
+RaySystemError = InternalError
+ActorUnschedulableError = InfeasibleResourcesError
+LocalRayletDiedError = NodeDiedError
+ObjectFetchTimedOutError = ObjectLostError
+PendingCallsLimitExceeded = PendingCallsLimitExceededError
+ReferenceCountingAssertionError = ObjectLostError
+TaskUnschedulableError = InfeasibleResourcesError
+UnserializableException = SerializationError
+UserCodeException = TaskError
+
+
+def _safe_repr(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
+
+
+def _signal_name(number: int) -> str:
+    import signal
+
+    try:
+        return f"{signal.Signals(number).name} (signal {number})"
+    except ValueError:
+        return f"signal {number}"
+
+
+def _death(pid: int, signal: int | None, exit_code: int | None) -> str:
+    """How a worker died, in words."""
+    process = f"process {pid}" if pid else "its process"
+    if signal is None:
+        return f"{process} ended with exit code {exit_code}"
+    hint = ""
+    if signal == 9:
+        hint = ", as the kernel does when memory runs out"
+    return f"{process} was killed by {_signal_name(signal)}{hint}"
+
+
+def _crash_message(task_name: str, death: str, attempts: int, stderr: Sequence[str]) -> str:
+    text = f"the worker of task {task_name or '?'} died: {death}"
+    if attempts > 1:
+        text += f"; this was attempt {attempts}, the last"
+    if any(stderr):
+        text += "\nThe last lines of its stderr:\n  " + "\n  ".join(stderr)
+    return text
