@@ -14,13 +14,12 @@ namespace haz {
 
 namespace {
 
-#ifndef MFD_NOEXEC_SEAL
-constexpr unsigned MFD_NOEXEC_SEAL = 8U;
-#endif
+/// MFD_NOEXEC_SEAL, which glibc has since 2.38.
+constexpr unsigned kNoExecSeal = 8U;
 
 UniqueFd create_memfd(const char* name) {
   constexpr unsigned kFlags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-  const int fd = memfd_create(name, kFlags | MFD_NOEXEC_SEAL);
+  const int fd = memfd_create(name, kFlags | kNoExecSeal);
   if (fd >= 0 || errno != EINVAL) return UniqueFd(fd);
   return UniqueFd(memfd_create(name, kFlags));  // before Linux 6.3
 }

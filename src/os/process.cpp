@@ -220,6 +220,8 @@ Result<pid_t> spawn_process(const SpawnOptions& options) {
                        &failure};
   const pid_t pid = vfork_and_run(plan);
   if (pid < 0) return system_error("cannot start " + options.argv.front(), errno);
+  // Where vfork is emulated by fork (qemu, ThreadSanitizer) this stays 0, and the failure is told
+  // by the exit code 127.
   if (failure != 0) {
     ::waitpid(pid, nullptr, 0);
     return system_error("cannot start " + options.argv.front(), failure);

@@ -18,7 +18,7 @@ class ScopedSignalBlock {
   ScopedSignalBlock& operator=(const ScopedSignalBlock&) = delete;
 
  private:
-  sigset_t previous_;
+  sigset_t previous_{};
 };
 
 /// Lets every signal through to the calling thread.

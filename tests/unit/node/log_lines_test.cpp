@@ -21,6 +21,7 @@ std::string marker(std::string_view name) {
 
 std::vector<std::string> shown_all(const std::vector<LogLine>& lines) {
   std::vector<std::string> texts;
+  texts.reserve(lines.size());
   for (const LogLine& line : lines)
     texts.push_back(shown(line));
   return texts;
