@@ -1,0 +1,294 @@
+"""The zygote: the interpreter that worker processes are forked from.
+
+The driver runs :func:`command` with :func:`make_setup`; the new interpreter runs :func:`main`, which
+becomes what the driver is, as far as user code can see: ``sys.path``, ``sys.argv``, ``sys.prefix``,
+the working directory, the environment. It imports little, since everything here is paid before the
+first task of every program.
+
+What differs in workers: ``sys.flags`` says ``isolated``, ``no_site``, ``ignore_environment`` and
+``no_user_site`` (the driver's ``sys.path`` already is the outcome of all that), ``site`` is not
+imported, and unless the user has said otherwise ``OMP_NUM_THREADS``, ``OPENBLAS_NUM_THREADS`` and
+``MKL_NUM_THREADS`` are 1: there is one worker for each core already.
+"""
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any, NoReturn
+
+#: The zygote finds its socket here (kFirstInheritedFd in src/os/process.h).
+SOCKET_FD = 3
+
+THREAD_LIMITS = (b"OMP_NUM_THREADS", b"OPENBLAS_NUM_THREADS", b"MKL_NUM_THREADS")
+
+#: Facts of the driver's interpreter that workers show too.
+_COPIED = (
+    "argv",
+    "executable",
+    "prefix",
+    "exec_prefix",
+    "base_prefix",
+    "base_exec_prefix",
+    "_base_executable",
+    "pycache_prefix",
+    "dont_write_bytecode",
+)
+
+#: Only the environment can say these, so with one of them set it is not ignored.
+_STARTUP_VARIABLES = ("PYTHONHASHSEED", "PYTHONHOME", "PYTHONMALLOC", "PYTHONPLATLIBDIR")
+
+#: Options of `python -X` that are about one process' own start or end.
+_OWN_X_OPTIONS = ("importtime", "showrefcount", "showalloccount", "presite")
+
+#: Modules with a generator that a fork copies, and what gives it a state of its own.
+_SEEDED = (("random", "seed"), ("numpy.random", "seed"), ("torch", "seed"))
+
+
+# ---- in the driver ---------------------------------------------------------------------------
+def find_executable() -> str:
+    """Return the path of an interpreter that is the same as this process' own.
+
+    ``sys.executable`` may be empty, a wrapper, another Python that stands first in the PATH, or the
+    program that embeds Python. The running program itself is best, if it is a Python (without
+    ``site`` it need not be the virtual environment's); then the one beside the standard library.
+    """
+    import os
+
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    try:
+        running = os.readlink("/proc/self/exe")
+    except OSError:
+        running = ""
+    prefixes = dict.fromkeys((sys.base_exec_prefix, sys.base_prefix, sys.exec_prefix))
+    named = [
+        running,
+        *(f"{prefix}/bin/python{version}" for prefix in prefixes),
+        getattr(sys, "_base_executable", None) or "",
+        sys.executable or "",
+        *(f"{prefix}/bin/python3" for prefix in prefixes),
+    ]
+    candidates = [path for path in named if os.path.basename(path).startswith("python")]
+    for path in candidates:
+        if os.path.isabs(path) and os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    raise RuntimeError(
+        f"haz can't find the Python {version} interpreter that its workers need. "
+        f"Tried: {', '.join(dict.fromkeys(candidates))}."
+    )
+
+
+def interpreter_flags() -> list[str]:
+    """Return the command line options that make another interpreter behave as this one."""
+    import os
+
+    flags = ["-I", "-S", "-E"]
+    uses_environment = not sys.flags.ignore_environment
+    if uses_environment and any(os.environ.get(name) for name in _STARTUP_VARIABLES):
+        flags = ["-s", "-S"]
+    flags += ["-" + "O" * sys.flags.optimize] if sys.flags.optimize else []
+    flags += ["-" + "b" * sys.flags.bytes_warning] if sys.flags.bytes_warning else []
+    flags += ["-B"] if sys.dont_write_bytecode else []
+    options: Mapping[str, str | bool] = sys._xoptions
+    if sys.flags.utf8_mode and "utf8" not in options:
+        flags += ["-X", "utf8"]
+    if sys.flags.dev_mode and "dev" not in options:
+        flags += ["-X", "dev"]
+    for name, value in options.items():
+        if name not in _OWN_X_OPTIONS:
+            flags += ["-X", name if value is True else f"{name}={value}"]
+    for option in sys.warnoptions:
+        flags += ["-W", option]
+    return flags
+
+
+def command() -> list[str]:
+    """Return the program and arguments of a zygote, for ``ZygoteOptions.argv``."""
+    import os
+
+    import haz
+    from haz import _native
+
+    package = os.path.dirname(os.path.abspath(haz.__file__))
+    module = os.path.abspath(_native.__file__)
+    # No names: the code runs in the workers' __main__.
+    code = f"__import__('sys').path.insert(0, {os.path.dirname(package)!r})\n"
+    if os.path.dirname(module) != package:  # an editable installation
+        code += (
+            "__import__('_frozen_importlib')._load(__import__('_frozen_importlib_external')"
+            f".spec_from_file_location('haz._native', {module!r}))\n"
+        )
+    code += f"__import__('haz._core.zygote', fromlist=['main']).main({SOCKET_FD})"
+    return [find_executable(), *interpreter_flags(), "-c", code]
+
+
+def make_setup(
+    preload: "Iterable[str]" = (), environ: "Mapping[bytes, bytes] | None" = None
+) -> bytes:
+    """Return what makes a zygote resemble this process, for ``ZygoteOptions.setup``.
+
+    ``preload`` are modules to import while nothing else is to do; ``environ`` is the environment of
+    the workers, by default that of this process.
+    """
+    import gc
+    import marshal
+    import os
+
+    variables = dict(os.environb if environ is None else environ)
+    # A library without a setting of its own follows OMP_NUM_THREADS.
+    if b"OMP_NUM_THREADS" not in variables:
+        for name in THREAD_LIMITS:
+            variables.setdefault(name, b"1")
+    try:
+        cwd = os.getcwdb()
+    except OSError:
+        cwd = None
+    return marshal.dumps(
+        {
+            "path": [
+                os.fspath(entry) for entry in sys.path if isinstance(entry, str | os.PathLike)
+            ],
+            "sys": {name: getattr(sys, name) for name in _COPIED if hasattr(sys, name)},
+            "recursion_limit": sys.getrecursionlimit(),
+            "gc": gc.isenabled(),
+            "cwd": cwd,
+            "environ": variables,
+            "hooks": _import_hook_lines(),
+            "preload": list(preload),
+        }
+    )
+
+
+def _import_hook_lines() -> list[str]:
+    """Return the lines of .pth files that installed import hooks, as editable packages do."""
+    owners = set()
+    for finder in sys.meta_path:
+        owner = finder.__module__ if isinstance(finder, type) else type(finder).__module__
+        if not owner.startswith(("_frozen_importlib", "importlib.")):
+            owners.add(owner.partition(".")[0])
+    if not owners:
+        return []
+    import os
+
+    lines = []
+    for folder in sys.path:
+        try:
+            names = sorted(name for name in os.listdir(folder or ".") if name.endswith(".pth"))
+        except (OSError, TypeError):
+            continue
+        for name in names:
+            try:
+                with open(os.path.join(folder, name), encoding="utf-8-sig") as file:
+                    text = file.read()
+            except (OSError, UnicodeDecodeError):
+                continue
+            lines += [
+                line
+                for line in text.splitlines()
+                if line.startswith(("import ", "import\t")) and any(one in line for one in owners)
+            ]
+    return lines
+
+
+# ---- in the zygote and its workers -----------------------------------------------------------
+def main(socket_fd: int) -> "NoReturn":
+    """Be a zygote; in each forked worker, run ``haz._core.worker_main.run``."""
+    import faulthandler
+    import gc
+
+    from haz._native import zygote_run, zygote_setup
+
+    gc.disable()
+    setup, driver_pid = _receive(zygote_setup, socket_fd)
+    _resemble(setup)
+    faulthandler.enable()
+    from haz._core import worker_main
+
+    gc.freeze()
+    slot, process_id, arena_fd = zygote_run(socket_fd, driver_pid, _importer(setup["preload"]))
+    if setup["gc"]:
+        gc.enable()
+    reseed()
+    raise SystemExit(worker_main.run(slot, process_id, arena_fd))
+
+
+def _receive(
+    zygote_setup: "Callable[[int], tuple[bytes, int]]", socket_fd: int
+) -> "tuple[dict[str, Any], int]":
+    import marshal
+
+    data, driver_pid = zygote_setup(socket_fd)
+    return marshal.loads(data), driver_pid
+
+
+def _resemble(setup: "dict[str, Any]") -> None:
+    import os
+
+    environ = os.environb
+    for name, value in setup["environ"].items():
+        if environ.get(name) != value:
+            environ[name] = value
+    if setup["cwd"] is not None:
+        try:
+            os.chdir(setup["cwd"])
+        except OSError:
+            pass  # gone since
+    sys.path[:] = setup["path"]
+    for name, value in setup["sys"].items():
+        setattr(sys, name, value)
+    sys.setrecursionlimit(setup["recursion_limit"])
+    _add_site_builtins()
+    for stream in (sys.stdout, sys.stderr):
+        # Pipes to the driver, which passes the bytes on line by line.
+        stream.reconfigure(  # type: ignore[union-attr]
+            encoding="utf-8", errors="backslashreplace", line_buffering=True
+        )
+    for line in setup["hooks"]:
+        try:
+            exec(line, {})
+        except Exception as error:
+            print(f"haz: workers miss an import hook: {line!r}: {error!r}", file=sys.stderr)
+
+
+def _add_site_builtins() -> None:
+    import _sitebuiltins
+    import builtins
+
+    for name in ("exit", "quit"):
+        setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
+    builtins.help = _sitebuiltins._Helper()
+
+
+def _importer(names: "list[str]") -> "Callable[[], bool] | None":
+    """Return a function that imports one of ``names`` a call, and says whether more are left."""
+    if not names:
+        return None
+    import gc
+
+    left = names[::-1]
+
+    def import_one() -> bool:
+        name = left.pop()
+        try:
+            __import__(name)
+        except BaseException as error:
+            print(f"haz: can't preload {name}: {error!r}", file=sys.stderr)
+        # What is buffered at a fork would be written once by each worker.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        gc.freeze()
+        return bool(left)
+
+    return import_one
+
+
+def reseed() -> None:
+    """Give this process random numbers of its own, after a fork.
+
+    Only imported modules need it: a generator that is imported later seeds itself from the system.
+    Generator objects that preloaded modules made are copies in every worker.
+    """
+    for module, seed in _SEEDED:
+        if module in sys.modules:
+            getattr(sys.modules[module], seed)()
