@@ -16,9 +16,10 @@ from benchmarks.plot import draw_ratios
 from benchmarks.processes import ProcessTree
 from benchmarks.record import write_record
 from benchmarks.results import Results
-from benchmarks.rows import ROWS
+from benchmarks.rows import ROWS, Row
+from benchmarks.run import Run
 from benchmarks.runner import UNDER_TEST, Plan, Runner
-from benchmarks.scaling import measure_scaling
+from benchmarks.scaling import Curve, measure_scaling
 from benchmarks.session import Surroundings, scratch_folder
 from benchmarks.systems import SYSTEMS
 
@@ -34,6 +35,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--systems", default=",".join(SYSTEMS), help="names, with commas")
     parser.add_argument("--workers", type=int, default=4 if cores < 8 else cores)
     parser.add_argument("--rounds", type=int, default=0, help="3 unless --quick")
+    parser.add_argument("--time-box", type=float, default=480.0, help="seconds for the rounds")
     parser.add_argument("--quick", action="store_true", help="1 round, a tenth of the tasks")
     parser.add_argument("--floors", choices=FLOORS, default=machine_for(cores))
     parser.add_argument("--out", type=Path, default=_HERE / "results" / "latest.json")
@@ -67,57 +69,66 @@ def _environment() -> dict[str, str]:
     }
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run the benchmark; 1 if something was left behind or went wrong."""
-    options = parse(arguments)
-    if options.list:
-        print("\n".join([*(f"{row.name:<16} {row.title}" for row in ROWS.values()), SCALING]))
-        return 0
-    start = time.monotonic()
-    about = {**machine.facts(), "workers": options.workers, "rounds": options.rounds}
-    systems = [name for name in options.systems if machine.is_importable(SYSTEMS[name].package)]
-    for name in set(options.systems) - set(systems):
-        print(f"{SYSTEMS[name].title} is not installed: its column is left out", file=sys.stderr)
-    if not systems:
-        return 1
-    baseline = UNDER_TEST if UNDER_TEST in systems else systems[0]
-    rows = [ROWS[name] for name in options.row if name in ROWS]
+def _measure(options: argparse.Namespace, systems: Sequence[str]) -> tuple[Results, list[Curve]]:
+    """Run the rounds, then the scaling section."""
+    rows = _rows(options)
     tree = ProcessTree()
     with scratch_folder() as scratch:
         limits = Limits(tree, _environment(), scratch, options.workers)
         surroundings = Surroundings(tree, limits, _environment(), options.workers, options.quick)
         results = Results()
         if rows:
-            results = Runner(Plan(rows, systems, options.rounds), surroundings).run()
+            plan = Plan(rows, systems, options.rounds, options.time_box)
+            results = Runner(plan, surroundings).run()
         # Long for a peer: only if it is asked for by name.
+        baseline = _baseline(systems)
         scales = SCALING in options.row and (baseline == UNDER_TEST or not rows)
-        curves = measure_scaling(baseline, surroundings) if scales else []
-    verdicts = judge(results, options.floors, UNDER_TEST)
-    print(f"Medians of {options.rounds} rounds, {options.workers} workers, "
-          f"{about['cores']} cores ({about['cpu']}), Python {about['python']}, "
-          f"load before {about['load_average_before']:.1f}")  # fmt: skip
-    if rows:
-        print("\n" + report.table(results, rows, systems, baseline))
-    if results.limit_samples:
-        print("\n" + report.limits_text(results))
-    if curves:
-        print("\n" + report.curves_text(curves))
-    if verdicts:
-        print("\n" + report.floors_text(verdicts, options.floors, options.workers))
-    print("\n" + report.leftovers_text(results, systems))
-    if results.errors:
-        print("\n" + report.errors_text(results))
-    elapsed_s = time.monotonic() - start
-    about.update(
-        baseline=baseline,
+        return results, measure_scaling(baseline, surroundings) if scales else []
+
+
+def _rows(options: argparse.Namespace) -> list[Row]:
+    return [ROWS[name] for name in options.row if name in ROWS]
+
+
+def _baseline(systems: Sequence[str]) -> str:
+    """What the others are divided by: haz, or the first system where haz is not there."""
+    return UNDER_TEST if UNDER_TEST in systems else systems[0]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the benchmark; 1 if something was left behind or went wrong."""
+    options = parse(arguments)
+    if options.list:
+        print("\n".join([*(f"{row.name:<16} {row.title}" for row in ROWS.values()), SCALING]))
+        return 0
+    systems = [name for name in options.systems if machine.is_importable(SYSTEMS[name].package)]
+    for name in set(options.systems) - set(systems):
+        print(f"{SYSTEMS[name].title} is not installed: its column is left out", file=sys.stderr)
+    if not systems:
+        return 1
+    start = time.monotonic()
+    facts = machine.facts()
+    results, curves = _measure(options, systems)
+    run = Run(
+        results=results,
+        curves=curves,
+        verdicts=judge(results, options.floors, UNDER_TEST),
+        rows=_rows(options),
         systems=systems,
-        quick=options.quick,
-        elapsed_s=elapsed_s,
-        load_average_after=os.getloadavg()[0],
+        baseline=_baseline(systems),
+        facts={
+            **facts,
+            "load_average_after": os.getloadavg()[0],
+            "workers": options.workers,
+            "floors_of": options.floors,
+            "quick": options.quick,
+            "elapsed_s": time.monotonic() - start,
+        },
     )
-    write_record(options.out, results, rows, verdicts, curves, about)
-    draw_ratios(report.ratios(results, baseline), baseline, options.out.with_suffix(".svg"))
-    print(f"{elapsed_s:.0f} s; record and picture: {options.out}, .svg")
+    write_record(options.out, run)
+    draw_ratios(run.ratios(), run.baseline, options.out.with_suffix(".svg"))
+    print(report.run_text(run))
+    print(f"Record and picture: {options.out}, .svg")
     left = any(one.killed for found in results.leftovers.values() for one in found)
     return 1 if left or results.errors else 0
 

@@ -121,10 +121,7 @@ def _live(
     if not with_numpy and rows & {"idle-cpu", "memory"}:
         time.sleep(SETTLE_S)
     if "idle-cpu" in rows and not with_numpy:
-        before_s, start = tree.cpu_seconds(), time.monotonic()
-        time.sleep(IDLE_S)
-        used_s = tree.cpu_seconds() - before_s
-        values["idle-cpu"] = used_s / (time.monotonic() - start)
+        values["idle-cpu"] = tree.busy_share(IDLE_S)
     if rows & {"memory", "memory-numpy"}:
         values["memory-numpy" if with_numpy else "memory"] = float(tree.pss_bytes())
     program.go_on()

@@ -125,14 +125,26 @@ class ProcessTree:
                         total += int(line.split()[1]) * 1024
         return total
 
-    def cpu_seconds(self) -> float:
-        """CPU time that all threads of all descendants have used so far."""
-        total_ns = 0
+    def cpu_ns(self) -> dict[tuple[int, int], int]:
+        """CPU time used so far, by process and thread, of all descendants."""
+        found = {}
         for process in self.descendants():
             for task in Path(f"/proc/{process.pid}/task").glob("*"):
                 with contextlib.suppress(OSError):
-                    total_ns += int((task / "schedstat").read_text().split()[0])
-        return total_ns / 1e9
+                    used = (task / "schedstat").read_text().split()[0]
+                    found[process.pid, int(task.name)] = int(used)
+        return found
+
+    def busy_share(self, watched_s: float) -> float:
+        """CPU time of all descendants while watched, as a share of one core.
+
+        A thread that ends meanwhile is not counted, one that starts is.
+        """
+        before, start = self.cpu_ns(), time.monotonic()
+        time.sleep(watched_s)
+        after, elapsed_s = self.cpu_ns(), time.monotonic() - start
+        used_ns = sum(used - before.get(thread, 0) for thread, used in after.items())
+        return used_ns / 1e9 / elapsed_s
 
     @staticmethod
     def _kill(processes: Sequence[psutil.Process]) -> list[str]:

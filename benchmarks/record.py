@@ -4,44 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.floors import Verdict
-from benchmarks.report import ratios
-from benchmarks.results import Results
 from benchmarks.rows import Row
-from benchmarks.scaling import Curve
+from benchmarks.run import Run
 
 
-def write_record(
-    path: Path,
-    results: Results,
-    rows: Sequence[Row],
-    verdicts: Sequence[Verdict],
-    curves: Sequence[Curve],
-    about: dict[str, Any],
-) -> None:
-    """Write everything that was measured, in seconds, bytes and shares.
-
-    Parameters
-    ----------
-    about
-        Facts about the machine and the options of the run.
-    """
-    by_ratio = ratios(results, about["baseline"])
+def write_record(path: Path, run: Run) -> None:
+    """Write everything that was measured, in seconds, bytes and shares."""
+    results = run.results
+    by_ratio = run.ratios()
     record = {
-        **about,
+        **run.facts,
+        "systems": run.systems,
+        "baseline": run.baseline,
+        "rounds": results.rounds,
         "rows": {
             row.name: {
                 "title": row.title,
                 "printed_unit": row.unit,
-                "systems": _systems(results, row, about),
+                "systems": _systems(run, row),
                 "times_slower_than_baseline": by_ratio.get(row.name, {}),
                 "limit": results.row_limit(row),
             }
-            for row in rows
+            for row in run.rows
         },
         "limits": {name: results.limit(name) for name in results.limit_samples},
         "floors": [
@@ -54,9 +41,9 @@ def write_record(
                 "measured": verdict.measured,
                 "is_met": verdict.is_met,
             }
-            for verdict in verdicts
+            for verdict in run.verdicts
         ],
-        "scaling": [dataclasses.asdict(curve) for curve in curves],
+        "scaling": [dataclasses.asdict(curve) for curve in run.curves],
         "left_behind": {
             system: [dataclasses.asdict(one) for one in found]
             for system, found in results.leftovers.items()
@@ -67,16 +54,16 @@ def write_record(
     path.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def _systems(results: Results, row: Row, about: dict[str, Any]) -> dict[str, Any]:
+def _systems(run: Run, row: Row) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for system in about["systems"]:
-        samples = results.samples.get((row.name, system))
+    for system in run.systems:
+        samples = run.results.samples.get((row.name, system))
         if samples:
             found[system] = {
-                "median": results.median(row.name, system),
+                "median": run.results.median(row.name, system),
                 "samples_by_round": list(samples.values()),
-                "n": row.size(system, about["quick"]),
+                "n": row.size(system, run.facts["quick"]),
             }
-        elif (row.name, system) in results.errors:
-            found[system] = {"error": results.errors[row.name, system]}
+        elif (row.name, system) in run.results.errors:
+            found[system] = {"error": run.results.errors[row.name, system]}
     return found

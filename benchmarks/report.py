@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from benchmarks.floors import Verdict
 from benchmarks.limits import MEANINGS
 from benchmarks.results import Results
-from benchmarks.rows import ROWS, UNITS, Row
+from benchmarks.rows import UNITS, Row
+from benchmarks.run import Run
 from benchmarks.scaling import Curve
 from benchmarks.systems import SYSTEMS
 from benchmarks.text import align, number
 
 
-def table(results: Results, rows: Iterable[Row], systems: Sequence[str], baseline: str) -> str:
+def run_text(run: Run) -> str:
+    """The whole report."""
+    facts = run.facts
+    parts = [
+        f"Medians of {run.results.rounds} rounds, {facts['workers']} workers, "
+        f"{facts['cores']} cores ({facts['cpu']}), Python {facts['python']}, load "
+        f"{facts['load_average_before']:.1f} before, {facts['elapsed_s']:.0f} s"
+    ]
+    if run.rows:
+        parts.append(table(run))
+    if run.results.limit_samples:
+        parts.append(limits_text(run.results))
+    if run.curves:
+        parts.append(curves_text(run.curves))
+    if run.verdicts:
+        parts.append(floors_text(run.verdicts, facts["floors_of"], facts["workers"]))
+    if run.results.leftovers:
+        parts.append(leftovers_text(run.results, run.systems))
+    if run.results.errors:
+        parts.append(errors_text(run.results))
+    return "\n\n".join(parts)
+
+
+def table(run: Run) -> str:
     """Medians, and in brackets how many times slower (x) than the baseline."""
-    header = ["row", "unit", "limit", *(SYSTEMS[system].title for system in systems)]
-    lines = [header]
-    for row in rows:
-        limit = results.row_limit(row)
+    lines = [["row", "unit", "limit", *(SYSTEMS[system].title for system in run.systems)]]
+    for row in run.rows:
+        limit = run.results.row_limit(row)
         cells = [f"{row.title} [{row.name}]", row.unit]
         cells.append(number(limit[1] * UNITS[row.unit]) if limit else "-")
-        cells += [_cell(results, row, system, baseline) for system in systems]
+        cells += [_cell(run.results, row, system, run.baseline) for system in run.systems]
         lines.append(cells)
     return align(lines)
 
@@ -109,13 +132,3 @@ def errors_text(results: Results) -> str:
     return "\n".join(
         f"ERROR {system}, {row}: {text}" for (row, system), text in results.errors.items()
     )
-
-
-def ratios(results: Results, baseline: str) -> dict[str, dict[str, float]]:
-    """Times slower than the baseline, by row and system."""
-    found: dict[str, dict[str, float]] = {}
-    for row, system in results.samples:
-        own, value = results.median(row, baseline), results.median(row, system)
-        if own and value is not None and system != baseline and row in ROWS:
-            found.setdefault(row, {})[system] = value / own
-    return found

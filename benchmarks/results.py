@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from benchmarks.processes import Leftovers
@@ -17,6 +17,7 @@ Samples = dict[int, list[float]]
 class Results:
     """Samples are kept by round, so that a median weighs every round alike."""
 
+    rounds: int = 0  #: completed
     samples: dict[tuple[str, str], Samples] = field(default_factory=dict)  #: by (row, system)
     limit_samples: dict[str, Samples] = field(default_factory=dict)
     errors: dict[tuple[str, str], str] = field(default_factory=dict)  #: by (row, system)
@@ -44,11 +45,6 @@ class Results:
         """The tightest of a row's limits: its name and value."""
         found = [(value, name) for name in row.limits if (value := self.limit(name)) is not None]
         return (min(found)[1], min(found)[0]) if found else None
-
-    def systems(self, names: Sequence[str]) -> list[str]:
-        """Those of ``names`` that have any sample or error."""
-        known = {system for _, system in [*self.samples, *self.errors]}
-        return [name for name in names if name in known]
 
 
 def _median(samples: Samples | None) -> float | None:

@@ -34,8 +34,9 @@ def measure_scaling(system: str, surroundings: Surroundings) -> list[Curve]:
 
 def _over_tasks(system: str, surroundings: Surroundings) -> Curve:
     curve = Curve(system, f"no-op tasks, {surroundings.workers} workers", "tasks")
+    ending = Ending()
     try:
-        with open_session(system, surroundings, Ending()) as session:
+        with open_session(system, surroundings, ending) as session:
             per_task_s = 0.0
             for tasks in TASKS[:-1] if surroundings.quick else TASKS:
                 if per_task_s * tasks > TIME_BOX_S / 2:
@@ -44,20 +45,29 @@ def _over_tasks(system: str, surroundings: Surroundings) -> Curve:
                 curve.points[tasks] = per_task_s = _per_task_s(session, tasks)
     except (ChildError, ChildLostError) as error:
         curve.error = str(error)
-    return curve
+    return _with_leftovers(curve, ending)
 
 
 def _over_workers(system: str, surroundings: Surroundings) -> Curve:
     curve = Curve(system, f"{TASKS_PER_WORKER_STEP} no-op tasks", "workers")
+    ending = Ending()
     for workers in WORKERS:
         try:
             with open_session(
-                system, dataclasses.replace(surroundings, workers=workers), Ending()
+                system, dataclasses.replace(surroundings, workers=workers), ending
             ) as session:
                 curve.points[workers] = _per_task_s(session, TASKS_PER_WORKER_STEP)
         except (ChildError, ChildLostError) as error:
             curve.error = f"{workers} workers: {error}"
             break
+        curve = _with_leftovers(curve, ending)
+    return curve
+
+
+def _with_leftovers(curve: Curve, ending: Ending) -> Curve:
+    """Say in the curve what the system left behind, if it did."""
+    if ending.leftovers and ending.leftovers.killed:
+        curve.error += f" left behind: {' '.join(ending.leftovers.killed)}"
     return curve
 
 

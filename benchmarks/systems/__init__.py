@@ -30,6 +30,7 @@ class SystemInfo:
     package: str  #: what must be importable for the system to be there
     module: str
     class_name: str
+    is_brief: bool = False  #: measured in the first round only: slow, and no floor needs it
 
     def create(self) -> System:
         """Import the system's module and build it."""
@@ -45,5 +46,5 @@ SYSTEMS: dict[str, SystemInfo] = {
     "pool": SystemInfo("mp.Pool", "multiprocessing", "pool", "Pool"),
     "executor": SystemInfo("ProcessPoolExecutor", "concurrent.futures", "executor", "Executor"),
     "joblib": SystemInfo("joblib", "joblib", "joblib", "Joblib"),
-    "dask": SystemInfo("Dask", "distributed", "dask", "Dask"),
+    "dask": SystemInfo("Dask", "distributed", "dask", "Dask", is_brief=True),
 }
