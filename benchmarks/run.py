@@ -30,6 +30,6 @@ class Run:
         for row, system in self.results.samples:
             own = self.results.median(row, self.baseline)
             value = self.results.median(row, system)
-            if own and value is not None and system != self.baseline and row in ROWS:
+            if own and value and system != self.baseline and row in ROWS:
                 found.setdefault(row, {})[system] = value / own
         return found
