@@ -115,8 +115,9 @@ class Encoder {
   /// What became of the attempt to write a value natively.
   enum class Native : std::uint8_t {
     kWritten,
-    kPickle,  ///< The whole value has to be pickled.
-    kError,   ///< A Python error is set.
+    kPickle,     ///< The whole value has to be pickled.
+    kLoadNumPy,  ///< NumPy has to be loaded to know.
+    kError,      ///< A Python error is set.
   };
   /// A buffer behind the stream, and what keeps it alive.
   struct FarBuffer {
@@ -146,7 +147,9 @@ class Encoder {
   Native put_list(PyObject* value, unsigned depth);
   Native put_dict(PyObject* value, unsigned depth);
   Native put_items(PyObject* const* items, std::size_t count, unsigned depth);
-  Native put_ref(PyObject* value);
+  Native put_other(PyObject* value, unsigned depth);
+  Native put_array(PyObject* value);
+  Native put_array_scalar(PyObject* value, ArrayElement element);
   void put_small_int(std::int64_t number);
   void put_text(ValueTag short_tag, ValueTag far_tag, PyObject* owner, const void* bytes,
                 std::size_t size);
@@ -157,6 +160,7 @@ class Encoder {
   bool put_if_seen(PyObject* value, std::uint32_t* index, Native* outcome);
   void link_shared();
 
+  Native put_natively(PyObject* value);
   bool put_pickled(PyObject* value);
   bool put_pickle(PyObject* data, PyObject* buffers);
   bool put_pickle_buffers(PyObject* buffers);
@@ -167,7 +171,6 @@ class Encoder {
   void put_far_field(PyObject* owner, const void* bytes, std::size_t size);
   std::uint8_t* reserve(std::size_t size);
   void grow(std::size_t size);
-  void begin_value();
   void roll_back(const Mark& mark);
   [[nodiscard]] std::size_t position() const { return static_cast<std::size_t>(at_ - begin_); }
 
@@ -248,6 +251,7 @@ class Decoder {
   bool fill_dict(PyObject* dict, std::uint32_t count, unsigned depth);
   PyObject* get_ref();
   PyObject* get_shared();
+  PyObject* get_array(ValueTag tag);
   PyObject* get_pickle(ValueTag tag, unsigned depth);
   PyObject* get_pickle_buffers(ByteCursor table, std::uint32_t count);
   PyObject* buffer_object(ByteCursor* table);

@@ -5,6 +5,7 @@
 #include <new>
 
 #include "codec.h"
+#include "codec_array.h"
 
 namespace haz::py {
 namespace {
@@ -153,8 +154,8 @@ PyTypeObject* window_type() {
   return reinterpret_cast<PyTypeObject*>(type);
 }
 
-/// A read-only memoryview of `bytes` that keeps `owner` alive.
-PyObject* make_view(PyObject* owner, std::span<const std::byte> bytes) {
+/// Read-only bytes that keep `owner` alive; for C only, users get a view of it.
+PyObject* make_window(PyObject* owner, std::span<const std::byte> bytes) {
   PyTypeObject* type = window_type();
   if (type == nullptr) return nullptr;
   PyObject* window = type->tp_alloc(type, 0);
@@ -163,6 +164,13 @@ PyObject* make_view(PyObject* owner, std::span<const std::byte> bytes) {
   fields->owner = Py_NewRef(owner);
   fields->bytes = bytes.data();
   fields->size = static_cast<Py_ssize_t>(bytes.size());
+  return window;
+}
+
+/// A read-only memoryview of `bytes` that keeps `owner` alive.
+PyObject* make_view(PyObject* owner, std::span<const std::byte> bytes) {
+  PyObject* window = make_window(owner, bytes);
+  if (window == nullptr) return nullptr;
   PyObject* view = PyMemoryView_FromObject(window);
   Py_DECREF(window);
   return view;
@@ -299,6 +307,9 @@ PyObject* Decoder::get_tagged(ValueTag tag, unsigned depth, std::size_t slot) {
       return get_pickle(tag, depth);
     case kShared:
       return get_shared();
+    case kArray:
+    case kArrayScalar:
+      return get_array(tag);
     case kEnd:
       return malformed();
   }
@@ -447,6 +458,22 @@ PyObject* Decoder::get_shared() {
   if (!cursor_.take(&ordinal) || ordinal >= shared_.size()) return malformed();
   PyObject* object = shared_[ordinal];
   return object != nullptr ? Py_NewRef(object) : malformed();
+}
+
+PyObject* Decoder::get_array(ValueTag tag) {
+  ArrayView array;
+  if (tag == ValueTag::kArrayScalar) {
+    return cursor_.take_array_scalar(&array) ? make_scalar(array) : malformed();
+  }
+  if (!cursor_.take_array(&array) || array.dimensions > ArrayMemory::kMaxDimensions) {
+    return malformed();
+  }
+  PyObject* memory = owner_ == nullptr || array.is_near ? copy_as_bytes(array.bytes)
+                                                        : make_window(owner_, array.bytes);
+  if (memory == nullptr) return nullptr;
+  PyObject* made = make_array(array, memory);
+  Py_DECREF(memory);
+  return made;
 }
 
 // ---- Decoder: pickles -----------------------------------------------------------------------

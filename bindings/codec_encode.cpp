@@ -11,6 +11,7 @@
 
 #include "base/check.h"
 #include "codec.h"
+#include "codec_array.h"
 
 namespace haz::py {
 namespace {
@@ -237,12 +238,14 @@ void Encoder::put_far_field(PyObject* owner, const void* bytes, std::size_t size
 bool Encoder::encode(PyObject* value) {
   const Mark mark{position(), far_.size(), refs_.size()};
   try {
-    begin_value();
-    Native outcome = put(value, 0);
-    if (outcome == Native::kWritten) [[likely]] {
-      if (!links_.empty()) link_shared();
-      return true;
+    Native outcome = put_natively(value);
+    if (outcome == Native::kLoadNumPy) {
+      roll_back(mark);
+      const bool loaded = load_numpy();
+      PyErr_Clear();
+      outcome = loaded ? put_natively(value) : Native::kPickle;
     }
+    if (outcome == Native::kWritten) return true;
     roll_back(mark);
     if (outcome == Native::kPickle && put_pickled(value)) return true;
   } catch (const std::bad_alloc&) {
@@ -281,10 +284,14 @@ Encoder* Encoder::current() { return t_current; }
 
 // ---- Encoder: scalars -----------------------------------------------------------------------
 
-inline void Encoder::begin_value() {
+/// Runs no Python code while it looks at the value, so that nothing in it can change meanwhile.
+Encoder::Native Encoder::put_natively(PyObject* value) {
   seen_objects_.begin_value();
   trim(&seen_);
   trim(&links_);
+  const Native outcome = put(value, 0);
+  if (outcome == Native::kWritten && !links_.empty()) link_shared();
+  return outcome;
 }
 
 Encoder::Native Encoder::put(PyObject* value, unsigned depth) {
@@ -310,7 +317,7 @@ Encoder::Native Encoder::put(PyObject* value, unsigned depth) {
     return put_container(value, depth);
   }
   if (type == &PyBytes_Type) return put_bytes(value, depth);
-  return put_ref(value);
+  return put_other(value, depth);
 }
 
 inline void Encoder::put_small_int(std::int64_t number) {
@@ -409,12 +416,54 @@ inline void Encoder::put_count(ValueTag short_tag, std::size_t count) {
   at_ = to + 1 + (is_short ? 1 : sizeof(number));
 }
 
-Encoder::Native Encoder::put_ref(PyObject* value) {
+// ---- Encoder: refs and arrays ---------------------------------------------------------------
+
+Encoder::Native Encoder::put_other(PyObject* value, unsigned depth) {
+  std::uint32_t index;
+  Native outcome;
   std::uint64_t id;
-  if (g_ref_hooks.id_of == nullptr || !g_ref_hooks.id_of(value, &id)) return Native::kPickle;
-  put_number(static_cast<std::uint8_t>(ValueTag::kRef));
-  put_number(id);
-  refs_.push_back(id);
+  if (g_ref_hooks.id_of != nullptr && g_ref_hooks.id_of(value, &id)) {
+    if (depth != 0 && put_if_seen(value, &index, &outcome)) return outcome;
+    put_number(static_cast<std::uint8_t>(ValueTag::kRef));
+    put_number(id);
+    refs_.push_back(id);
+    return Native::kWritten;
+  }
+  ArrayElement element;
+  const ArrayKind kind = array_kind(value, &element);
+  if (kind == ArrayKind::kNone) return Native::kPickle;
+  if (kind == ArrayKind::kUnknown) return Native::kLoadNumPy;
+  if (depth != 0 && put_if_seen(value, &index, &outcome)) return outcome;
+  return kind == ArrayKind::kArray ? put_array(value) : put_array_scalar(value, element);
+}
+
+Encoder::Native Encoder::put_array(PyObject* value) {
+  ArrayMemory array;
+  if (!describe_array(value, &array)) return Native::kPickle;
+  put_number(static_cast<std::uint8_t>(ValueTag::kArray));
+  put_number(static_cast<std::uint8_t>(array.element));
+  put_number(static_cast<std::uint8_t>(array.is_fortran ? 1 : 0));
+  put_number(static_cast<std::uint8_t>(array.dimensions));
+  for (int i = 0; i < array.dimensions; ++i) {
+    put_number(static_cast<std::uint64_t>(array.extents[i]));
+  }
+  if (array.size_bytes >= kFarBufferMin) {
+    put_far_field(array.keeper, array.bytes, array.size_bytes);
+  } else {
+    put_number(kNearBuffer);
+    put_number(static_cast<std::uint64_t>(array.size_bytes));
+    put_raw(array.bytes, array.size_bytes);
+  }
+  Py_DECREF(array.keeper);
+  return Native::kWritten;
+}
+
+Encoder::Native Encoder::put_array_scalar(PyObject* value, ArrayElement element) {
+  put_number(static_cast<std::uint8_t>(ValueTag::kArrayScalar));
+  put_number(static_cast<std::uint8_t>(element));
+  const std::size_t size = element_bytes(element);
+  if (!copy_scalar(value, element, reserve(size))) return Native::kError;
+  at_ += size;
   return Native::kWritten;
 }
 

@@ -44,7 +44,7 @@ class ByteRingWriter {
       : header_(header), data_(data), capacity_(capacity) {}
 
   /// Largest record that a ring of this capacity takes, in bytes.
-  [[nodiscard]] std::uint32_t max_record_bytes() const { return capacity_ / 4; }
+  [[nodiscard]] std::uint32_t max_record_bytes() const { return static_cast<std::uint32_t>(capacity_ / 4); }
 
   /// Space for a record of `size_bytes`, or nullptr while there is no room. Write all of it, then
   /// publish(). Precondition: size_bytes <= max_record_bytes(), kind != kPaddingRecord.

@@ -66,6 +66,12 @@ std::vector<std::byte> node_died_error(const std::string& message) {
   return copy_of(writer);
 }
 
+std::vector<std::byte> lost_error(const std::string& message) {
+  ValueWriter writer = begin_error("object_lost", 2);
+  add(writer, "message", message);
+  return copy_of(writer);
+}
+
 std::vector<std::byte> damaged_result_error(const Task& task) {
   ValueWriter writer = begin_error("serialization", 2);
   add(writer, "message", "the result of '" + task.function->name + "' came damaged or incomplete");

@@ -23,6 +23,8 @@ std::vector<std::byte> cancelled_error(const Task& task);
 std::vector<std::byte> timeout_error(const Task& task);
 /// `node_died`: message.
 std::vector<std::byte> node_died_error(const std::string& message);
+/// `object_lost`: message.
+std::vector<std::byte> lost_error(const std::string& message);
 /// `serialization`: message; for a result that came damaged.
 std::vector<std::byte> damaged_result_error(const Task& task);
 /// `freed`. Constant; the span is valid for ever.

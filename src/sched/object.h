@@ -31,13 +31,15 @@ struct Waiter {
 
 /// One waiter's place in one object's list.
 struct WaitNode {
-  WaitNode* previous = nullptr;
+  WaitNode* previous = nullptr;  ///< The first one's is the last, so that both ends are at hand.
   WaitNode* next = nullptr;
   Object* object = nullptr;
   Waiter* waiter = nullptr;
 };
 
-/// A value on its way into the scheduler; the bytes and ids belong to the caller.
+/// A value on its way into the scheduler; the bytes and ids belong to the caller. The place in the
+/// arena belongs to the scheduler from the call on, whatever comes of it. An error has no place
+/// there: every return and every dependent task gets a copy of its bytes.
 struct NewValue {
   std::uint64_t offset = 0;  ///< Place in the arena; 0: the bytes are in `bytes`.
   std::uint64_t size = 0;    ///< In bytes.
@@ -53,7 +55,7 @@ struct Object {
   std::uint32_t refs = 0;
   ObjectState state = ObjectState::kPending;
   Task* producer = nullptr;     ///< The unfinished task that makes it.
-  WaitNode* waiters = nullptr;  ///< Head of the list of those who wait.
+  WaitNode* waiters = nullptr;  ///< Those who wait, first come first.
   std::uint64_t offset = 0;     ///< Place in the arena; 0: the value is in `bytes`.
   std::uint64_t size = 0;       ///< Size of the value in bytes.
   ValueBytes bytes;

@@ -11,8 +11,6 @@
 
 namespace haz {
 
-struct Worker;
-
 /// Waits until `needed` of its objects are ready. Owned by whoever made it (a driver's thread, or the
 /// node for a worker); stays where it is until it has completed or was withdrawn.
 struct Request : Waiter {
@@ -24,10 +22,9 @@ struct Request : Waiter {
   bool stop_at_error = false;  ///< Complete as soon as one object holds an error (a `get`).
   bool completed = false;
   bool bulk = false;  ///< Nobody cares for single completions, only for the last (a `get` of many).
-  Worker* blocked_worker = nullptr;  ///< Its main thread sleeps on this request.
-  Task* blocked_task = nullptr;      ///< The task that runs there.
-  std::int64_t released_cpu = 0;     ///< CPU units lent to others while blocked.
-  std::vector<WaitNode> nodes;       ///< One per object, in the order asked for.
+  std::uint32_t first_pending = 0;  ///< No node before this one is pending.
+  Task* blocked_task = nullptr;     ///< The running task whose main thread sleeps on it.
+  std::vector<WaitNode> nodes;      ///< One per object, in the order asked for.
   Link<Request> blocked_link;
 };
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -15,6 +16,8 @@ namespace haz {
 /// Resource amounts are fixed-point, so that ten times 0.1 CPU is one CPU.
 inline constexpr std::int64_t kResourceUnit = 10'000;
 inline constexpr std::size_t kCpuIndex = 0;
+/// No request asks for more: so that no sum of units overflows.
+inline constexpr double kMaxResourceAmount = 1e12;
 
 inline std::int64_t to_resource_units(double amount) {
   return std::llround(amount * static_cast<double>(kResourceUnit));
@@ -30,11 +33,16 @@ using ResourceRequest = std::vector<std::pair<std::size_t, std::int64_t>>;
 /// blocked does not wait for a slot. Not thread-safe.
 class ResourcePool {
  public:
-  /// Index of the resource called `name`; `CPU` is kCpuIndex. Makes it, with total 0, if it is new.
-  std::size_t index_of(std::string_view name) {
+  /// Index of the resource called `name`, if there is one; `CPU` is kCpuIndex.
+  [[nodiscard]] std::optional<std::size_t> find(std::string_view name) const {
     for (std::size_t i = 0; i < names_.size(); ++i) {
       if (names_[i] == name) return i;
     }
+    return std::nullopt;
+  }
+  /// The same; makes it, with total 0, if it is new.
+  std::size_t index_of(std::string_view name) {
+    if (const std::optional<std::size_t> found = find(name)) return *found;
     names_.emplace_back(name);
     total_.push_back(0);
     free_.push_back(0);
@@ -46,19 +54,20 @@ class ResourcePool {
     total_[index] = units;
   }
 
-  [[nodiscard]] bool feasible(const ResourceRequest& request) const {
-    for (const auto& [index, units] : request) {
-      if (total_[index] < units) return false;
-    }
-    return true;
-  }
-
   /// Whether `times` such requests fit into what is free now.
   [[nodiscard]] bool fits(const ResourceRequest& request, std::int64_t times = 1) const {
     for (const auto& [index, units] : request) {
       if (free_[index] < units * times) return false;
     }
     return true;
+  }
+
+  /// Whether more of what `request` needs is in use than there is, since blocked tasks resumed.
+  [[nodiscard]] bool overdrawn(const ResourceRequest& request) const {
+    for (const auto& [index, units] : request) {
+      if (free_[index] < 0) return true;
+    }
+    return false;
   }
 
   void acquire(const ResourceRequest& request) {
@@ -79,6 +88,17 @@ class ResourcePool {
   std::vector<std::int64_t> total_{0};
   std::vector<std::int64_t> free_{0};
 };
+
+/// Whether `a` and `b` both ask for a resource of which `pool` lacks what `a` needs.
+inline bool compete(const ResourcePool& pool, const ResourceRequest& a, const ResourceRequest& b) {
+  for (const auto& [index, units] : a) {
+    if (pool.free(index) >= units) continue;
+    for (const auto& entry : b) {
+      if (entry.first == index) return true;
+    }
+  }
+  return false;
+}
 
 /// CPU units in `request`.
 inline std::int64_t cpu_units(const ResourceRequest& request) {

@@ -33,12 +33,13 @@ struct SchedulerOptions {
   std::int64_t pipeline_ns = 2'000'000;  ///< Measured work to keep in a busy worker's ring.
   std::uint32_t max_pipeline = 512;      ///< Tasks to keep in a busy worker's ring.
   std::int64_t steal_ns = 100'000;       ///< Measured queued work that is worth a steal.
+  std::int64_t start_ns = 5'000'000;     ///< Measured queued work that is worth one more worker.
 };
 
 /// What a function's registration says.
 struct FunctionOptions {
-  std::string name;
-  std::vector<std::pair<std::string, double>> resources;  ///< Name to amount; CPU is `CPU`.
+  std::string name{};
+  std::vector<std::pair<std::string, double>> resources{};  ///< Name to amount; CPU is `CPU`.
   std::int32_t max_retries = 3;
   bool retry_exceptions = false;
   std::int64_t timeout_ns = -1;
@@ -56,7 +57,7 @@ struct DeathCause {
   int pid = 0;
   int exit_code = 0;
   int signal = 0;  ///< 0: exited by itself.
-  std::string last_stderr;
+  std::string last_stderr{};
 };
 
 /// Counts for `snapshot()`-like views and tests.
@@ -90,12 +91,18 @@ class Scheduler {
   /// Registers a function. kInvalid when the node can never satisfy its resources.
   Result<Function*> register_function(const FunctionOptions& options);
 
+  /// The function of that id, or nullptr.
+  Function* function(FunctionId id) {
+    return id.value != 0 && id.value <= functions_.size() ? functions_[id.value - 1].get() : nullptr;
+  }
+
   // ---- tasks -----------------------------------------------------------------------------------
 
   /// Takes a task, and gives the submitter one handle of each return. Batched. kInvalid when the id
-  /// is in use, or a dependency unknown.
+  /// is in use, kLost when a dependency is unknown: the payload then stays the caller's.
   Status submit(const TaskSpec& spec);
-  /// An attempt ended. Late and unknown attempts are ignored (their values are freed). Batched.
+  /// An attempt ended: with a value for each return, or one error. Late and unknown attempts are
+  /// ignored (their values are freed). Batched.
   void finished(Worker& worker, TaskId task, std::uint32_t attempt, Outcome outcome,
                 std::span<const NewValue> values, std::int64_t run_ns);
   /// Cancels the task that makes `object`. `force` ends its worker if it runs; `recursive` cancels
@@ -125,10 +132,10 @@ class Scheduler {
 
   // ---- requests --------------------------------------------------------------------------------
 
-  /// Starts waiting for `ids`. `blocked`: the worker whose main thread sleeps on it. Completes through
-  /// Actions::complete, perhaps before it returns. False, and nothing is done, when an id is unknown.
-  /// Batched.
-  bool start(Request& request, std::span<const ObjectId> ids, Worker* blocked);
+  /// Starts waiting for `ids`. `blocked`: the worker whose main thread sleeps on it, in `task` (none:
+  /// the one on top). Completes through Actions::complete, perhaps before it returns. False, and
+  /// nothing is done, when an id is unknown or more are needed than named. Batched.
+  bool start(Request& request, std::span<const ObjectId> ids, Worker* blocked, TaskId task = {});
   /// Lets go of a request's objects, once its owner has read them; also ends a request that has not
   /// completed (its time is over, or its thread was interrupted).
   void withdraw(Request& request);
@@ -137,7 +144,8 @@ class Scheduler {
 
   /// A worker that start_worker() asked for takes tasks from now on. Batched.
   Worker& worker_started(std::uint32_t slot, ProcessId process);
-  /// A worker that start_worker() asked for could not be started, or died before it had started.
+  /// A worker that start_worker() asked for could not be started, or died before it had started. No
+  /// other is asked for before the next tick(). Batched.
   void start_failed();
   /// A worker's process has ended and its ring is drained. Its attempts are tried again or fail; its
   /// references are dropped. `worker` is gone afterwards. Batched.
@@ -149,14 +157,15 @@ class Scheduler {
 
   /// Places ready tasks on workers, starts workers, takes back what waits behind a busy worker.
   void dispatch();
-  /// Whether idle workers and queued tasks wait for tick() to bring them together.
+  /// Whether something waits for tick().
   [[nodiscard]] bool wants_tick() const;
   /// Some milliseconds have passed since the last tick: takes tasks back from workers that have made
-  /// no progress while others are idle. Batched.
+  /// no progress while others are idle or can be started. Batched.
   void tick();
   /// Whether ready tasks wait for room in a ring, so that progress of any worker matters.
   [[nodiscard]] bool has_backlog() const { return queued_ != 0; }
-  /// Ends everything that has not ended with `error`, as when the node shuts down.
+  /// Ends everything that has not ended with an error, as when the node shuts down. Workers that run
+  /// something get no more tasks.
   void fail_all(const std::string& message);
 
   [[nodiscard]] const ResourcePool& resources() const { return pool_; }
@@ -178,12 +187,14 @@ class Scheduler {
   void set_value(Object* object, const NewValue& value);
   void free_unpublished(const NewValue& value);
   void notify_waiters(Object* object);
-  static void link(WaitNode& node, Object* object, Waiter* waiter);
+  static void link(WaitNode& node, Waiter* waiter);
   static void unlink(WaitNode& node);
   void want_soon(Task* task);
   void complete_request(Request& request);
-  void block_worker(Request& request, Worker* worker);
-  void unblock_worker(Request& request);
+  void block(Request& request, Task* task);
+  void unblock(Request& request);
+  void lend_cpu(Task* task);
+  void take_cpu_back(Task* task);
 
   Task* make_task(const TaskSpec& spec);
   void attach_dependencies(Task* task, std::span<const ObjectId> ids);
@@ -193,30 +204,43 @@ class Scheduler {
   void unqueue(Task* task);
   void mark_awaited(Object* object);
   void end_task(Task* task, std::span<const NewValue> values);
-  void fail_task(Task* task, std::span<const std::byte> error);
+  void fail_task(Task* task, std::span<const std::byte> error,
+                 std::span<const ObjectId> refs = {});
+  void end_attempt_badly(Task* task, Outcome outcome, std::span<const NewValue> values);
   void leave_worker(Task* task);
   bool pull_back(Task* task);
   void retry(Task* task);
-  void cancel_task(Task* task, bool force, bool recursive);
+  void cancel_task(Task* task, bool force);
   void stop_running(Task& task, bool force);
   void crash_task(Task* task, const Worker& worker, const DeathCause& cause);
   [[nodiscard]] static bool may_retry(const Task& task);
   static void remember_run(Function& function, std::int64_t run_ns);
 
   ResourceClass* class_for(const ResourceRequest& request);
-  bool place_ready();
+  void place_ready();
+  [[nodiscard]] ResourceClass* next_class() const;
   bool place_front(ResourceClass* resources);
+  bool must_make_way(const ResourceClass& resources);
+  [[nodiscard]] static bool has_failed_argument(const Task& task);
+  bool fail_if_argument_failed(Task* task);
   void assign(Task* task, Worker* worker);
+  Worker* take_idle(const ResourceClass& resources);
   Worker* least_loaded(ResourceClass* resources, const Function& function);
   [[nodiscard]] std::uint32_t pipeline_limit(const Function& function) const;
-  void start_worker_if_useful(const ResourceClass& resources);
+  [[nodiscard]] bool may_start() const;
+  void start_workers(const ResourceRequest& request, std::size_t demand);
+  void start_workers_for_waiting(bool only_stuck);
   bool steal(bool only_stuck);
   bool run_awaited_on_blocked();
-  Task* runnable_for(Object* object, int& budget);
+  Task* runnable_for(Object* object, std::size_t& budget);
   void run_nested(Task* task, Worker* worker);
+  void kill(Worker& worker);
   void give_up_lease(Worker* worker);
   void take_lease(Worker* worker, ResourceClass* resources);
   void settle_worker(Worker* worker);
+  void check_queues() const;
+  void check_workers() const;
+  void check_objects() const;
 
   Actions& actions_;
   SchedulerOptions options_;
@@ -235,7 +259,14 @@ class Scheduler {
   List<Request, &Request::blocked_link> blocked_requests_;
   std::deque<Task*> settling_;  ///< Tasks whose arguments have all come, or one of them as an error.
   std::vector<Object*> dying_;  ///< Objects whose last reference went while others are being freed.
+  std::vector<ResourceClass*> ready_classes_;  ///< Those with ready tasks.
+  std::vector<Task*> search_;                  ///< Tasks to look at; empty between searches.
   bool freeing_ = false;
+  bool freed_by_hand_ = false;  ///< free_object() was ever used.
+  bool starts_paused_ = false;  ///< A start has failed since the last tick.
+  bool making_way_ = false;     ///< Some ready task is held up by others that go after it.
+  std::uint32_t searches_ = 0;
+  std::uint64_t next_order_ = 1;
   std::size_t queued_ = 0;
   std::uint32_t starting_ = 0;
 };

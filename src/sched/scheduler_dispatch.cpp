@@ -1,6 +1,8 @@
 #include <algorithm>
+#include <iterator>
+#include <limits>
 
-#include "base/check.h"
+#include "base/units.h"
 #include "sched/scheduler.h"
 
 namespace haz {
@@ -12,8 +14,31 @@ constexpr std::int64_t kWorthQueueingNs = 20'000'000;
 constexpr std::int64_t kShortestRunNs = 200;
 /// Tasks of a function that never ran: one runs, one waits behind it.
 constexpr std::uint32_t kUnknownPipeline = 2;
-/// Objects looked at when a blocked worker searches what it could run itself.
-constexpr int kSearchBudget = 256;
+/// Work that waits behind a task of a function that never ran.
+constexpr std::int64_t kUnknownRunNs = kSecondNs;
+/// Tasks looked at when a blocked worker searches what it could run itself, while others run.
+constexpr std::size_t kSearchBudget = 256;
+/// A task may be overtaken by this many times the length of a ring before others make way for it, so
+/// that workers do not change between classes all the time.
+constexpr std::uint64_t kPatience = 4;
+/// Others make way for a task for so many of each period of ticks: it may need what is only given
+/// back when one of the others has run.
+constexpr std::uint32_t kMakeWayTicks = 64;
+constexpr std::uint32_t kMakeWayPeriod = 1024;
+
+/// Measured work that waits in `worker`'s ring behind its first task.
+std::int64_t waiting_work_ns(const Worker& worker) {
+  if (worker.state != WorkerState::kBusy || worker.assigned.size() < 2) return 0;
+  const std::int64_t mean = worker.assigned.back()->function->mean_run_ns;
+  const auto waiting = static_cast<std::int64_t>(worker.assigned.size() - 1);
+  return waiting * (mean < 0 ? kUnknownRunNs : std::max(mean, kShortestRunNs));
+}
+
+bool goes_before(const ResourceClass& a, const ResourceClass& b) {
+  const int rank_a = a.ready.front_rank();
+  const int rank_b = b.ready.front_rank();
+  return rank_a != rank_b ? rank_a > rank_b : a.ready.front()->order < b.ready.front()->order;
+}
 
 }  // namespace
 
@@ -34,24 +59,53 @@ std::uint32_t Scheduler::pipeline_limit(const Function& function) const {
   return static_cast<std::uint32_t>(std::clamp<std::int64_t>(limit, 2, options_.max_pipeline));
 }
 
+Worker* Scheduler::take_idle(const ResourceClass& resources) {
+  if (idle_.empty() || !pool_.fits(resources.request)) return nullptr;
+  for (auto place = idle_.rbegin(); place != idle_.rend(); ++place) {
+    Worker* worker = *place;
+    if (!actions_.has_room(*worker)) continue;
+    idle_.erase(std::next(place).base());
+    return worker;
+  }
+  return nullptr;
+}
+
 Worker* Scheduler::least_loaded(ResourceClass* resources, const Function& function) {
+  if (pool_.overdrawn(resources->request)) return nullptr;
   Worker* best = nullptr;
   std::size_t best_load = pipeline_limit(function);
   for (Worker* worker : resources->holders) {
     if (worker->state != WorkerState::kBusy || worker->assigned.size() >= best_load) continue;
-    if (!actions_.has_room(*worker)) continue;
+    if (worker->doomed || !actions_.has_room(*worker)) continue;
     best = worker;
     best_load = worker->assigned.size();
   }
   return best;
 }
 
-void Scheduler::start_worker_if_useful(const ResourceClass& resources) {
-  if (workers_.size() + starting_ >= options_.max_workers) return;
-  if (starting_ >= resources.ready.size()) return;
-  if (!pool_.fits(resources.request, std::int64_t{starting_} + 1)) return;
-  ++starting_;
-  actions_.start_worker();
+bool Scheduler::may_start() const {
+  return !starts_paused_ && workers_.size() + starting_ < options_.max_workers;
+}
+
+void Scheduler::start_workers(const ResourceRequest& request, std::size_t demand) {
+  while (starting_ < demand && may_start() && pool_.fits(request, std::int64_t{starting_} + 1)) {
+    ++starting_;
+    actions_.start_worker();
+  }
+}
+
+void Scheduler::start_workers_for_waiting(bool only_stuck) {
+  if (!idle_.empty() || !may_start()) return;
+  std::size_t waiting = 0;
+  for (const Worker* worker : workers_) {
+    const std::int64_t work = waiting_work_ns(*worker);
+    if (work == 0) continue;
+    if (only_stuck ? worker->finished != worker->finished_at_tick : work < options_.start_ns) {
+      continue;
+    }
+    waiting += worker->assigned.size() - 1;
+    start_workers(worker->lease->request, waiting);
+  }
 }
 
 void Scheduler::assign(Task* task, Worker* worker) {
@@ -65,104 +119,131 @@ void Scheduler::assign(Task* task, Worker* worker) {
   story_.add(StoryEvent::kTaskAssigned, task->id.value, task->attempt, worker->slot);
 }
 
+bool Scheduler::must_make_way(const ResourceClass& resources) {
+  const int rank = resources.ready.front_rank();
+  const Task& task = *resources.ready.front();
+  for (const ResourceClass* other : ready_classes_) {
+    if (!other->stuck || other->ready.front_rank() < rank) continue;
+    const std::uint64_t patience = kPatience * pipeline_limit(*task.function);
+    if (other->ready.front_rank() == rank && other->ready.front()->order + patience >= task.order) {
+      continue;
+    }
+    // What it lacks is a resource that both need, or a worker.
+    const bool lacks_worker = pool_.fits(other->request) && idle_.empty() && starting_ == 0;
+    if (!lacks_worker && !compete(pool_, other->request, resources.request)) continue;
+    making_way_ = true;
+    if (other->ticks % kMakeWayPeriod < kMakeWayTicks) return true;
+  }
+  return false;
+}
+
 bool Scheduler::place_front(ResourceClass* resources) {
   Task* task = resources->ready.front();
-  if (!idle_.empty() && pool_.fits(resources->request)) {
-    Worker* worker = idle_.back();
-    if (!actions_.has_room(*worker)) return false;
-    idle_.pop_back();
-    take_lease(worker, resources);
-    assign(task, worker);
+  if (freed_by_hand_ && has_failed_argument(*task)) {
+    unqueue(task);
+    fail_if_argument_failed(task);
+    settle();
     return true;
   }
-  if (idle_.empty()) start_worker_if_useful(*resources);
-  Worker* worker = least_loaded(resources, *task->function);
+  if (must_make_way(*resources)) return false;
+  Worker* worker = take_idle(*resources);
+  if (worker != nullptr) {
+    take_lease(worker, resources);
+  } else {
+    if (idle_.empty()) start_workers(resources->request, resources->ready.size());
+    worker = least_loaded(resources, *task->function);
+  }
   if (worker == nullptr) return false;
+  resources->ticks = 0;
   assign(task, worker);
   return true;
 }
 
-bool Scheduler::place_ready() {
-  bool placed = false;
-  std::uint64_t stuck = 0;
-  while (queued_ != 0) {
-    ResourceClass* best = nullptr;
-    std::size_t best_index = 0;
-    for (std::size_t i = 0; i < classes_.size(); ++i) {
-      ResourceClass* candidate = classes_[i].get();
-      if (candidate->ready.empty() || (i < 64 && (stuck >> i & 1) != 0)) continue;
-      if (best != nullptr && candidate->ready.front_rank() <= best->ready.front_rank()) continue;
-      best = candidate;
-      best_index = i;
-    }
-    if (best == nullptr) break;
-    if (place_front(best)) {
-      placed = true;
-      continue;
-    }
-    if (best_index >= 64) break;
-    stuck |= std::uint64_t{1} << best_index;
+ResourceClass* Scheduler::next_class() const {
+  ResourceClass* best = nullptr;
+  for (ResourceClass* candidate : ready_classes_) {
+    if (candidate->stuck) continue;
+    if (best == nullptr || goes_before(*candidate, *best)) best = candidate;
   }
-  return placed;
+  return best;
+}
+
+void Scheduler::place_ready() {
+  making_way_ = false;
+  while (ResourceClass* next = next_class()) {
+    if (!place_front(next)) next->stuck = true;
+  }
+  for (ResourceClass* resources : ready_classes_) resources->stuck = false;
 }
 
 void Scheduler::dispatch() {
   do {
-    if (queued_ != 0) place_ready();
+    place_ready();
   } while (steal(false));
+  start_workers_for_waiting(false);
   while (queued_ != 0 && run_awaited_on_blocked()) {
   }
 }
 
 bool Scheduler::wants_tick() const {
-  if (idle_.empty()) return false;
-  return std::any_of(workers_.begin(), workers_.end(), [](const Worker* worker) {
-    return worker->state == WorkerState::kBusy && worker->assigned.size() >= 2;
+  if (making_way_ || (starts_paused_ && queued_ != 0)) return true;
+  if (idle_.empty() && !may_start()) return false;
+  return std::any_of(workers_.begin(), workers_.end(), [this](const Worker* worker) {
+    return waiting_work_ns(*worker) != 0 && pool_.fits(worker->lease->request);
   });
 }
 
 void Scheduler::tick() {
-  steal(true);
+  starts_paused_ = false;
+  for (std::size_t i = idle_.size(); i > 0 && steal(true); --i) {
+  }
+  start_workers_for_waiting(true);
   for (Worker* worker : workers_) worker->finished_at_tick = worker->finished;
+  for (ResourceClass* resources : ready_classes_) ++resources->ticks;
 }
 
 bool Scheduler::steal(bool only_stuck) {
-  if (idle_.empty() || queued_ != 0) return false;
+  if (idle_.empty()) return false;
   Worker* victim = nullptr;
+  std::int64_t most = 0;
   for (Worker* worker : workers_) {
-    if (worker->state != WorkerState::kBusy || worker->assigned.size() < 2) continue;
+    const std::int64_t work = waiting_work_ns(*worker);
+    if (work <= most || (!only_stuck && work < options_.steal_ns)) continue;
     if (only_stuck && worker->finished != worker->finished_at_tick) continue;
     if (!pool_.fits(worker->lease->request)) continue;
-    if (victim == nullptr || worker->assigned.size() > victim->assigned.size()) victim = worker;
+    victim = worker;
+    most = work;
   }
   if (victim == nullptr) return false;
-  const std::size_t waiting = victim->assigned.size() - 1;
-  const std::int64_t mean = victim->assigned.back()->function->mean_run_ns;
-  const bool worth_it =
-      only_stuck || mean < 0 || static_cast<std::int64_t>(waiting) * mean >= options_.steal_ns;
-  if (!worth_it) return false;
+  const std::size_t half = victim->assigned.size() / 2;
   bool got = false;
-  for (std::size_t i = 0; i < (waiting + 1) / 2; ++i) {
+  for (std::size_t i = 0; i < half; ++i) {
     if (!pull_back(victim->assigned.back())) break;
     got = true;
   }
-  if (got) settle_worker(victim);
   return got;
 }
 
 // ---- at the cap of processes -------------------------------------------------------------------
 
 bool Scheduler::run_awaited_on_blocked() {
-  if (!idle_.empty() || starting_ != 0 || workers_.size() < options_.max_workers) return false;
-  for (Request* request = blocked_requests_.back(); request != nullptr;
+  if (!idle_.empty() || starting_ != 0 || may_start()) return false;
+  const bool somebody_runs = std::any_of(workers_.begin(), workers_.end(), [](const Worker* worker) {
+    return worker->state != WorkerState::kBlocked;
+  });
+  // Without anyone who runs, what is found must be all that there is.
+  std::size_t budget = somebody_runs ? kSearchBudget : std::numeric_limits<std::size_t>::max();
+  ++searches_;
+  for (Request* request = blocked_requests_.back(); request != nullptr && budget != 0;
        request = List<Request, &Request::blocked_link>::previous(request)) {
-    Worker* worker = request->blocked_worker;
+    Worker* worker = request->blocked_task->worker;
+    if (worker->state != WorkerState::kBlocked || worker->doomed) continue;
     if (worker->assigned.front() != request->blocked_task) continue;
-    int budget = kSearchBudget;
-    for (const WaitNode& node : request->nodes) {
-      Task* task = runnable_for(node.object, budget);
+    std::vector<WaitNode>& nodes = request->nodes;
+    while (nodes[request->first_pending].object->producer == nullptr) ++request->first_pending;
+    for (std::size_t i = request->first_pending; i < nodes.size() && budget != 0; ++i, --budget) {
+      Task* task = runnable_for(nodes[i].object, budget);
       if (task == nullptr) continue;
-      if (!pool_.fits(task->function->resources->request)) continue;
       run_nested(task, worker);
       return true;
     }
@@ -170,16 +251,29 @@ bool Scheduler::run_awaited_on_blocked() {
   return false;
 }
 
-Task* Scheduler::runnable_for(Object* object, int& budget) {
-  Task* task = object->producer;
-  if (task == nullptr || --budget < 0) return nullptr;
-  if (task->state == TaskState::kQueued) return task;
-  if (task->state != TaskState::kWaiting) return nullptr;
-  for (std::uint32_t i = 0; i < task->num_dependencies; ++i) {
-    Task* found = runnable_for(task->dependencies[i].object, budget);
-    if (found != nullptr) return found;
+Task* Scheduler::runnable_for(Object* object, std::size_t& budget) {
+  Task* found = nullptr;
+  const auto look_at = [this](const Object* next) {
+    Task* task = next->producer;
+    if (task == nullptr || task->visit == searches_) return;
+    task->visit = searches_;
+    search_.push_back(task);
+  };
+  look_at(object);
+  while (!search_.empty() && found == nullptr && budget > 1) {
+    Task* task = search_.back();
+    search_.pop_back();
+    --budget;
+    if (task->state == TaskState::kQueued && pool_.fits(task->function->resources->request)) {
+      found = task;
+    }
+    if (task->state != TaskState::kWaiting) continue;
+    for (std::uint32_t i = task->num_dependencies; i > 0; --i) {
+      look_at(task->dependencies[i - 1].object);
+    }
   }
-  return nullptr;
+  search_.clear();
+  return found;
 }
 
 void Scheduler::run_nested(Task* task, Worker* worker) {

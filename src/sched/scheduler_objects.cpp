@@ -44,7 +44,7 @@ void Scheduler::set_value(Object* object, const NewValue& value) {
     object->inner = std::make_unique<std::vector<ObjectId>>();
     for (const ObjectId id : value.refs) {
       Object* inner = objects_.find(id.value);
-      if (inner == nullptr) continue;
+      if (inner == nullptr || inner == object) continue;  // one that held itself would never go
       add_ref(inner);
       object->inner->push_back(id);
     }
@@ -59,6 +59,10 @@ Status Scheduler::put(ProcessId owner, ObjectId id, const NewValue& value) {
   if (!id || objects_.find(id.value) != nullptr) {
     free_unpublished(value);
     return Error{ErrorKind::kInvalid, "put: the object id is in use"};
+  }
+  if (value.is_error && value.offset != 0) {
+    free_unpublished(value);
+    return Error{ErrorKind::kInvalid, "put: an error has no place in the arena"};
   }
   Object* object = make_object(id, nullptr);
   story_.add(StoryEvent::kObjectPut, id.value);
@@ -114,6 +118,7 @@ void Scheduler::process_ended(ProcessId process) { drop_references_of(process); 
 void Scheduler::free_object(ObjectId id) {
   Object* object = objects_.find(id.value);
   if (object == nullptr || object->state == ObjectState::kPending) return;
+  freed_by_hand_ = true;
   if (object->offset != 0) actions_.free_value(object->offset);
   const auto inner = std::move(object->inner);
   set_value(object, NewValue{.is_error = true, .bytes = freed_error()});
@@ -123,19 +128,31 @@ void Scheduler::free_object(ObjectId id) {
   }
 }
 
-void Scheduler::link(WaitNode& node, Object* object, Waiter* waiter) {
-  node.object = object;
+void Scheduler::link(WaitNode& node, Waiter* waiter) {
+  WaitNode* first = node.object->waiters;
   node.waiter = waiter;
-  node.previous = nullptr;
-  node.next = object->waiters;
-  if (node.next != nullptr) node.next->previous = &node;
-  object->waiters = &node;
+  node.next = nullptr;
+  if (first == nullptr) {
+    node.previous = &node;
+    node.object->waiters = &node;
+    return;
+  }
+  node.previous = first->previous;
+  first->previous->next = &node;
+  first->previous = &node;
 }
 
 void Scheduler::unlink(WaitNode& node) {
   if (node.waiter == nullptr) return;
-  (node.previous != nullptr ? node.previous->next : node.object->waiters) = node.next;
+  WaitNode*& first = node.object->waiters;
+  WaitNode* last = first->previous;
+  if (&node == first) {
+    first = node.next;
+  } else {
+    node.previous->next = node.next;
+  }
   if (node.next != nullptr) node.next->previous = node.previous;
+  if (&node == last && first != nullptr) first->previous = node.previous;
   node.waiter = nullptr;
   node.previous = nullptr;
   node.next = nullptr;
@@ -163,8 +180,10 @@ void Scheduler::notify_waiters(Object* object) {
 
 // ---- requests ----------------------------------------------------------------------------------
 
-bool Scheduler::start(Request& request, std::span<const ObjectId> ids, Worker* blocked) {
-  HAZ_CHECK(request.needed <= ids.size(), "a request needs more objects than it names");
+bool Scheduler::start(Request& request, std::span<const ObjectId> ids, Worker* blocked,
+                      TaskId task) {
+  if (request.needed > ids.size()) return false;
+  request.first_pending = 0;
   request.nodes.assign(ids.size(), WaitNode{});
   request.completed = false;
   for (std::size_t i = 0; i < ids.size(); ++i) {
@@ -190,10 +209,13 @@ bool Scheduler::start(Request& request, std::span<const ObjectId> ids, Worker* b
   request.missing = request.needed - ready;
   for (WaitNode& node : request.nodes) {
     if (node.object->state != ObjectState::kPending) continue;
-    link(node, node.object, &request);
+    link(node, &request);
     if (!request.bulk) want_soon(node.object->producer);
   }
-  if (blocked != nullptr) block_worker(request, blocked);
+  if (blocked != nullptr) {
+    Task* sleeper = task ? find_task(task) : blocked->assigned.front();
+    if (sleeper != nullptr && sleeper->worker == blocked) block(request, sleeper);
+  }
   return true;
 }
 
@@ -205,45 +227,55 @@ void Scheduler::want_soon(Task* task) {
 
 void Scheduler::complete_request(Request& request) {
   for (WaitNode& node : request.nodes) unlink(node);
-  unblock_worker(request);
+  unblock(request);
   request.completed = true;
   actions_.complete(request);
 }
 
 void Scheduler::withdraw(Request& request) {
   for (WaitNode& node : request.nodes) unlink(node);
-  unblock_worker(request);
+  unblock(request);
   for (const WaitNode& node : request.nodes) drop_ref(node.object);
   request.nodes.clear();
 }
 
-void Scheduler::block_worker(Request& request, Worker* worker) {
-  Task* task = worker->assigned.front();
-  if (task == nullptr || task->blocking_request != nullptr) return;
+void Scheduler::lend_cpu(Task* task) {
+  if (task->lends_cpu) return;
+  task->lends_cpu = true;
+  pool_.add_cpu(cpu_units(task->function->resources->request));
+}
+
+void Scheduler::take_cpu_back(Task* task) {
+  if (!task->lends_cpu) return;
+  task->lends_cpu = false;
+  pool_.add_cpu(-cpu_units(task->function->resources->request));
+}
+
+void Scheduler::block(Request& request, Task* task) {
+  if (task->blocking_request != nullptr) return;
+  Worker* worker = task->worker;
   while (worker->assigned.back() != task && pull_back(worker->assigned.back())) {
   }
-  request.blocked_worker = worker;
   request.blocked_task = task;
-  request.released_cpu = cpu_units(task->function->resources->request);
   task->blocking_request = &request;
-  pool_.add_cpu(request.released_cpu);
-  worker->state = WorkerState::kBlocked;
+  lend_cpu(task);
+  if (worker->assigned.front() == task) worker->state = WorkerState::kBlocked;
   blocked_requests_.push_back(&request);
   story_.add(StoryEvent::kTaskBlocked, task->id.value, task->attempt, worker->slot);
   for (const WaitNode& node : request.nodes) mark_awaited(node.object);
 }
 
-void Scheduler::unblock_worker(Request& request) {
-  Worker* worker = request.blocked_worker;
-  if (worker == nullptr) return;
+void Scheduler::unblock(Request& request) {
   Task* task = request.blocked_task;
+  if (task == nullptr) return;
+  Worker* worker = task->worker;
   blocked_requests_.remove(&request);
-  pool_.add_cpu(-request.released_cpu);
-  request.blocked_worker = nullptr;
   request.blocked_task = nullptr;
   task->blocking_request = nullptr;
   story_.add(StoryEvent::kTaskResumed, task->id.value, task->attempt, worker->slot);
+  // Below a nested task it can't go on yet: settle_worker() takes the slot back when it can.
   if (worker->assigned.front() == task) {
+    take_cpu_back(task);
     worker->state = task->nested ? WorkerState::kNested : WorkerState::kBusy;
   }
 }

@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <limits>
+#include <map>
+#include <optional>
 
 #include "base/check.h"
 #include "sched/error_values.h"
@@ -8,24 +10,31 @@
 namespace haz {
 
 Result<Function*> Scheduler::register_function(const FunctionOptions& options) {
-  ResourceRequest request;
+  std::map<std::string, std::int64_t> amounts;
   for (const auto& [name, amount] : options.resources) {
-    const std::int64_t units = to_resource_units(amount);
-    if (units < 0) return Error{ErrorKind::kInvalid, "resource " + name + " is negative"};
-    if (units > 0) request.emplace_back(pool_.index_of(name), units);
+    if (!(amount >= 0) || amount > kMaxResourceAmount) {
+      return Error{ErrorKind::kInvalid, "'" + options.name + "' asks for an impossible amount of " +
+                                            name + ": " + std::to_string(amount)};
+    }
+    amounts[name] += to_resource_units(amount);
+  }
+  ResourceRequest request;
+  std::string lacking;
+  for (const auto& [name, units] : amounts) {
+    const std::optional<std::size_t> index = pool_.find(name);
+    const std::int64_t total = index ? pool_.total(*index) : 0;
+    if (units > total) {
+      lacking += (lacking.empty() ? " " : ", ") + std::to_string(from_resource_units(units)) + " " +
+                 name + " of " + std::to_string(from_resource_units(total));
+    } else if (units > 0) {
+      request.emplace_back(*index, units);
+    }
+  }
+  if (!lacking.empty()) {
+    return Error{ErrorKind::kInvalid,
+                 "'" + options.name + "' can never run on this node: it asks for" + lacking};
   }
   std::sort(request.begin(), request.end());
-  if (!pool_.feasible(request)) {
-    std::string message = "'" + options.name + "' can never run on this node: it asks for";
-    const char* separator = " ";
-    for (const auto& [index, units] : request) {
-      if (pool_.total(index) >= units) continue;
-      message += separator + std::to_string(from_resource_units(units)) + " " + pool_.name(index) +
-                 " of " + std::to_string(from_resource_units(pool_.total(index)));
-      separator = ", ";
-    }
-    return Error{ErrorKind::kInvalid, message};
-  }
   auto function = std::make_unique<Function>();
   function->id = FunctionId{next_function_++};
   function->name = options.name;
@@ -101,7 +110,7 @@ void Scheduler::attach_dependencies(Task* task, std::span<const ObjectId> ids) {
     task->dependencies[i].object = object;
     failed = failed || object->state == ObjectState::kError;
     if (object->state != ObjectState::kPending) continue;
-    link(task->dependencies[i], object, task);
+    link(task->dependencies[i], task);
     ++task->missing;
     want_soon(object->producer);
   }
@@ -120,30 +129,59 @@ void Scheduler::settle() {
 }
 
 void Scheduler::settle_task(Task* task) {
+  if (task->cancel_requested) {
+    fail_task(task, cancelled_error(*task));
+    return;
+  }
+  if (fail_if_argument_failed(task)) return;
+  if (task->missing == 0) enqueue(task, false);
+}
+
+bool Scheduler::has_failed_argument(const Task& task) {
+  for (std::uint32_t i = 0; i < task.num_dependencies; ++i) {
+    if (task.dependencies[i].object->state == ObjectState::kError) return true;
+  }
+  return false;
+}
+
+bool Scheduler::fail_if_argument_failed(Task* task) {
   for (std::uint32_t i = 0; i < task->num_dependencies; ++i) {
     const Object* object = task->dependencies[i].object;
     if (object->state != ObjectState::kError) continue;
-    const std::vector<std::byte> error(object->bytes.view().begin(), object->bytes.view().end());
-    fail_task(task, error);
-    return;
+    // The task holds the object until its returns have copied the error.
+    fail_task(task, object->bytes.view(),
+              object->inner ? std::span<const ObjectId>(*object->inner)
+                            : std::span<const ObjectId>());
+    return true;
   }
-  if (task->missing == 0) enqueue(task, false);
+  return false;
 }
 
 void Scheduler::enqueue(Task* task, bool at_front) {
   task->state = TaskState::kQueued;
-  ReadyQueue& queue = task->function->resources->ready;
+  if (task->order == 0) task->order = next_order_++;
+  ResourceClass* resources = task->function->resources;
+  if (resources->ready.empty()) {
+    resources->stuck = false;
+    resources->ticks = 0;
+    ready_classes_.push_back(resources);
+  }
   if (at_front) {
-    queue.push_front(task);
+    resources->ready.push_front(task);
   } else {
-    queue.push_back(task);
+    resources->ready.push_back(task);
   }
   ++queued_;
 }
 
 void Scheduler::unqueue(Task* task) {
-  task->function->resources->ready.remove(task);
+  ResourceClass* resources = task->function->resources;
+  resources->ready.remove(task);
   --queued_;
+  if (!resources->ready.empty()) return;
+  const auto place = std::find(ready_classes_.begin(), ready_classes_.end(), resources);
+  *place = ready_classes_.back();
+  ready_classes_.pop_back();
 }
 
 void Scheduler::remember_run(Function& function, std::int64_t run_ns) {
@@ -166,24 +204,34 @@ void Scheduler::finished(Worker& worker, TaskId id, std::uint32_t attempt, Outco
   ++task->starts;
   remember_run(*task->function, run_ns);
   leave_worker(task);
+  const bool complete = values.size() == task->num_returns &&
+                        std::none_of(values.begin(), values.end(), [](const NewValue& value) {
+                          return value.is_error && value.offset != 0;
+                        });
+  if (outcome == Outcome::kReturned && complete) {
+    end_task(task, values);
+  } else {
+    end_attempt_badly(task, outcome, values);
+    for (const NewValue& value : values) free_unpublished(value);
+  }
+  settle();
+  settle_worker(&worker);
+}
+
+void Scheduler::end_attempt_badly(Task* task, Outcome outcome, std::span<const NewValue> values) {
   if (outcome == Outcome::kReturned) {
-    if (values.size() == task->num_returns) {
-      end_task(task, values);
-    } else {
-      for (const NewValue& value : values) free_unpublished(value);
-      fail_task(task, damaged_result_error(*task));
-    }
+    fail_task(task, damaged_result_error(*task));
   } else if (task->cancel_requested) {
     fail_task(task, cancelled_error(*task));
   } else if (task->timed_out) {
     fail_task(task, timeout_error(*task));
   } else if (outcome == Outcome::kRetryable && may_retry(*task)) {
     retry(task);
+  } else if (values.empty() || values.front().offset != 0 || values.front().bytes.empty()) {
+    fail_task(task, damaged_result_error(*task));
   } else {
-    fail_task(task, values.empty() ? std::span<const std::byte>{} : values.front().bytes);
+    fail_task(task, values.front().bytes, values.front().refs);
   }
-  settle();
-  settle_worker(&worker);
 }
 
 bool Scheduler::may_retry(const Task& task) {
@@ -197,7 +245,8 @@ void Scheduler::retry(Task* task) {
 }
 
 void Scheduler::end_task(Task* task, std::span<const NewValue> values) {
-  const bool failed = !values.empty() && values.front().is_error;
+  const bool shared = values.size() == 1;  // one error for all returns, or one return
+  const bool failed = shared && values.front().is_error;
   story_.add(failed ? StoryEvent::kTaskFailed : StoryEvent::kTaskFinished, task->id.value,
              task->attempt);
   while (task->children.front() != nullptr) {
@@ -210,8 +259,10 @@ void Scheduler::end_task(Task* task, std::span<const NewValue> values) {
   for (std::uint32_t i = 0; i < num_objects; ++i) {
     Object* object = objects_.find(task->id.return_id(i).value);
     object->producer = nullptr;
-    if (i < values.size()) set_value(object, values[i]);
-    if (i < values.size()) notify_waiters(object);
+    if (task->num_returns != 0) {
+      set_value(object, values[shared ? 0 : i]);
+      notify_waiters(object);
+    }
     drop_ref(object);
   }
   for (std::uint32_t i = 0; i < task->num_dependencies; ++i) {
@@ -225,23 +276,25 @@ void Scheduler::end_task(Task* task, std::span<const NewValue> values) {
   task_pool_.destroy(task);
 }
 
-void Scheduler::fail_task(Task* task, std::span<const std::byte> error) {
-  const std::vector<NewValue> values(task->num_returns,
-                                     NewValue{.is_error = true, .bytes = error});
-  end_task(task, values);
+void Scheduler::fail_task(Task* task, std::span<const std::byte> error,
+                          std::span<const ObjectId> refs) {
+  const NewValue value{.is_error = true, .bytes = error, .refs = refs};
+  end_task(task, std::span(&value, 1));
 }
 
 bool Scheduler::pull_back(Task* task) {
   if (task->nested || !actions_.take_back(*task)) return false;
   story_.add(StoryEvent::kTaskTakenBack, task->id.value, task->attempt, task->worker->slot);
   leave_worker(task);
+  task->timed_out = false;
   enqueue(task, true);
   return true;
 }
 
 void Scheduler::leave_worker(Task* task) {
   Worker* worker = task->worker;
-  if (task->blocking_request != nullptr) unblock_worker(*task->blocking_request);
+  if (task->blocking_request != nullptr) unblock(*task->blocking_request);
+  take_cpu_back(task);
   worker->assigned.remove(task);
   if (task->wanted_soon) --worker->wanted_soon;
   if (task->nested) {
@@ -257,19 +310,19 @@ void Scheduler::leave_worker(Task* task) {
 void Scheduler::cancel(ObjectId id, bool force, bool recursive) {
   Object* object = objects_.find(id.value);
   if (object == nullptr || object->producer == nullptr) return;
-  cancel_task(object->producer, force, recursive);
+  std::vector<Task*> tasks{object->producer};
+  for (std::size_t i = 0; recursive && i < tasks.size(); ++i) {
+    for (Task* child = tasks[i]->children.front(); child != nullptr;
+         child = List<Task, &Task::sibling_link>::next(child)) {
+      tasks.push_back(child);
+    }
+  }
+  // Deepest first. None of them ends another: what depends on one ends in settle().
+  for (auto task = tasks.rbegin(); task != tasks.rend(); ++task) cancel_task(*task, force);
   settle();
 }
 
-void Scheduler::cancel_task(Task* task, bool force, bool recursive) {
-  if (recursive) {
-    std::vector<Task*> children;
-    for (Task* child = task->children.front(); child != nullptr;
-         child = List<Task, &Task::sibling_link>::next(child)) {
-      children.push_back(child);
-    }
-    for (Task* child : children) cancel_task(child, force, true);
-  }
+void Scheduler::cancel_task(Task* task, bool force) {
   task->cancel_requested = true;
   story_.add(StoryEvent::kTaskCancelled, task->id.value, task->attempt);
   if (task->state == TaskState::kAssigned) {
@@ -280,10 +333,7 @@ void Scheduler::cancel_task(Task* task, bool force, bool recursive) {
     }
     settle_worker(worker);
   }
-  if (task->settling) {
-    std::erase(settling_, task);
-    task->settling = false;
-  }
+  if (task->settling) return;
   if (task->state == TaskState::kQueued) unqueue(task);
   fail_task(task, cancelled_error(*task));
 }
@@ -297,10 +347,18 @@ void Scheduler::timed_out(TaskId id, std::uint32_t attempt, bool force) {
 
 void Scheduler::stop_running(Task& task, bool force) {
   if (force) {
-    actions_.kill_worker(*task.worker);
+    kill(*task.worker);
   } else {
     actions_.interrupt(task);
   }
+}
+
+void Scheduler::kill(Worker& worker) {
+  // The end comes some time later: it must not hit a task that begins in between.
+  while (worker.assigned.size() > 1 && pull_back(worker.assigned.back())) {
+  }
+  worker.doomed = true;
+  actions_.kill_worker(worker);
 }
 
 void Scheduler::fail_all(const std::string& message) {
@@ -313,8 +371,13 @@ void Scheduler::fail_all(const std::string& message) {
     const Object* object = objects_.find(id);
     Task* task = object != nullptr ? object->producer : nullptr;
     if (task == nullptr) continue;
-    if (task->settling) std::erase(settling_, task);
-    if (task->worker != nullptr) leave_worker(task);
+    if (Worker* worker = task->worker; worker != nullptr) {
+      if (!pull_back(task)) {
+        worker->doomed = true;
+        leave_worker(task);
+      }
+      settle_worker(worker);
+    }
     if (task->state == TaskState::kQueued) unqueue(task);
     fail_task(task, error);
     settle();

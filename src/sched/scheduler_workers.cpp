@@ -43,6 +43,7 @@ Worker& Scheduler::worker_started(std::uint32_t slot, ProcessId process) {
 
 void Scheduler::start_failed() {
   if (starting_ > 0) --starting_;
+  starts_paused_ = true;
 }
 
 void Scheduler::worker_died(Worker& worker, const DeathCause& cause) {
@@ -52,11 +53,6 @@ void Scheduler::worker_died(Worker& worker, const DeathCause& cause) {
   while (Task* task = worker.assigned.back()) {
     if (pull_back(task)) continue;
     crash_task(task, worker, cause);
-  }
-  for (Request* request = blocked_requests_.front(); request != nullptr;) {
-    Request* next = List<Request, &Request::blocked_link>::next(request);
-    if (request->blocked_worker == &worker) withdraw(*request);
-    request = next;
   }
   settle();
   if (worker.lease != nullptr) give_up_lease(&worker);
@@ -95,19 +91,21 @@ void Scheduler::give_up_lease(Worker* worker) {
 }
 
 void Scheduler::settle_worker(Worker* worker) {
-  const Task* front = worker->assigned.front();
+  Task* front = worker->assigned.front();
   if (front == nullptr) {
     if (worker->state == WorkerState::kIdle) return;
-    give_up_lease(worker);
+    if (worker->lease != nullptr) give_up_lease(worker);
     worker->state = WorkerState::kIdle;
-    idle_.push_back(worker);
+    if (!worker->doomed) idle_.push_back(worker);
     return;
   }
+  if (worker->assigned.back()->nested && worker->lease != nullptr) give_up_lease(worker);
   if (front->blocking_request != nullptr) {
     worker->state = WorkerState::kBlocked;
-  } else {
-    worker->state = front->nested ? WorkerState::kNested : WorkerState::kBusy;
+    return;
   }
+  take_cpu_back(front);
+  worker->state = front->nested ? WorkerState::kNested : WorkerState::kBusy;
 }
 
 SchedulerCounts Scheduler::counts() const {
@@ -117,30 +115,6 @@ SchedulerCounts Scheduler::counts() const {
           .workers = workers_.size(),
           .idle = idle_.size(),
           .starting = starting_};
-}
-
-void Scheduler::check_invariants() const {
-  std::size_t queued = 0;
-  for (const auto& resources : classes_) queued += resources->ready.size();
-  HAZ_CHECK(queued == queued_, "the number of queued tasks is wrong");
-  HAZ_CHECK(settling_.empty() && dying_.empty(), "work was left half done");
-  std::size_t assigned = 0;
-  for (const Worker* worker : workers_) {
-    const bool idle = std::find(idle_.begin(), idle_.end(), worker) != idle_.end();
-    HAZ_CHECK(idle == (worker->state == WorkerState::kIdle), "the idle list is wrong");
-    HAZ_CHECK(idle == worker->assigned.empty(), "an idle worker has tasks, or a busy one none");
-    HAZ_CHECK(idle == (worker->lease == nullptr), "an idle worker holds resources");
-    std::uint32_t wanted = 0;
-    for (const Task* task = worker->assigned.front(); task != nullptr;
-         task = List<Task, &Task::queue_link>::next(task)) {
-      HAZ_CHECK(task->worker == worker && task->state == TaskState::kAssigned,
-                "a task is in the wrong worker's list");
-      wanted += task->wanted_soon ? 1 : 0;
-      ++assigned;
-    }
-    HAZ_CHECK(wanted == worker->wanted_soon, "the number of wanted results is wrong");
-  }
-  HAZ_CHECK(queued + assigned <= task_pool_.live(), "tasks are counted twice");
 }
 
 }  // namespace haz

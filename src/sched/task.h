@@ -68,12 +68,14 @@ struct Task : Waiter {
   bool nested = false;          ///< Runs on top of a blocked task of its worker.
   bool wanted_soon = false;     ///< Somebody waits for this very result.
   bool settling = false;        ///< In the scheduler's list of tasks to settle.
+  bool lends_cpu = false;       ///< Blocked, or under a nested task: others use its CPU slot.
   std::uint16_t depth = 0;      ///< In the call tree; 0: submitted by a driver.
   std::uint32_t num_returns = 1;
   std::uint32_t attempt = 0;    ///< Number of the latest assignment, from 1.
   std::uint32_t starts = 0;     ///< Assignments that a worker began.
   Worker* worker = nullptr;
   std::uint64_t position = 0;   ///< In the worker's ring.
+  std::uint64_t order = 0;      ///< Rises with the time at which tasks became ready, from 1.
   Link<Task> queue_link;        ///< Ready queue or the worker's assigned list.
   Task* parent = nullptr;       ///< While the parent has not ended.
   Link<Task> sibling_link;
@@ -87,6 +89,7 @@ struct Task : Waiter {
   std::unique_ptr<ObjectId[]> refs;
   Request* blocking_request = nullptr;  ///< On which its main thread sleeps.
   std::uint64_t block_offset = 0;  ///< Arguments laid out for this attempt in the arena, or 0.
+  std::uint32_t visit = 0;         ///< Number of the last search that came by.
 };
 
 /// Ready tasks of one class in the order in which they should start: awaited by a blocked task first,
@@ -138,13 +141,15 @@ struct ResourceClass {
   ResourceRequest request;
   ReadyQueue ready;
   std::vector<Worker*> holders;  ///< Workers that hold this class' resources.
+  bool stuck = false;            ///< Its first task could not be placed in this round.
+  std::uint32_t ticks = 0;       ///< Passed since one of its ready tasks was placed.
 };
 
 enum class WorkerState : std::uint8_t {
   kIdle,     ///< No task.
   kBusy,     ///< Runs tasks of one class, whose resources it holds.
   kBlocked,  ///< Its task waits for objects; its CPU slot is given to others.
-  kNested,   ///< Runs a task on top of a blocked one; its ring is not looked at.
+  kNested,   ///< Runs a task outside of its ring, as a rule on top of a blocked one.
 };
 
 /// One worker process that is alive. `slot` is its place in tables and may be used again later;
@@ -153,8 +158,11 @@ struct Worker {
   std::uint32_t slot = 0;
   ProcessId process;
   WorkerState state = WorkerState::kIdle;
-  ResourceClass* lease = nullptr;  ///< Whose resources it holds; none when idle.
-  List<Task, &Task::queue_link> assigned;  ///< The first runs or is about to; ring order.
+  bool doomed = false;             ///< Was told to end, or is given up: gets no more tasks.
+  ResourceClass* lease = nullptr;  ///< Whose resources the tasks in its ring use; nested ones have
+                                   ///< their own. None while its ring is empty.
+  List<Task, &Task::queue_link> assigned;  ///< The first runs or is about to: nested ones, then ring
+                                           ///< order.
   std::uint32_t wanted_soon = 0;    ///< Assigned tasks whose very result somebody waits for.
   std::uint64_t finished = 0;       ///< Tasks ended here.
   std::uint64_t finished_at_tick = 0;

@@ -73,6 +73,51 @@ bool ByteCursor::take_far(std::span<const std::byte>* bytes) {
   return take(&offset) && take(&length) && take_far_at(offset, length, bytes);
 }
 
+bool ByteCursor::take_element(ArrayElement* element) {
+  std::uint8_t number;
+  if (!take(&number) || number >= kArrayElementCount) return false;
+  *element = static_cast<ArrayElement>(number);
+  return true;
+}
+
+bool ByteCursor::take_array(ArrayView* array) {
+  std::uint8_t order;
+  std::uint64_t offset;
+  std::uint64_t length;
+  if (!take_element(&array->element) || !take(&order) || order > 1 || !take(&array->dimensions) ||
+      !take_bytes(array->dimensions * sizeof(std::uint64_t), &array->extents) || !take(&offset) ||
+      !take(&length)) {
+    return false;
+  }
+  array->is_fortran = order == 1;
+  array->is_near = offset == kNearBuffer;
+  // Zeros count as ones here: numpy, too, refuses arrays that would be too large without them.
+  std::uint64_t room = std::numeric_limits<std::int64_t>::max() / element_bytes(array->element);
+  std::uint64_t size = element_bytes(array->element);
+  for (unsigned i = 0; i < array->dimensions; ++i) {
+    const std::uint64_t extent = array->extent(i);
+    if (extent > room) return false;
+    if (extent != 0) room /= extent;
+    size *= extent;
+  }
+  if (length != size) return false;
+  if (!array->is_near) return take_far_at(offset, length, &array->bytes);
+  const std::byte* bytes;
+  if (!take_bytes(length, &bytes)) return false;
+  array->bytes = {bytes, static_cast<std::size_t>(length)};
+  return true;
+}
+
+bool ByteCursor::take_array_scalar(ArrayView* array) {
+  const std::byte* bytes;
+  if (!take_element(&array->element)) return false;
+  const std::size_t length = element_bytes(array->element);
+  if (!take_bytes(length, &bytes)) return false;
+  array->is_near = true;
+  array->bytes = {bytes, length};
+  return true;
+}
+
 // ---- ValueWriter ----------------------------------------------------------------------------
 
 void ValueWriter::put_raw(const void* bytes, std::size_t size) {
@@ -118,6 +163,20 @@ void ValueWriter::ref(ObjectId id) {
   HAZ_CHECK(id, "a ref names an object");
   put_tag(ValueTag::kRef);
   put_raw(&id.value, sizeof(id.value));
+}
+
+void ValueWriter::array(ArrayElement element, std::span<const std::uint64_t> extents,
+                        std::span<const std::byte> bytes) {
+  constexpr std::byte kCOrder{0};
+  put_tag(ValueTag::kArray);
+  stream_.push_back(static_cast<std::byte>(element));
+  stream_.push_back(kCOrder);
+  HAZ_CHECK(extents.size() <= std::numeric_limits<std::uint8_t>::max(), "few dimensions");
+  stream_.push_back(static_cast<std::byte>(extents.size()));
+  put_raw(extents.data(), extents.size_bytes());
+  const std::uint64_t place[] = {kNearBuffer, bytes.size()};
+  put_raw(place, sizeof(place));
+  put_raw(bytes.data(), bytes.size());
 }
 
 void ValueWriter::begin(ValueTag short_tag, std::uint32_t count) {
@@ -223,6 +282,12 @@ bool ValueReader::read_item(ValueItem* item) {
       return read_pickle(tag, item);
     case kShared:
       return read_shared(item);
+    case kArray:
+      item->kind = ValueItem::Kind::kArray;
+      return cursor_.take_array(&item->array);
+    case kArrayScalar:
+      item->kind = ValueItem::Kind::kArray;
+      return cursor_.take_array_scalar(&item->array);
     case kEnd:
       return false;
   }
@@ -275,6 +340,7 @@ bool ValueReader::read_container(ValueTag tag, ValueItem* item) {
 }
 
 bool ValueReader::read_pickle(ValueTag tag, ValueItem* item) {
+  if (!open_.empty()) return false;
   item->kind = ValueItem::Kind::kPickle;
   const bool is_far = tag == ValueTag::kFarPickle;
   std::uint32_t near_length = 0;

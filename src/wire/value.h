@@ -8,8 +8,9 @@
 /// The stream holds one or more self-delimiting *values*, each a one-byte tag and a body. All
 /// numbers are little-endian and unaligned. A payload with far buffers ends its stream with kEnd
 /// and is placed at an address that is a multiple of kPayloadAlignment; one without far buffers is
-/// just its stream. Offsets of far buffers count from the start of the payload, so that values
-/// can't be moved between payloads once they have far buffers.
+/// just its stream. Offsets of far buffers count from the start of the payload, so a value that has
+/// some can't be moved to another payload. Far buffers stand in the order in which the stream names
+/// them and don't overlap, so that what a payload decodes to is bounded by its size.
 ///
 /// | tag | body |
 /// |---|---|
@@ -23,17 +24,22 @@
 /// | kDict8 kDict32 | u8 or u32 count, that many pairs of values, in insertion order |
 /// | kRef | u64 object id, not zero |
 /// | kFarStr kFarBytes | u64 offset, u64 length of a far buffer |
-/// | kPickle | u32 length, u32 buffer count, buffer table, pickle bytes, near buffers |
-/// | kFarPickle | u64 offset, u64 length of a far buffer with the pickle, u32 buffer count, buffer
-/// table, near buffers | | kShared | u32 ordinal |
+/// | kArray | u8 element, u8 order, u8 dimensions, u64 extents, u64 offset, u64 length, bytes |
+/// | kArrayScalar | u8 element, the bytes of one element |
+/// | kPickle | u32 length, u32 buffer count, buffer table, pickle, near buffers |
+/// | kFarPickle | u64 offset, u64 length of the pickle, u32 buffer count, table, near buffers |
+/// | kShared | u32 ordinal |
 ///
-/// A buffer table has u64 offset, u64 length for each pickle protocol 5 buffer. An offset of
-/// kNearBuffer says that the bytes follow inline, after the table and the pickle, in table order.
+/// A buffer table has u64 offset, u64 length for each buffer of pickle protocol 5. The offset
+/// kNearBuffer says that the bytes follow inline, a pickle's after the table and the pickle in
+/// table order; otherwise none do. A pickle is a whole value, never an item of a container. An
+/// array's order is 0 when its last index varies fastest in memory (C), 1 when its first does
+/// (Fortran).
 ///
-/// *Sharing.* The tag of a string, bytes, tuple, list or dict may carry kSharedFlag: that object
-/// occurs again within the same value, and each later occurrence is kShared with the number of the
-/// flagged tag (counted from 0 within the value, in stream order). A list or dict may contain
-/// itself in this way; a tuple may not.
+/// *Sharing.* The tag of a string, bytes, tuple, list, dict, array or ref may carry kSharedFlag:
+/// that object occurs again within the same value, and each later occurrence is kShared with the
+/// number of the flagged tag, counted from 0 within the value in stream order. A list or dict may
+/// contain itself in this way; a tuple may not.
 #pragma once
 
 #include <bit>
@@ -75,9 +81,53 @@ enum class ValueTag : std::uint8_t {
   kRef = 19,
   kFarStr = 20,
   kFarBytes = 21,
-  kPickle = 22,
-  kFarPickle = 23,
-  kShared = 24,
+  kArray = 22,
+  kArrayScalar = 23,
+  kPickle = 24,
+  kFarPickle = 25,
+  kShared = 26,
+};
+
+/// What an array consists of, in the machine's byte order.
+enum class ArrayElement : std::uint8_t {
+  kBool,
+  kInt8,
+  kUint8,
+  kInt16,
+  kUint16,
+  kInt32,
+  kUint32,
+  kInt64,
+  kUint64,
+  kFloat16,
+  kFloat32,
+  kFloat64,
+  kComplex64,
+  kComplex128,
+};
+inline constexpr std::size_t kArrayElementCount = 14;
+
+/// Bytes of one element. Precondition: `element` is one of the enumerators.
+constexpr std::size_t element_bytes(ArrayElement element) {
+  constexpr std::uint8_t kBytes[kArrayElementCount] = {1, 1, 1, 2, 2, 4, 4, 8, 8, 2, 4, 8, 8, 16};
+  return kBytes[static_cast<std::size_t>(element)];
+}
+
+/// An array inside a payload. Views point into the payload.
+struct ArrayView {
+  ArrayElement element = ArrayElement::kBool;
+  bool is_fortran = false;  ///< The first index varies fastest in memory, not the last one.
+  bool is_near = false;     ///< The bytes stand in the stream, unaligned.
+  std::uint8_t dimensions = 0;
+  const std::byte* extents = nullptr;  ///< One unaligned u64 for each dimension.
+  std::span<const std::byte> bytes;
+
+  /// Precondition: dimension < dimensions.
+  [[nodiscard]] std::uint64_t extent(unsigned dimension) const {
+    std::uint64_t number;
+    std::memcpy(&number, extents + dimension * sizeof(number), sizeof(number));
+    return number;
+  }
 };
 
 inline constexpr std::uint8_t kSharedFlag = 0x80;
@@ -95,8 +145,7 @@ inline constexpr std::size_t kBufferEntryBytes = 16;
 
 /// True when kSharedFlag may stand on `tag`.
 constexpr bool can_be_shared(ValueTag tag) {
-  return (tag >= ValueTag::kStr8 && tag <= ValueTag::kDict32) || tag == ValueTag::kFarStr ||
-         tag == ValueTag::kFarBytes;
+  return tag >= ValueTag::kStr8 && tag <= ValueTag::kArrayScalar;
 }
 
 /// True when `text` is UTF-8 without surrogates and overlong forms.
@@ -162,10 +211,16 @@ class ByteCursor {
   /// payload, and behind the stream so far and the far buffers taken before.
   [[nodiscard]] bool take_far_at(std::uint64_t offset, std::uint64_t length,
                                  std::span<const std::byte>* bytes);
+  /// The body of a kArray. False unless its length is that of its extents and elements.
+  [[nodiscard]] bool take_array(ArrayView* array);
+  /// The body of a kArrayScalar, as an array without dimensions.
+  [[nodiscard]] bool take_array_scalar(ArrayView* array);
   /// Lets far buffers be taken again.
   void rewind_far() { far_end_ = 0; }
 
  private:
+  bool take_element(ArrayElement* element);
+
   const std::byte* begin_ = nullptr;
   const std::byte* at_ = nullptr;
   const std::byte* end_ = nullptr;
@@ -185,6 +240,9 @@ class ValueWriter {
   /// Precondition: less than 4 GiB.
   void bytes(std::span<const std::byte> bytes);
   void ref(ObjectId id);
+  /// An array of `extents`, last index fastest. Precondition: as many bytes as they say.
+  void array(ArrayElement element, std::span<const std::uint64_t> extents,
+             std::span<const std::byte> bytes);
   void begin_tuple(std::uint32_t count) { begin(ValueTag::kTuple8, count); }
   void begin_list(std::uint32_t count) { begin(ValueTag::kList8, count); }
   /// `count` pairs: a key and a value each.
@@ -217,6 +275,7 @@ struct ValueItem {
     kRef,
     kPickle,  ///< `bytes`: the pickle; ValueReader::pickle_buffers() its buffers.
     kShared,  ///< Occurred before: ValueReader::shared(count).
+    kArray,   ///< `array`; without dimensions also for a scalar.
   };
 
   Kind kind = Kind::kNone;
@@ -226,6 +285,7 @@ struct ValueItem {
   double number = 0;
   ObjectId ref;
   std::span<const std::byte> bytes;
+  ArrayView array;
 
   /// The bytes as text. Meaningful for kStr.
   [[nodiscard]] std::string_view text() const {

@@ -1,0 +1,409 @@
+/// @file
+/// Starting and ending a node, and what can be done with objects, for Python.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "object_ref.h"
+#include "os/clock.h"
+#include "os/machine.h"
+#include "session.h"
+#include "shm/copy.h"
+#include "submitter.h"
+#include "values.h"
+
+namespace nb = nanobind;
+
+namespace haz::py {
+
+namespace {
+
+/// Throws the Python error that is set, or `message` as a RuntimeError.
+[[noreturn]] void throw_set_error() { throw nb::python_error(); }
+
+std::shared_ptr<Session> session_or_throw() {
+  std::shared_ptr<Session> session = current_session();
+  if (session) return session;
+  PyErr_SetString(PyExc_RuntimeError,
+                  forked() ? "haz can't be used in a forked child of a process that uses it"
+                           : "haz is not initialized: call haz.init()");
+  throw_set_error();
+}
+
+std::int64_t deadline_of(nb::handle timeout_s) {
+  if (timeout_s.is_none()) return -1;
+  const double seconds = nb::cast<double>(timeout_s);
+  constexpr double kLongestS = 1e9;
+  return monotonic_ns() + static_cast<std::int64_t>(std::min(seconds, kLongestS) * 1e9);
+}
+
+// ---- start and end -----------------------------------------------------------------------------
+
+void show_lines(const nb::callable& show, const std::vector<LogLine>& lines) {
+  const nb::gil_scoped_acquire gil;
+  try {
+    nb::list shown_lines;
+    for (const LogLine& line : lines) {
+      const std::string text = shown(line);
+      nb::object decoded = nb::steal(PyUnicode_DecodeUTF8(
+          text.data(), static_cast<Py_ssize_t>(text.size()), "backslashreplace"));
+      shown_lines.append(nb::make_tuple(line.stream == LogStream::kStderr, decoded));
+    }
+    show(shown_lines);
+  } catch (nb::python_error& error) {
+    error.discard_as_unraisable(show);
+  }
+}
+
+void start_node(double num_cpus, const nb::dict& resources, std::uint64_t object_store_bytes,
+                std::vector<std::string> zygote_argv, const nb::bytes& zygote_setup,
+                nb::handle show_output) {
+  if (current_session()) {
+    PyErr_SetString(PyExc_RuntimeError, "a node runs already");
+    throw_set_error();
+  }
+  NodeOptions options;
+  options.num_cpus = num_cpus;
+  for (const auto& [name, amount] : resources) {
+    options.resources.emplace_back(nb::cast<std::string>(name), nb::cast<double>(amount));
+  }
+  options.object_store_bytes = object_store_bytes;
+  options.zygote_argv = std::move(zygote_argv);
+  options.zygote_setup.assign(zygote_setup.c_str(), zygote_setup.size());
+  options.show_output = !show_output.is_none();
+  if (options.show_output) {
+    // Kept for ever: the node's thread may still use it when nobody else does.
+    auto* show = new nb::callable(nb::borrow<nb::callable>(show_output));
+    options.on_output = [show](const std::vector<LogLine>& lines) { show_lines(*show, lines); };
+  }
+  auto node = Node::create(std::move(options));
+  if (!node) {
+    set_python_error(node.error());
+    throw_set_error();
+  }
+  set_session(std::make_shared<Session>(std::move(*node)));
+}
+
+void stop_node() {
+  std::shared_ptr<Session> session = current_session();
+  if (!session || session->node() == nullptr) return;
+  set_session(nullptr);
+  const nb::gil_scoped_release no_gil;
+  session->node()->shutdown();
+  // Threads that wait in it let go of it as they notice.
+  while (session.use_count() > 1) yield_cpu();
+  session.reset();
+  shutdown_copy_threads();
+}
+
+// ---- functions ---------------------------------------------------------------------------------
+
+std::uint32_t register_function(const std::string& name, const nb::bytes& code,
+                                const nb::dict& resources, int max_retries, bool retry_exceptions,
+                                double timeout_s) {
+  const std::shared_ptr<Session> session = session_or_throw();
+  FunctionOptions options;
+  options.name = name;
+  for (const auto& [key, amount] : resources) {
+    options.resources.emplace_back(nb::cast<std::string>(key), nb::cast<double>(amount));
+  }
+  options.max_retries = max_retries;
+  options.retry_exceptions = retry_exceptions;
+  options.timeout_ns = timeout_s < 0 ? -1 : static_cast<std::int64_t>(timeout_s * 1e9);
+  const auto* bytes = reinterpret_cast<const std::byte*>(code.c_str());
+  auto function = [&] {
+    const nb::gil_scoped_release no_gil;
+    return session->client().register_function(options, {bytes, code.size()});
+  }();
+  if (function) return function->value;
+  if (function.error().kind == ErrorKind::kInvalid) {
+    set_haz_error("InfeasibleResourcesError", function.error().message.c_str());
+  } else {
+    set_python_error(function.error());
+  }
+  throw_set_error();
+}
+
+nb::object bind_submitter(std::uint32_t function, std::uint32_t num_returns, long long min_args,
+                          long long max_args, nb::handle descriptor) {
+  const std::shared_ptr<Session> session = session_or_throw();
+  PyObject* submitter = make_submitter(*session, FunctionId{function}, num_returns, min_args,
+                                       max_args, descriptor.ptr());
+  if (submitter == nullptr) throw_set_error();
+  return nb::steal(submitter);
+}
+
+// ---- objects -----------------------------------------------------------------------------------
+
+[[noreturn]] void throw_not_a_ref(const char* check, PyObject* value) {
+  PyObject* make = nullptr;
+  if (cached_attribute(make, "haz._core.checks", check) != nullptr) {
+    PyObject* error = PyObject_CallOneArg(make, value);
+    Py_DECREF(make);
+    if (error != nullptr) {
+      PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error)), error);
+      Py_DECREF(error);
+    }
+  }
+  throw_set_error();
+}
+
+/// Ids of the refs in the sequence `refs`.
+std::vector<ObjectId> ids_of(const Session& session, nb::handle refs, const char* check) {
+  const nb::object fast = nb::steal(PySequence_Fast(refs.ptr(), "expected a list of ObjectRefs"));
+  if (!fast.is_valid()) throw_set_error();
+  const Py_ssize_t count = PySequence_Fast_GET_SIZE(fast.ptr());
+  PyObject** items = PySequence_Fast_ITEMS(fast.ptr());
+  std::vector<ObjectId> ids(static_cast<std::size_t>(count));
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    if (!is_ref(items[i])) throw_not_a_ref(check, items[i]);
+    if (generation_of_ref(items[i]) != session.generation()) {
+      set_haz_error("ObjectLostError", "the ObjectRef is of a run of haz that has ended");
+      throw_set_error();
+    }
+    ids[static_cast<std::size_t>(i)] = id_of_ref(items[i]);
+  }
+  return ids;
+}
+
+[[noreturn]] void throw_outcome(WaitOutcome outcome, const char* what) {
+  if (PyErr_Occurred() == nullptr) {
+    switch (outcome) {
+      case WaitOutcome::kTimeout:
+        set_haz_error("GetTimeoutError", what);
+        break;
+      case WaitOutcome::kUnknownObject:
+        set_haz_error("ObjectLostError", "the object of this ObjectRef is gone");
+        break;
+      case WaitOutcome::kClosed:
+        set_haz_error("NodeDiedError", "haz was shut down while this call waited");
+        break;
+      default:
+        PyErr_SetNone(PyExc_KeyboardInterrupt);
+    }
+  }
+  throw_set_error();
+}
+
+void drop_pins(Session& session, const FetchedValues& fetched, std::size_t from) {
+  for (std::size_t i = from; i < fetched.values.size(); ++i) {
+    if (fetched.values[i].in_arena) session.client().drop_reference(fetched.values[i].id);
+  }
+}
+
+/// Raises the first error among `fetched`, in order.
+void throw_first_error(Session& session, const FetchedValues& fetched) {
+  const auto failed = std::find_if(fetched.values.begin(), fetched.values.end(),
+                                   [](const FetchedValue& value) { return value.is_error; });
+  if (failed == fetched.values.end()) return;
+  drop_pins(session, fetched, 0);
+  raise_error_value(decode_value(fetched.near_bytes.data() + failed->offset, failed->size, nullptr));
+  throw_set_error();
+}
+
+nb::list get(nb::handle refs, nb::handle timeout_s) {
+  const std::shared_ptr<Session> session = session_or_throw();
+  const std::vector<ObjectId> ids = ids_of(*session, refs, "not_a_ref");
+  FetchedValues fetched;
+  GilHooks hooks;
+  const WaitOutcome outcome = session->client().get(ids, deadline_of(timeout_s), hooks, fetched);
+  if (outcome != WaitOutcome::kDone) {
+    throw_outcome(outcome, "get() timed out: some of the objects are not ready yet");
+  }
+  throw_first_error(*session, fetched);
+  nb::object values = nb::steal(PyList_New(static_cast<Py_ssize_t>(ids.size())));
+  if (!values.is_valid()) throw_set_error();
+  for (std::size_t i = 0; i < fetched.values.size(); ++i) {
+    PyObject* value = decode_fetched(*session, fetched, fetched.values[i]);
+    if (value == nullptr) {
+      drop_pins(*session, fetched, i + 1);
+      throw_set_error();
+    }
+    PyList_SET_ITEM(values.ptr(), static_cast<Py_ssize_t>(i), value);
+  }
+  return nb::steal<nb::list>(values.release());
+}
+
+void check_no_duplicates(nb::handle refs, const std::vector<ObjectId>& ids) {
+  if (std::is_sorted(ids.begin(), ids.end(), std::less_equal<ObjectId>())) return;
+  std::unordered_set<std::uint64_t> seen;
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (seen.insert(ids[i].value).second) continue;
+    const nb::object ref = nb::steal(PySequence_GetItem(refs.ptr(), static_cast<Py_ssize_t>(i)));
+    throw_not_a_ref("duplicate_ref", ref.ptr());
+  }
+}
+
+nb::tuple wait(nb::handle refs, std::uint32_t num_returns, nb::handle timeout_s) {
+  const std::shared_ptr<Session> session = session_or_throw();
+  const nb::object list = nb::steal(PySequence_Fast(refs.ptr(), "expected a list of ObjectRefs"));
+  if (!list.is_valid()) throw_set_error();
+  const std::vector<ObjectId> ids = ids_of(*session, list, "not_a_ref_to_wait");
+  check_no_duplicates(list, ids);
+  GilHooks hooks;
+  std::vector<bool> ready;
+  const WaitOutcome outcome =
+      session->client().wait(ids, num_returns, deadline_of(timeout_s), hooks, ready);
+  if (outcome != WaitOutcome::kDone && outcome != WaitOutcome::kTimeout) {
+    throw_outcome(outcome, "");
+  }
+  const auto found = static_cast<std::size_t>(std::count(ready.begin(), ready.end(), true));
+  const std::size_t num_ready = std::min<std::size_t>(found, num_returns);
+  nb::object done = nb::steal(PyList_New(static_cast<Py_ssize_t>(num_ready)));
+  nb::object rest = nb::steal(PyList_New(static_cast<Py_ssize_t>(ids.size() - num_ready)));
+  if (!done.is_valid() || !rest.is_valid()) throw_set_error();
+  Py_ssize_t next_done = 0;
+  Py_ssize_t next_rest = 0;
+  PyObject** items = PySequence_Fast_ITEMS(list.ptr());
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    const bool take = ready[i] && next_done < static_cast<Py_ssize_t>(num_ready);
+    PyList_SET_ITEM(take ? done.ptr() : rest.ptr(), take ? next_done++ : next_rest++,
+                    Py_NewRef(items[i]));
+  }
+  return nb::make_tuple(done, rest);
+}
+
+nb::object put(nb::handle value) {
+  const std::shared_ptr<Session> session = session_or_throw();
+  const ObjectId id = put_value(*session, value.ptr());
+  if (!id) throw_set_error();
+  PyObject* ref = adopt_ref(*session, id);
+  if (ref == nullptr) throw_set_error();
+  return nb::steal(ref);
+}
+
+void cancel(nb::handle ref, bool force, bool recursive) {
+  const std::shared_ptr<Session> session = session_or_throw();
+  const std::vector<ObjectId> ids = ids_of(*session, nb::make_tuple(ref), "not_a_ref");
+  session->client().cancel(ids.front(), force, recursive);
+}
+
+void free_objects(nb::handle refs) {
+  const std::shared_ptr<Session> session = session_or_throw();
+  session->client().free(ids_of(*session, refs, "not_a_ref"));
+}
+
+bool subscribe(nb::handle ref, std::uint64_t token) {
+  const std::shared_ptr<Session> session = session_or_throw();
+  const std::vector<ObjectId> ids = ids_of(*session, nb::make_tuple(ref), "not_a_ref");
+  return session->node()->subscribe(ids.front(), token);
+}
+
+std::vector<std::uint64_t> take_completions() {
+  const std::shared_ptr<Session> session = current_session();
+  if (!session || session->node() == nullptr) return {};
+  return session->node()->take_completions();
+}
+
+int completions_fd() { return session_or_throw()->node()->completions_fd(); }
+
+// ---- views -------------------------------------------------------------------------------------
+
+nb::object query(int kind) {
+  const std::shared_ptr<Session> session = session_or_throw();
+  auto bytes = [&] {
+    const nb::gil_scoped_release no_gil;
+    return session->client().query(static_cast<QueryKind>(kind));
+  }();
+  if (!bytes) {
+    set_python_error(bytes.error());
+    throw_set_error();
+  }
+  PyObject* value = decode_value(bytes->data(), bytes->size(), nullptr);
+  if (value == nullptr) throw_set_error();
+  return nb::steal(value);
+}
+
+nb::dict snapshot() {
+  const std::shared_ptr<Session> session = session_or_throw();
+  nb::dict view;
+  if (session->node() == nullptr) return view;
+  const Node::Snapshot now = session->node()->snapshot();
+  view["objects"] = now.counts.objects;
+  view["tasks"] = now.counts.tasks;
+  view["queued_tasks"] = now.counts.queued;
+  view["idle_workers"] = now.counts.idle;
+  view["starting_workers"] = now.counts.starting;
+  view["store_limit_bytes"] = now.store.limit;
+  view["store_used_bytes"] = now.store.used;
+  view["store_peak_bytes"] = now.store.peak;
+  view["zygote_pid"] = now.zygote_pid;
+  nb::list pids;
+  for (const auto& [slot, pid] : now.workers) pids.append(pid);
+  view["worker_pids"] = pids;
+  return view;
+}
+
+nb::list story(std::uint64_t subject) {
+  const std::shared_ptr<Session> session = session_or_throw();
+  nb::list records;
+  if (session->node() == nullptr) return records;
+  for (const StoryRecord& record : session->node()->story(subject)) {
+    records.append(nb::make_tuple(record.time_ns, static_cast<int>(record.event), record.subject,
+                                  record.detail, record.worker));
+  }
+  return records;
+}
+
+nb::tuple identity() {
+  const std::shared_ptr<Session> session = session_or_throw();
+  return nb::make_tuple(session->client().epoch(), session->client().process().value);
+}
+
+PyMethodDef restore_functions[] = {
+    {"restore_ref", restore_ref, METH_O, "Make a ref of an id that was pickled inside haz."},
+    {"restore_foreign_ref",
+     reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(restore_foreign_ref)),
+     METH_FASTCALL, "Make a ref of an epoch and an id that were pickled outside of haz."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+}  // namespace
+
+/// Adds the node and the objects to `m`.
+void bind_runtime(nb::module_& m) {
+  ScopedEncoder::set_copy_function(copy_far_buffer);
+  if (!init_submitter_type() || PyModule_AddFunctions(m.ptr(), restore_functions) != 0) {
+    throw_set_error();
+  }
+  m.def("init_types", [](nb::handle ref_base) {
+    if (!init_ref_type(ref_base.ptr())) throw_set_error();
+    return nb::borrow(reinterpret_cast<PyObject*>(ref_type()));
+  }, nb::arg("ref_base"), "Make the type of refs, a subclass of `ref_base`; return it.");
+  m.def("start_node", start_node, nb::arg("num_cpus"), nb::arg("resources"),
+        nb::arg("object_store_bytes"), nb::arg("zygote_argv"), nb::arg("zygote_setup"),
+        nb::arg("show_output").none(),
+        "Start this process' own node. `show_output` is called with lists of (is_stderr, line).");
+  m.def("stop_node", stop_node, "End the node of this process, with all processes that it started.");
+  m.def("register_function", register_function, nb::arg("name"), nb::arg("code"),
+        nb::arg("resources"), nb::arg("max_retries"), nb::arg("retry_exceptions"),
+        nb::arg("timeout_s"), "Register a function's code and options; return its number.");
+  m.def("bind_submitter", bind_submitter, nb::arg("function"), nb::arg("num_returns"),
+        nb::arg("min_args"), nb::arg("max_args"), nb::arg("descriptor"),
+        "Return the callable that submits tasks of a registered function.");
+  m.def("get", get, nb::arg("refs"), nb::arg("timeout_s").none(), "Return the values of refs.");
+  m.def("wait", wait, nb::arg("refs"), nb::arg("num_returns"), nb::arg("timeout_s").none(),
+        "Return (ready, not ready), both in the order of `refs`.");
+  m.def("put", put, nb::arg("value").none(), "Store a value; return its ref.");
+  m.def("cancel", cancel, nb::arg("ref"), nb::arg("force"), nb::arg("recursive"),
+        "Cancel the task that makes `ref`.");
+  m.def("free", free_objects, nb::arg("refs"), "Drop the values of refs now.");
+  m.def("subscribe", subscribe, nb::arg("ref"), nb::arg("token"),
+        "Report `token` once `ref` is ready; False if the object is gone.");
+  m.def("take_completions", take_completions, "Return the tokens that were reported.");
+  m.def("completions_fd", completions_fd, "Readable while take_completions() has something.");
+  m.def("query", query, nb::arg("kind"), "Ask the node: 1 total, 2 available resources, 3 counts.");
+  m.def("snapshot", snapshot, "State of this process' node.");
+  m.def("story", story, nb::arg("subject"), "History of a task, object or process; 0: of all.");
+  m.def("identity", identity, "Return the node's epoch and this process' number.");
+  m.def("usable_cpus", [] { return usable_cpus(); }, "Number of CPUs that this process may use.");
+}
+
+}  // namespace haz::py

@@ -1,0 +1,347 @@
+/// @file
+/// The main loop of a worker process: takes tasks, calls their functions, hands in what they return.
+#include <nanobind/nanobind.h>
+
+#include <array>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "arguments.h"
+#include "base/check.h"
+#include "object_ref.h"
+#include "os/clock.h"
+#include "session.h"
+#include "values.h"
+#include "wire/value.h"
+
+namespace nb = nanobind;
+
+namespace haz::py {
+
+namespace {
+
+/// What the loop needs of haz._core.worker_main; all borrowed for the life of the process.
+struct WorkerHooks {
+  PyObject* load;      ///< load(code: bytes, name: str) -> callable
+  PyObject* fail;      ///< fail(error, name: str) -> (info: dict, retryable: bool)
+  PyObject* split;     ///< split(value, num_returns) -> sequence
+  PyObject* clean_up;  ///< clean_up(): puts back what a task changed in the process
+};
+
+struct LoadedFunction {
+  PyObject* callable = nullptr;
+  PyObject* name = nullptr;  ///< str
+};
+
+/// Something of the process was changed, or written, and clean_up() has to look at it.
+bool dirty = false;
+
+int note_changes(const char* event, PyObject* /*args*/, void* /*data*/) {
+  if (std::strncmp(event, "os.", 3) == 0) {
+    const std::string_view name(event + 3);
+    if (name == "chdir" || name == "fchdir" || name == "putenv" || name == "unsetenv") dirty = true;
+  }
+  return 0;
+}
+
+PyObject* take_exception() {
+#if PY_VERSION_HEX >= 0x030C0000
+  return PyErr_GetRaisedException();
+#else
+  PyObject* type = nullptr;
+  PyObject* value = nullptr;
+  PyObject* traceback = nullptr;
+  PyErr_Fetch(&type, &value, &traceback);
+  PyErr_NormalizeException(&type, &value, &traceback);
+  if (traceback != nullptr && value != nullptr) PyException_SetTraceback(value, traceback);
+  Py_XDECREF(type);
+  Py_XDECREF(traceback);
+  return value;
+#endif
+}
+
+class WorkerLoop {
+ public:
+  WorkerLoop(Session& session, WorkerHooks hooks)
+      : session_(session), ring_(*session.ring()), hooks_(hooks) {}
+
+  void run() {
+    ring_.set_nested_runner([this](const TaskCommand& command) { execute(command, false); });
+    ring_.ready();
+    for (;;) {
+      GilHooks hooks;
+      const TaskCommand* command = ring_.next_task(hooks);
+      if (command == nullptr) {
+        if (PyErr_Occurred() == nullptr) return;
+        PyErr_Clear();
+        continue;
+      }
+      execute(*command, true);
+      if (stop_) return;
+    }
+  }
+
+  [[nodiscard]] PyObject* running_name() const { return running_name_; }
+  void stop_after_task() { stop_ = true; }
+
+ private:
+  /// What one attempt hands in. Bytes and ids lie in `bytes` and `ids` until it is sent.
+  struct Results {
+    struct Entry {
+      NewValue value;
+      std::size_t bytes_at;
+      std::size_t ids_at;
+      std::size_t num_ids;
+    };
+    std::vector<Entry> entries;
+    std::vector<std::byte> bytes;
+    std::vector<ObjectId> ids;
+    Outcome outcome = Outcome::kReturned;
+
+    void clear() {
+      entries.clear();
+      bytes.clear();
+      ids.clear();
+    }
+  };
+
+  LoadedFunction* function_of(const TaskCommand& command) {
+    LoadedFunction& function = functions_[command.function];
+    if (function.callable != nullptr) return &function;
+    const std::byte* block = session_.client().arena().at(command.function_offset);
+    FunctionBlock head{};
+    std::memcpy(&head, block, sizeof head);
+    const char* name = reinterpret_cast<const char*>(block + sizeof head);
+    if (function.name == nullptr) {
+      function.name = PyUnicode_DecodeUTF8(name, head.name_size, "replace");
+      if (function.name == nullptr) return nullptr;
+    }
+    running_name_ = function.name;
+    PyObject* code = PyBytes_FromStringAndSize(name + head.name_size, head.code_size);
+    if (code == nullptr) return nullptr;
+    function.callable =
+        PyObject_CallFunctionObjArgs(hooks_.load, code, function.name, nullptr);
+    Py_DECREF(code);
+    return function.callable != nullptr ? &function : nullptr;
+  }
+
+  /// New reference, or nullptr with a Python error.
+  PyObject* call(const TaskCommand& command, bool in_ring) {
+    DecodedArguments arguments;
+    bool decoded = false;
+    const LoadedFunction* function = function_of(command);
+    if (function != nullptr) {
+      running_name_ = function->name;
+      decoded = decode_arguments(session_, command, arguments);
+    }
+    if (in_ring) ring_.release_task();
+    if (!decoded) return nullptr;
+    if (ring_.interrupt_pending()) {
+      PyErr_SetNone(PyExc_KeyboardInterrupt);
+      return nullptr;
+    }
+    return PyObject_Vectorcall(function->callable, arguments.values.data(),
+                               arguments.num_positional, arguments.names);
+  }
+
+  void execute(const TaskCommand& shared, bool in_ring) {
+    const std::int64_t begin = monotonic_ns();
+    const TaskId task{shared.task};
+    const std::uint32_t attempt = shared.attempt;
+    const std::uint32_t num_returns = shared.num_returns;
+    PyObject* const outer_name = running_name_;
+    const auto outer = ring_.begin_attempt(task, attempt, (shared.flags & kReportStart) != 0);
+    Results results;
+    if ((shared.flags & kNoMemory) != 0) {
+      if (in_ring) ring_.release_task();
+      add_plain_error(results, "object_store_full",
+                      "the object store had no room for the arguments of this task");
+    } else {
+      PyObject* returned = call(shared, in_ring);
+      if (returned == nullptr || !add_returns(results, returned, num_returns)) {
+        add_exception(results);
+      }
+      Py_XDECREF(returned);
+    }
+    if (dirty) clean_up();
+    ring_.end_attempt(outer);
+    running_name_ = outer_name;
+    send(results, task, attempt, monotonic_ns() - begin);
+  }
+
+  void send(Results& results, TaskId task, std::uint32_t attempt, std::int64_t run_ns) {
+    std::array<NewValue, 1> one;
+    std::vector<NewValue> many;
+    std::span<NewValue> values = one;
+    if (results.entries.size() != 1) {
+      many.resize(results.entries.size());
+      values = many;
+    }
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const Results::Entry& entry = results.entries[i];
+      values[i] = entry.value;
+      if (entry.value.offset == 0) {
+        values[i].bytes = {results.bytes.data() + entry.bytes_at, entry.value.size};
+      }
+      values[i].refs = {results.ids.data() + entry.ids_at, entry.num_ids};
+    }
+    ring_.finish({task, attempt, results.outcome, run_ns, values});
+  }
+
+  bool add_value(Results& results, PyObject* value, bool is_error) {
+    ScopedEncoder encoder;
+    if (!encoder->encode(value)) return false;
+    StoredValue stored;
+    if (!store_encoded(session_, *encoder, stored)) return false;
+    Results::Entry entry{stored.value, results.bytes.size(), results.ids.size(),
+                         stored.value.refs.size()};
+    entry.value.is_error = is_error;
+    results.bytes.insert(results.bytes.end(), stored.value.bytes.begin(), stored.value.bytes.end());
+    results.ids.insert(results.ids.end(), stored.value.refs.begin(), stored.value.refs.end());
+    results.entries.push_back(entry);
+    return true;
+  }
+
+  bool add_returns(Results& results, PyObject* returned, std::uint32_t num_returns) {
+    if (num_returns == 1) return add_value(results, returned, false);
+    PyObject* count = PyLong_FromUnsignedLong(num_returns);
+    if (count == nullptr) return false;
+    PyObject* items = PyObject_CallFunctionObjArgs(hooks_.split, returned, count, nullptr);
+    Py_DECREF(count);
+    if (items == nullptr) return false;
+    PyObject* fast = PySequence_Fast(items, "split_returns() gave no sequence");
+    Py_DECREF(items);
+    if (fast == nullptr) return false;
+    bool ok = true;
+    for (Py_ssize_t i = 0; ok && i < PySequence_Fast_GET_SIZE(fast); ++i) {
+      ok = add_value(results, PySequence_Fast_GET_ITEM(fast, i), false);
+    }
+    Py_DECREF(fast);
+    return ok;
+  }
+
+  void give_back(Results& results) {
+    for (const Results::Entry& entry : results.entries) {
+      if (entry.value.offset != 0) {
+        session_.client().discard({entry.value.offset, entry.value.size, false});
+      }
+    }
+    results.clear();
+  }
+
+  void add_exception(Results& results) {
+    PyObject* error = take_exception();
+    give_back(results);
+    results.outcome = Outcome::kRaised;
+    PyObject* name = running_name_ != nullptr ? running_name_ : Py_None;
+    PyObject* packed = PyObject_CallFunctionObjArgs(hooks_.fail, error != nullptr ? error : Py_None,
+                                                    name, nullptr);
+    if (error != nullptr) PyException_SetTraceback(error, Py_None);
+    Py_XDECREF(error);
+    if (packed != nullptr && PyTuple_Check(packed) && PyTuple_GET_SIZE(packed) == 2 &&
+        add_value(results, PyTuple_GET_ITEM(packed, 0), true)) {
+      if (PyTuple_GET_ITEM(packed, 1) == Py_True) results.outcome = Outcome::kRetryable;
+      Py_DECREF(packed);
+      return;
+    }
+    Py_XDECREF(packed);
+    PyErr_Clear();
+    add_plain_error(results, "serialization", "the task failed, and its error could not be packed");
+  }
+
+  static void add_plain_error(Results& results, std::string_view kind, std::string_view message) {
+    ValueWriter writer;
+    writer.begin_dict(2);
+    writer.str("kind");
+    writer.str(kind);
+    writer.str("message");
+    writer.str(message);
+    results.clear();
+    results.outcome = Outcome::kRaised;
+    results.bytes.assign(writer.data().begin(), writer.data().end());
+    results.entries.push_back(
+        {NewValue{.size = results.bytes.size(), .is_error = true}, 0, 0, 0});
+  }
+
+  void clean_up() {
+    dirty = false;
+    PyObject* done = PyObject_CallNoArgs(hooks_.clean_up);
+    if (done == nullptr) PyErr_WriteUnraisable(hooks_.clean_up);
+    Py_XDECREF(done);
+    dirty = false;
+  }
+
+  Session& session_;
+  RingClient& ring_;
+  WorkerHooks hooks_;
+  std::unordered_map<std::uint32_t, LoadedFunction> functions_;
+  PyObject* running_name_ = nullptr;  ///< Borrowed from functions_.
+  bool stop_ = false;
+};
+
+WorkerLoop* the_loop = nullptr;
+
+void worker_join(std::uint32_t slot, std::uint32_t process_id, int arena_fd) {
+  auto ring = RingClient::join(UniqueFd(arena_fd), slot, ProcessId{process_id});
+  if (!ring) {
+    set_python_error(ring.error());
+    throw nb::python_error();
+  }
+  set_session(std::make_shared<Session>(std::move(*ring)));
+  if (PySys_AddAuditHook(note_changes, nullptr) != 0) throw nb::python_error();
+}
+
+void worker_run(nb::handle load, nb::handle fail, nb::handle split, nb::handle clean_up) {
+  const std::shared_ptr<Session> session = current_session();
+  HAZ_CHECK(session && session->ring() != nullptr, "worker_run() without worker_join()");
+  WorkerLoop loop(*session, {load.ptr(), fail.ptr(), split.ptr(), clean_up.ptr()});
+  the_loop = &loop;
+  loop.run();
+  the_loop = nullptr;
+}
+
+nb::object running_task() {
+  const std::shared_ptr<Session> session = current_session();
+  if (!session || session->ring() == nullptr || !session->ring()->running_task()) return nb::none();
+  PyObject* name = the_loop != nullptr ? the_loop->running_name() : nullptr;
+  return nb::make_tuple(session->ring()->running_task().value, session->ring()->running_attempt(),
+                        nb::borrow(name != nullptr ? name : Py_None));
+}
+
+nb::object running_name() {
+  PyObject* name = the_loop != nullptr ? the_loop->running_name() : nullptr;
+  return nb::borrow(name != nullptr ? name : Py_None);
+}
+
+bool interrupt_pending() {
+  const std::shared_ptr<Session> session = current_session();
+  return session && session->ring() != nullptr && session->ring()->interrupt_pending();
+}
+
+}  // namespace
+
+/// Adds what a worker process runs to `m`.
+void bind_worker(nb::module_& m) {
+  m.def("worker_join", worker_join, nb::arg("slot"), nb::arg("process_id"), nb::arg("arena_fd"),
+        "Make this process, forked by a zygote, a worker of its node.");
+  m.def("worker_run", worker_run, nb::arg("load"), nb::arg("fail"), nb::arg("split"),
+        nb::arg("clean_up"), "Run tasks until the node ends.");
+  m.def("running_task", running_task, "Return (task id, attempt, name) of the running task or None.");
+  m.def("running_name", running_name, "Return the name of the running task or None.");
+  m.def("interrupt_pending", interrupt_pending,
+        "Return whether the running attempt is to be interrupted.");
+  m.def("mark_dirty", [] { dirty = true; },
+        "Have clean_up() called when the running task has ended.");
+  m.def("stop_after_task",
+        [] {
+          if (the_loop != nullptr) the_loop->stop_after_task();
+        },
+        "End the worker when the running task has ended.");
+}
+
+}  // namespace haz::py

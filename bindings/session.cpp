@@ -1,0 +1,108 @@
+#include "session.h"
+
+#include <pthread.h>
+
+#include <atomic>
+#include <utility>
+
+#include "client/embedded_client.h"
+
+namespace haz::py {
+
+namespace {
+
+std::uint32_t generations = 0;
+std::atomic<bool> in_forked_child{false};
+/// For the handler of forks, which may take no lock.
+std::atomic<Arena*> arena_to_protect{nullptr};
+
+std::shared_ptr<Session>& session_slot() {
+  // Never destroyed: destructors of Python objects look here until the very end.
+  static auto* slot = new std::shared_ptr<Session>;
+  return *slot;
+}
+
+void after_fork_in_child() {
+  if (Arena* arena = arena_to_protect.load(std::memory_order_relaxed); arena != nullptr) {
+    in_forked_child.store(true, std::memory_order_relaxed);
+    (void)arena->protect_after_fork();
+  }
+}
+
+}  // namespace
+
+Session::Session(std::unique_ptr<Node> node)
+    : generation_(++generations),
+      node_(std::move(node)),
+      client_(std::make_unique<EmbeddedClient>(*node_)) {}
+
+Session::Session(std::unique_ptr<RingClient> ring) : generation_(++generations), ring_(ring.get()) {
+  client_ = std::move(ring);
+}
+
+Session::~Session() {
+  if (getpid() == owner_pid_) return;
+  (void)node_.release();
+  (void)client_.release();
+}
+
+std::shared_ptr<Session> current_session() {
+  return forked() ? nullptr : session_slot();
+}
+
+void set_session(std::shared_ptr<Session> session) {
+  static const int registered = pthread_atfork(nullptr, nullptr, after_fork_in_child);
+  (void)registered;
+  arena_to_protect.store(session ? &session->client().arena() : nullptr, std::memory_order_relaxed);
+  session_slot() = std::move(session);
+}
+
+Session* session_of(std::uint32_t generation) {
+  Session* session = session_slot().get();
+  return session != nullptr && session->generation() == generation && !forked() ? session : nullptr;
+}
+
+bool forked() { return in_forked_child.load(std::memory_order_relaxed); }
+
+bool GilHooks::interrupted() {
+  PyEval_RestoreThread(state_);
+  const bool raised = PyErr_CheckSignals() != 0;
+  state_ = PyEval_SaveThread();
+  return raised;
+}
+
+PyObject* cached_attribute(PyObject*& cache, const char* module, const char* name) {
+  if (cache != nullptr) return cache;
+  PyObject* imported = PyImport_ImportModule(module);
+  if (imported == nullptr) return nullptr;
+  cache = PyObject_GetAttrString(imported, name);
+  Py_DECREF(imported);
+  return cache;
+}
+
+void set_haz_error(const char* name, const char* message) {
+  PyObject* cache = nullptr;
+  PyObject* type = cached_attribute(cache, "haz.exceptions", name);
+  if (type == nullptr) return;
+  PyErr_SetString(type, message);
+  Py_DECREF(type);
+}
+
+void set_python_error(const Error& error) {
+  if (PyErr_Occurred() != nullptr) return;
+  switch (error.kind) {
+    case ErrorKind::kOverloaded:
+      set_haz_error("ObjectStoreFullError", error.message.c_str());
+      break;
+    case ErrorKind::kTimeout:
+      set_haz_error("GetTimeoutError", error.message.c_str());
+      break;
+    case ErrorKind::kLost:
+      set_haz_error("ObjectLostError", error.message.c_str());
+      break;
+    default:
+      PyErr_SetString(PyExc_RuntimeError, error.message.c_str());
+  }
+}
+
+}  // namespace haz::py

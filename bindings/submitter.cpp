@@ -1,0 +1,163 @@
+#include "submitter.h"
+
+#include <structmember.h>
+
+#include <algorithm>
+#include <cstddef>
+
+#include "arguments.h"
+#include "object_ref.h"
+
+namespace haz::py {
+
+namespace {
+
+struct SubmitterObject {
+  PyObject_HEAD
+  vectorcallfunc vectorcall;
+  PyObject* descriptor;
+  long long min_args;
+  long long max_args;  ///< Negative: any number.
+  std::uint32_t function;
+  std::uint32_t num_returns;
+  std::uint32_t generation;
+};
+
+PyTypeObject* submitter_type = nullptr;
+
+SubmitterObject* as_submitter(PyObject* object) {
+  return reinterpret_cast<SubmitterObject*>(object);
+}
+
+bool check_call(const SubmitterObject& self, PyObject* const* args, Py_ssize_t count,
+                PyObject* names) {
+  if (names == nullptr && count >= self.min_args &&
+      (self.max_args < 0 || count <= self.max_args)) {
+    return true;
+  }
+  PyObject* positional = PyTuple_New(count);
+  PyObject* keywords = PyDict_New();
+  bool ok = positional != nullptr && keywords != nullptr;
+  for (Py_ssize_t i = 0; ok && i < count; ++i) {
+    PyTuple_SET_ITEM(positional, i, Py_NewRef(args[i]));
+  }
+  const Py_ssize_t num_names = names != nullptr ? PyTuple_GET_SIZE(names) : 0;
+  for (Py_ssize_t i = 0; ok && i < num_names; ++i) {
+    ok = PyDict_SetItem(keywords, PyTuple_GET_ITEM(names, i), args[count + i]) == 0;
+  }
+  if (ok) {
+    PyObject* result =
+        PyObject_CallMethod(self.descriptor, "check_call", "OO", positional, keywords);
+    ok = result != nullptr;
+    Py_XDECREF(result);
+  }
+  Py_XDECREF(positional);
+  Py_XDECREF(keywords);
+  return ok;
+}
+
+PyObject* make_refs(Session& session, TaskId task, std::uint32_t num_returns) {
+  if (num_returns == 0) Py_RETURN_NONE;
+  if (num_returns == 1) return adopt_ref(session, task.return_id(0));
+  PyObject* refs = PyList_New(num_returns);
+  for (std::uint32_t i = 0; refs != nullptr && i < num_returns; ++i) {
+    PyObject* ref = adopt_ref(session, task.return_id(i));
+    if (ref == nullptr) {
+      Py_CLEAR(refs);
+      break;
+    }
+    PyList_SET_ITEM(refs, i, ref);
+  }
+  return refs;
+}
+
+PyObject* submit(PyObject* callable, PyObject* const* args, std::size_t nargsf, PyObject* names) {
+  SubmitterObject& self = *as_submitter(callable);
+  const Py_ssize_t count = PyVectorcall_NARGS(nargsf);
+  if (!check_call(self, args, count, names)) return nullptr;
+  const std::shared_ptr<Session> session = current_session();
+  if (!session || session->generation() != self.generation) {
+    PyErr_SetString(PyExc_RuntimeError,
+                    forked() ? "haz can't be used in a forked child of a process that uses it"
+                             : "this function was bound to a run of haz that has ended; get "
+                               "`.remote` from the remote function again");
+    return nullptr;
+  }
+  ScopedArguments arguments(*session);
+  if (!arguments->encode(*session, args, static_cast<std::size_t>(count), names)) return nullptr;
+  Submission submission;
+  if (!arguments->place(*session, submission)) return nullptr;
+  submission.function = FunctionId{self.function};
+  submission.num_returns = self.num_returns;
+  submission.id = TaskId{session->client().new_ids(std::max(self.num_returns, 1U))};
+  if (RingClient* ring = session->ring(); ring != nullptr) submission.parent = ring->running_task();
+  const Status status = session->client().submit(submission);
+  if (!status) {
+    set_python_error(status.error());
+    return nullptr;
+  }
+  return make_refs(*session, submission.id, self.num_returns);
+}
+
+void dealloc_submitter(PyObject* self) {
+  PyObject_GC_UnTrack(self);
+  Py_XDECREF(as_submitter(self)->descriptor);
+  PyTypeObject* type = Py_TYPE(self);
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+int traverse_submitter(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(self));
+  Py_VISIT(as_submitter(self)->descriptor);
+  return 0;
+}
+
+int clear_submitter(PyObject* self) {
+  Py_CLEAR(as_submitter(self)->descriptor);
+  return 0;
+}
+
+PyMemberDef submitter_members[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(SubmitterObject, vectorcall), READONLY, nullptr},
+    {nullptr, 0, 0, 0, nullptr},
+};
+
+PyType_Slot submitter_slots[] = {
+    {Py_tp_dealloc, reinterpret_cast<void*>(dealloc_submitter)},
+    {Py_tp_traverse, reinterpret_cast<void*>(traverse_submitter)},
+    {Py_tp_clear, reinterpret_cast<void*>(clear_submitter)},
+    {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
+    {Py_tp_members, submitter_members},
+    {0, nullptr},
+};
+
+PyType_Spec submitter_spec{"haz._native.Submitter", sizeof(SubmitterObject), 0,
+                           Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL |
+                               Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                           submitter_slots};
+
+}  // namespace
+
+bool init_submitter_type() {
+  if (submitter_type != nullptr) return true;
+  submitter_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&submitter_spec));
+  return submitter_type != nullptr;
+}
+
+PyObject* make_submitter(const Session& session, FunctionId function, std::uint32_t num_returns,
+                         long long min_args, long long max_args, PyObject* descriptor) {
+  PyObject* object = submitter_type->tp_alloc(submitter_type, 0);
+  if (object == nullptr) return nullptr;
+  SubmitterObject& self = *as_submitter(object);
+  self.vectorcall = submit;
+  self.descriptor = Py_NewRef(descriptor);
+  self.min_args = min_args;
+  self.max_args = max_args;
+  self.function = function.value;
+  self.num_returns = num_returns;
+  self.generation = session.generation();
+  return object;
+}
+
+}  // namespace haz::py

@@ -1,0 +1,109 @@
+#include "values.h"
+
+#include <cstring>
+
+#include "object_ref.h"
+#include "shm/copy.h"
+
+namespace haz::py {
+
+namespace {
+
+/// Below this a copy is done before another thread would have the GIL.
+constexpr std::size_t kReleaseGilBytes = 256 * kKiB;
+
+/// Set around Encoder::write: whether its destination may lack pages, and whether that failed.
+thread_local bool copy_to_cold_memory = false;
+thread_local bool copy_failed = false;
+
+}  // namespace
+
+void copy_far_buffer(void* to, const void* from, std::size_t size_bytes) {
+  if (copy_to_cold_memory) {
+    const Status status = copy_to_cold(to, from, size_bytes);
+    if (status) return;
+    if (status.error().kind != ErrorKind::kUnavailable) {
+      copy_failed = true;
+      return;
+    }
+  }
+  copy_large(to, from, size_bytes);
+}
+
+bool store_encoded(Session& session, Encoder& encoder, StoredValue& out) {
+  const std::size_t size = encoder.size();
+  const auto* ids = reinterpret_cast<const ObjectId*>(encoder.refs().data());
+  out.value = NewValue{.size = size};
+  out.value.refs = {ids, encoder.refs().size()};
+  if (encoder.contiguous() && size <= Client::kMaxNearValue) {
+    out.value.bytes = {reinterpret_cast<const std::byte*>(encoder.data()), size};
+    return true;
+  }
+  GilHooks hooks;
+  auto block = session.client().allocate(size, hooks);
+  if (!block) {
+    set_python_error(block.error());
+    return false;
+  }
+  out.block = *block;
+  out.value.offset = block->offset;
+  copy_to_cold_memory = block->cold;
+  copy_failed = false;
+  PyThreadState* state = size >= kReleaseGilBytes ? PyEval_SaveThread() : nullptr;
+  encoder.write(session.client().arena().at(block->offset));
+  if (state != nullptr) PyEval_RestoreThread(state);
+  copy_to_cold_memory = false;
+  if (copy_failed) {
+    session.client().discard(*block);
+    set_haz_error("ObjectStoreFullError", "the machine has no memory left for this value");
+    return false;
+  }
+  session.client().seal(*block);
+  return true;
+}
+
+ObjectId put_value(Session& session, PyObject* value) {
+  ScopedEncoder encoder;
+  if (!encoder->encode(value)) return ObjectId{};
+  StoredValue stored;
+  if (!store_encoded(session, *encoder, stored)) return ObjectId{};
+  const ObjectId id{session.client().new_ids(1)};
+  const Status status = session.client().put(id, stored.value);
+  if (!status) {
+    set_python_error(status.error());
+    return ObjectId{};
+  }
+  return id;
+}
+
+PyObject* decode_value(const std::byte* bytes, std::size_t size, PyObject* owner) {
+  Decoder decoder(bytes, size, owner);
+  return decoder.next();
+}
+
+PyObject* decode_fetched(Session& session, const FetchedValues& fetched,
+                         const FetchedValue& value) {
+  if (!value.in_arena) {
+    return decode_value(fetched.near_bytes.data() + value.offset, value.size, nullptr);
+  }
+  PyObject* pin = make_pin(session, value.id);
+  if (pin == nullptr) return nullptr;
+  PyObject* decoded = decode_value(session.client().arena().at(value.offset), value.size, pin);
+  Py_DECREF(pin);
+  return decoded;
+}
+
+void raise_error_value(PyObject* info) {
+  if (info == nullptr) return;
+  static PyObject* unpack = nullptr;
+  if (cached_attribute(unpack, "haz._core.errors", "unpack_error") != nullptr) {
+    PyObject* exception = PyObject_CallOneArg(unpack, info);
+    if (exception != nullptr) {
+      PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception)), exception);
+      Py_DECREF(exception);
+    }
+  }
+  Py_DECREF(info);
+}
+
+}  // namespace haz::py

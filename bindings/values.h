@@ -1,0 +1,40 @@
+/// @file
+/// Python values into objects and out of them.
+#pragma once
+
+#include <Python.h>
+
+#include <cstdint>
+
+#include "codec.h"
+#include "session.h"
+
+namespace haz::py {
+
+/// Place of an encoded value, ready for Client::put or RingClient::finish. `encoder` must stay as it
+/// is meanwhile.
+struct StoredValue {
+  NewValue value;
+  StoreBlock block;  ///< When value.offset != 0.
+};
+
+/// Puts what `encoder` holds where an object's value belongs: near if it is small, else into the
+/// arena. May let go of the GIL. False with a Python error.
+bool store_encoded(Session& session, Encoder& encoder, StoredValue& out);
+
+/// Encodes `value` and puts it as a new object. Its id; none with a Python error.
+ObjectId put_value(Session& session, PyObject* value);
+
+/// Decodes one value. `owner`: keeps the bytes, or nullptr to copy. New reference.
+PyObject* decode_value(const std::byte* bytes, std::size_t size, PyObject* owner);
+
+/// Decodes a fetched value, taking over its pin. An error value is returned as the dictionary.
+PyObject* decode_fetched(Session& session, const FetchedValues& fetched, const FetchedValue& value);
+
+/// Raises what the error value `info` stands for. Steals `info`; nullptr is let through.
+void raise_error_value(PyObject* info);
+
+/// Copies of the codec: parallel, and careful with memory that has no pages yet.
+void copy_far_buffer(void* to, const void* from, std::size_t size_bytes);
+
+}  // namespace haz::py

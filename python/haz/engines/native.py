@@ -1,0 +1,281 @@
+"""The native engine: real processes, shared memory, the C++ core.
+
+In the program that calls ``haz.init()`` it owns the node; in a worker it joins the node of that
+program. Everything that costs time is in ``haz._native``.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import sys
+from _thread import allocate_lock, start_new_thread
+
+from haz import _native
+from haz._core import serialize
+from haz._core.refs import ObjectRef
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from haz.engines.base import Descriptor, InitOptions, TaskOptions
+
+__all__ = ["NativeEngine", "create_engine", "unpack_function"]
+
+_TOTAL_RESOURCES = 1
+_AVAILABLE_RESOURCES = 2
+_SNAPSHOT = 3
+
+#: Imported by the zygote, if the program itself has: nearly every task of such a program needs it.
+_PRELOADED_IF_USED = ("numpy",)
+
+
+def create_engine(options: InitOptions) -> NativeEngine:
+    """Start a node and return its engine."""
+    engine = NativeEngine(options)
+    engine.start()
+    return engine
+
+
+def pack_function(function: Callable[..., Any], options: TaskOptions) -> bytes:
+    """Return the code of a remote function, as a worker's ``unpack_function`` takes it."""
+    retried = options.retry_exceptions
+    kinds = b"" if isinstance(retried, bool) else serialize.dump_function(lambda: retried)
+    return marshal.dumps(
+        (
+            serialize.dump_function(function),
+            retried if isinstance(retried, bool) else None,
+            kinds,
+            options.env_vars,
+            options.max_calls,
+        )
+    )
+
+
+def unpack_function(
+    code: bytes,
+) -> tuple[Callable[..., Any], bool | tuple[type[BaseException], ...], dict[str, str], int]:
+    """Return (function, retried exceptions, environment, calls per worker) of packed code."""
+    function, retried, kinds, env_vars, max_calls = marshal.loads(code)
+    if retried is None:
+        retried = serialize.load_function(kinds)()
+    return serialize.load_function(function), retried, env_vars, max_calls
+
+
+class _Callbacks:
+    """Calls functions when refs are ready, from one thread, started with the first of them."""
+
+    def __init__(self) -> None:
+        self._lock = allocate_lock()
+        self._waiting: dict[int, Callable[[], None]] = {}
+        self._next = 1
+        self._running = False
+        self._closed = False
+        self._ended = allocate_lock()
+
+    def add(self, ref: ObjectRef[Any], callback: Callable[[], None]) -> None:
+        with self._lock:
+            token = self._next
+            self._next += 1
+            self._waiting[token] = callback
+            if not self._running:
+                self._running = True
+                self._ended.acquire()
+                start_new_thread(self._run, (_native.completions_fd(),))
+        if not _native.subscribe(ref, token):
+            self._call(token)
+
+    def _call(self, token: int) -> None:
+        with self._lock:
+            callback = self._waiting.pop(token, None)
+        if callback is not None:
+            callback()
+
+    def _run(self, fd: int) -> None:
+        import select
+
+        try:
+            while not self._closed:
+                select.select([fd], [], [], 1.0)
+                for token in _native.take_completions():
+                    self._call(token)
+        finally:
+            self._ended.release()
+
+    def close(self) -> None:
+        """Stop the thread; then call what is left."""
+        with self._lock:
+            self._closed = True
+            running = self._running
+        if running:
+            self._ended.acquire(timeout=2)
+        for token in list(self._waiting):
+            self._call(token)
+
+
+class NativeEngine:
+    """See :class:`haz.engines.base.Engine`."""
+
+    name = "native"
+
+    def __init__(self, options: InitOptions | None) -> None:
+        self._options = options
+        self._registered: dict[tuple[bytes, int], int] = {}
+        self._is_worker = options is None
+        self._callbacks = _Callbacks()
+        self._namespace = (options.namespace if options else None) or ""
+        _native.init_types(ObjectRef)
+        self.put = _native.put
+        self.get = _native.get
+        self.wait = _native.wait
+        self.free = _native.free
+
+    @classmethod
+    def join(cls) -> NativeEngine:
+        """Return the engine of a worker process that has joined its node."""
+        return cls(None)
+
+    def start(self) -> None:
+        """Start the node."""
+        from haz._core import zygote
+
+        options = self._options
+        assert options is not None
+        environ = None
+        if options.env_vars:
+            environ = dict(os.environb)
+            for name, value in options.env_vars.items():
+                environ[os.fsencode(name)] = os.fsencode(value)
+        preload = options.preload
+        if preload is None:
+            preload = tuple(name for name in _PRELOADED_IF_USED if name in sys.modules)
+        num_cpus = options.num_cpus if options.num_cpus is not None else _native.usable_cpus()
+        resources = dict(options.resources)
+        if options.num_gpus:
+            resources["GPU"] = float(options.num_gpus)
+        _native.start_node(
+            float(num_cpus),
+            resources,
+            options.object_store_memory or 0,
+            zygote.command(),
+            zygote.make_setup(preload, environ),
+            _show_output if options.log_to_driver else None,
+        )
+
+    def bind_task(
+        self, function: Callable[..., Any], options: TaskOptions, descriptor: Descriptor
+    ) -> Callable[..., Any]:
+        number = self._register(function, options, descriptor)
+        submit: Callable[..., Any] = _native.bind_submitter(
+            number, options.num_returns, descriptor.min_args, descriptor.max_args, descriptor
+        )
+        return submit
+
+    def _register(
+        self, function: Callable[..., Any], options: TaskOptions, descriptor: Descriptor
+    ) -> int:
+        key = (descriptor.uid, hash(options))
+        number = self._registered.get(key)
+        if number is not None:
+            return number
+        resources = dict(options.resources)
+        if options.num_cpus:
+            resources["CPU"] = float(options.num_cpus)
+        if options.num_gpus:
+            resources["GPU"] = float(options.num_gpus)
+        number = _native.register_function(
+            options.name or descriptor.name,
+            pack_function(function, options),
+            resources,
+            options.max_retries,
+            bool(options.retry_exceptions),
+            -1.0 if options.timeout_s is None else options.timeout_s,
+        )
+        self._registered[key] = number
+        return number
+
+    def cancel(self, ref: ObjectRef[Any], *, force: bool, recursive: bool) -> None:
+        _native.cancel(ref, force, recursive)
+
+    def add_done_callback(self, ref: ObjectRef[Any], callback: Callable[[], None]) -> None:
+        if not self._is_worker:
+            self._callbacks.add(ref, callback)
+            return
+
+        def wait_then_call() -> None:
+            try:
+                _native.wait([ref], 1, None)
+            finally:
+                callback()
+
+        start_new_thread(wait_then_call, ())
+
+    def cluster_resources(self) -> dict[str, float]:
+        return _positive(_native.query(_TOTAL_RESOURCES))
+
+    def available_resources(self) -> dict[str, float]:
+        return _positive(_native.query(_AVAILABLE_RESOURCES))
+
+    def nodes(self) -> list[dict[str, Any]]:
+        import socket
+
+        return [
+            {
+                "NodeID": self._node_id(),
+                "Alive": True,
+                "NodeManagerAddress": "127.0.0.1",
+                "NodeManagerHostname": socket.gethostname(),
+                "Resources": self.cluster_resources(),
+                "Labels": dict(self._options.labels) if self._options else {},
+            }
+        ]
+
+    @staticmethod
+    def _node_id() -> str:
+        return f"{_native.identity()[0]:016x}"
+
+    def context(self) -> dict[str, Any]:
+        epoch, process = _native.identity()
+        running = _native.running_task()
+        shown: dict[str, Any] = {
+            "job_id": f"{epoch & 0xFFFFFFFF:08x}",
+            "node_id": f"{epoch:016x}",
+            "worker_id": f"{epoch:016x}{process:08x}",
+            "namespace": self._namespace,
+            "session_name": f"session_{epoch:016x}",
+        }
+        if running is not None:
+            task, attempt, name = running
+            shown["task_id"] = f"{epoch:016x}{task:016x}"
+            shown["task_name"] = shown["task_function_name"] = name
+            shown["attempt"] = attempt - 1
+        return shown
+
+    def snapshot(self) -> dict[str, Any]:
+        counts: dict[str, Any] = dict(_native.query(_SNAPSHOT))
+        counts.update(_native.snapshot())
+        return counts
+
+    def shutdown(self) -> None:
+        if self._is_worker:
+            return
+        _native.stop_node()
+        self._callbacks.close()
+
+
+def _positive(amounts: dict[str, float]) -> dict[str, float]:
+    return {name: amount for name, amount in amounts.items() if amount > 0}
+
+
+def _show_output(lines: list[tuple[bool, str]]) -> None:
+    """Print what tasks have printed: in a notebook this goes to the running cell."""
+    for is_stderr, text in lines:
+        stream = sys.stderr if is_stderr else sys.stdout
+        if stream is not None:
+            stream.write(text + "\n")
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+

@@ -1,0 +1,85 @@
+/// @file
+/// How a process uses its node: one interface, whether the scheduler lives in this process or not.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "sched/scheduler.h"
+#include "shm/arena.h"
+#include "store/value_store.h"
+#include "store/wait.h"
+#include "wire/messages.h"
+#include "wire/task_command.h"
+
+namespace haz {
+
+/// A task to submit. Spans belong to the caller.
+struct Submission {
+  TaskId id;
+  FunctionId function;
+  TaskId parent;
+  std::uint32_t num_returns = 1;
+  std::uint64_t payload_offset = 0;  ///< From allocate(); 0: the arguments are in `payload`.
+  std::uint32_t payload_size = 0;
+  std::span<const std::byte> payload{};
+  std::span<const ObjectId> dependencies{};
+  std::span<const ObjectId> refs{};
+};
+
+/// Every member may be called from any thread.
+class Client {
+ public:
+  /// Payloads and values up to this size are given as bytes; greater ones lie in the arena.
+  static constexpr std::size_t kMaxNearPayload = TaskCommand::kNearBytes;
+  static constexpr std::size_t kMaxNearValue = 1024;
+
+  Client() = default;
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+  virtual ~Client() = default;
+
+  [[nodiscard]] virtual ProcessId process() const = 0;
+  /// Random number of the node.
+  [[nodiscard]] virtual std::uint64_t epoch() const = 0;
+  /// First of `count` consecutive new ids.
+  virtual std::uint64_t new_ids(std::uint32_t count) = 0;
+  /// kInvalid when the node can never give the resources.
+  virtual Result<FunctionId> register_function(const FunctionOptions& options,
+                                               std::span<const std::byte> code) = 0;
+
+  /// Memory in the arena to write a value or payload into, 64-byte aligned.
+  virtual Result<StoreBlock> allocate(std::uint64_t size, WaitHooks& hooks) = 0;
+  /// The block is written and will be given to submit() or put().
+  virtual void seal(const StoreBlock& block) = 0;
+  /// The block will not be used.
+  virtual void discard(const StoreBlock& block) = 0;
+
+  /// The submitter gets one handle of each return.
+  virtual Status submit(const Submission& submission) = 0;
+  /// The caller gets one handle.
+  virtual Status put(ObjectId id, const NewValue& value) = 0;
+  /// Waits for all, or the first error. `deadline_ns`: monotonic; negative: none.
+  virtual WaitOutcome get(std::span<const ObjectId> ids, std::int64_t deadline_ns, WaitHooks& hooks,
+                          FetchedValues& out) = 0;
+  /// Waits until `needed` are ready; `ready` gets a flag for each.
+  virtual WaitOutcome wait(std::span<const ObjectId> ids, std::uint32_t needed,
+                           std::int64_t deadline_ns, WaitHooks& hooks, std::vector<bool>& ready) = 0;
+  virtual void cancel(ObjectId id, bool force, bool recursive) = 0;
+  virtual void free(std::span<const ObjectId> ids) = 0;
+  /// Counts one more handle of this process. Only while the object is kept by something else.
+  virtual void add_reference(ObjectId id) = 0;
+  /// From destructors: takes no lock and never waits.
+  virtual void drop_reference(ObjectId id) noexcept = 0;
+  /// An encoded dictionary that answers `kind`.
+  virtual Result<std::vector<std::byte>> query(QueryKind kind) = 0;
+
+  [[nodiscard]] virtual Arena& arena() = 0;
+};
+
+}  // namespace haz

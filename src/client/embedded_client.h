@@ -1,0 +1,64 @@
+/// @file
+/// The client of the process that hosts the node itself.
+#pragma once
+
+#include "client/client.h"
+#include "node/node.h"
+
+namespace haz {
+
+/// Calls the node directly: no ring, no wake-up.
+class EmbeddedClient final : public Client {
+ public:
+  /// `node` outlives the client.
+  explicit EmbeddedClient(Node& node) : node_(node) {}
+
+  [[nodiscard]] ProcessId process() const override { return node_.process(); }
+  [[nodiscard]] std::uint64_t epoch() const override { return node_.epoch(); }
+  std::uint64_t new_ids(std::uint32_t count) override { return node_.new_ids(count); }
+  Result<FunctionId> register_function(const FunctionOptions& options,
+                                       std::span<const std::byte> code) override {
+    auto function = node_.register_function(options, code);
+    if (!function) return function.error();
+    return (*function)->id;
+  }
+  Result<StoreBlock> allocate(std::uint64_t size, WaitHooks& hooks) override {
+    return node_.allocate(size, hooks);
+  }
+  void seal(const StoreBlock& /*block*/) override {}
+  void discard(const StoreBlock& block) override { node_.discard(block.offset); }
+  Status submit(const Submission& submission) override {
+    TaskSpec spec;
+    spec.id = submission.id;
+    spec.parent = submission.parent;
+    spec.num_returns = submission.num_returns;
+    spec.payload_offset = submission.payload_offset;
+    spec.payload_size = submission.payload_size;
+    spec.payload = submission.payload;
+    spec.dependencies = submission.dependencies;
+    spec.refs = submission.refs;
+    return node_.submit(spec, submission.function);
+  }
+  Status put(ObjectId id, const NewValue& value) override { return node_.put(id, value); }
+  WaitOutcome get(std::span<const ObjectId> ids, std::int64_t deadline_ns, WaitHooks& hooks,
+                  FetchedValues& out) override {
+    return node_.get(ids, deadline_ns, hooks, out);
+  }
+  WaitOutcome wait(std::span<const ObjectId> ids, std::uint32_t needed, std::int64_t deadline_ns,
+                   WaitHooks& hooks, std::vector<bool>& ready) override {
+    return node_.wait(ids, needed, deadline_ns, hooks, ready);
+  }
+  void cancel(ObjectId id, bool force, bool recursive) override {
+    node_.cancel(id, force, recursive);
+  }
+  void free(std::span<const ObjectId> ids) override { node_.free(ids); }
+  void add_reference(ObjectId id) override { (void)node_.add_reference(id); }
+  void drop_reference(ObjectId id) noexcept override { node_.drop_reference(id); }
+  Result<std::vector<std::byte>> query(QueryKind kind) override { return node_.query(kind); }
+  [[nodiscard]] Arena& arena() override { return node_.arena(); }
+
+ private:
+  Node& node_;
+};
+
+}  // namespace haz

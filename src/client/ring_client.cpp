@@ -1,0 +1,657 @@
+#include "client/ring_client.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
+#include "os/clock.h"
+#include "wire/message_reader.h"
+
+namespace haz {
+
+namespace {
+
+constexpr std::uint64_t kMaxChunkValue = 32 * kKiB;
+constexpr std::int64_t kLongestSleepNs = 100 * kMillisecondNs;
+/// Spin while waiting for the host's reply: it answers at once when it is awake.
+constexpr std::int64_t kReplySpinNs = 20 * kMicrosecondNs;
+/// Spin of a worker whose tasks come seldom.
+constexpr std::int64_t kShortSpinNs = 30 * kMicrosecondNs;
+constexpr int kPausesPerLook = 8;
+constexpr std::int64_t kYieldEveryNs = 5 * kMicrosecondNs;
+constexpr std::int64_t kSlowYieldNs = 30 * kMicrosecondNs;
+constexpr std::int64_t kFullRingNapNs = 50 * kMicrosecondNs;
+
+template <typename T>
+std::span<const std::byte> bytes_of(const T& value) {
+  return std::as_bytes(std::span(&value, 1));
+}
+
+std::span<const std::byte> bytes_of_ids(std::span<const ObjectId> ids) { return std::as_bytes(ids); }
+
+std::span<const std::byte> bytes_of_text(const std::string& text) {
+  return std::as_bytes(std::span(text));
+}
+
+/// For calls that can't be interrupted.
+class NoHooks final : public WaitHooks {};
+
+}  // namespace
+
+// ---- joining -----------------------------------------------------------------------------------
+
+Result<std::unique_ptr<RingClient>> RingClient::join(UniqueFd arena_fd, std::uint32_t slot,
+                                                     ProcessId process) {
+  auto arena = Arena::attach(std::move(arena_fd));
+  if (!arena) return arena.error();
+  const auto* header = reinterpret_cast<const ArenaHeader*>((*arena)->at(0));
+  if (header->magic != kArenaMagic || header->layout_version != kLayoutVersion ||
+      slot >= header->max_processes) {
+    return Error{ErrorKind::kInvalid,
+                 "the node's memory has another layout: driver and worker use different builds of "
+                 "haz. Install one version for both"};
+  }
+  const std::uint64_t area = header->areas_offset + slot * kProcessAreaStride;
+  for (const auto& [offset, size] : {std::pair{std::uint64_t{kDoorbellsOffset}, sizeof(HostDoorbells)},
+                                     std::pair{area, sizeof(ProcessArea)}}) {
+    const Status writable = (*arena)->make_writable(offset, size);
+    if (!writable) return writable.error();
+  }
+  return std::unique_ptr<RingClient>(new RingClient(std::move(*arena), slot, process));
+}
+
+RingClient::RingClient(std::unique_ptr<Arena> arena, std::uint32_t slot, ProcessId process)
+    : arena_(std::move(arena)),
+      header_(reinterpret_cast<ArenaHeader*>(arena_->at(0))),
+      host_(reinterpret_cast<HostDoorbells*>(arena_->at(kDoorbellsOffset))),
+      area_(reinterpret_cast<ProcessArea*>(
+          arena_->at(header_->areas_offset + slot * kProcessAreaStride))),
+      process_(process),
+      main_thread_(std::this_thread::get_id()),
+      next_id_(first_id_of(process)),
+      tasks_(&area_->tasks),
+      spin_ns_(kShortSpinNs),
+      submissions_(&area_->submissions, area_->submission_bytes.data(), kSubmissionRingBytes),
+      replies_(&area_->replies, area_->reply_bytes.data(), kReplyRingBytes) {}
+
+void RingClient::ready() { send(MessageKind::kReady, {}, true); }
+
+// ---- sending -----------------------------------------------------------------------------------
+
+void RingClient::ring_host() {
+  unannounced_ = false;
+  host_->ring();
+}
+
+bool RingClient::try_append(MessageKind kind, std::size_t size, Parts parts) {
+  const std::lock_guard lock(send_mutex_);
+  std::byte* to = submissions_.try_append(static_cast<std::uint32_t>(kind),
+                                          static_cast<std::uint32_t>(size));
+  if (to == nullptr) return false;
+  for (const std::span<const std::byte> part : parts) {
+    if (!part.empty()) std::memcpy(to, part.data(), part.size());
+    to += align_up(part.size(), 8);
+  }
+  submissions_.publish();
+  return true;
+}
+
+void RingClient::send(MessageKind kind, Parts parts, bool ring) {
+  std::size_t size = 0;
+  for (const std::span<const std::byte> part : parts) size += align_up(part.size(), 8);
+  if (size > submissions_.max_record_bytes()) {
+    MessageBuilder builder;
+    for (const std::span<const std::byte> part : parts) builder.add_bytes(part);
+    send_gathered(kind, builder.body(), ring);
+    return;
+  }
+  while (!try_append(kind, size, parts)) {
+    ring_host();
+    Doorbell nap{};
+    (void)nap.sleep(nap.prepare(), kFullRingNapNs);
+  }
+  unannounced_ = true;
+  if (ring) ring_host();
+}
+
+void RingClient::send_gathered(MessageKind kind, std::span<const std::byte> body, bool ring) {
+  if (body.size() <= submissions_.max_record_bytes()) {
+    send(kind, {body}, ring);
+    return;
+  }
+  NoHooks hooks;
+  auto block = allocate(body.size(), hooks);
+  HAZ_CHECK(block.ok(), "no room for a message in the object store");
+  std::memcpy(arena_->at(block->offset), body.data(), body.size());
+  seal(*block);
+  const IndirectMessage indirect{block->offset, body.size()};
+  send(static_cast<MessageKind>(static_cast<std::uint32_t>(kind) | kIndirectFlag),
+       {bytes_of(indirect)}, ring);
+  published(block->offset);
+}
+
+void RingClient::flush_drops() {
+  if (drops_.empty()) return;
+  std::vector<ObjectId> ids;
+  drops_.drain([&ids](std::uint64_t id) { ids.push_back(ObjectId{id}); });
+  send(MessageKind::kDropReferences, {bytes_of_ids(ids)}, false);
+}
+
+// ---- tasks -------------------------------------------------------------------------------------
+
+const TaskCommand* RingClient::next_task(WaitHooks& hooks) {
+  if (const TaskCommand* command = tasks_.claim_next(); command != nullptr) return command;
+  const std::int64_t idle_since = monotonic_ns();
+  flush_drops();
+  ProcessControl& control = area_->control;
+  // pairs with the host's store before it looks at the rings and sleeps
+  if (unannounced_ && control.wake_on_idle.load(std::memory_order_seq_cst) != 0) ring_host();
+  const TaskCommand* command = nullptr;
+  bool blocked = false;
+  if (spin(std::min(spin_ns_, std::int64_t{control.spin_us.load(std::memory_order_relaxed)} *
+                                  kMicrosecondNs))) {
+    command = tasks_.claim_next();
+  }
+  while (command == nullptr && control.stop.load(std::memory_order_relaxed) == 0) {
+    if (!blocked) hooks.before_block();
+    blocked = true;
+    {
+      std::unique_lock lock(reply_mutex_);
+      idle_ = true;
+      read_replies(lock);
+      sleep(lock, monotonic_ns() + kLongestSleepNs);
+      idle_ = false;
+    }
+    command = tasks_.claim_next();
+    if (command == nullptr && hooks.interrupted()) break;
+  }
+  if (blocked) hooks.after_block();
+  const std::int64_t longest_spin =
+      std::int64_t{control.spin_us.load(std::memory_order_relaxed)} * kMicrosecondNs;
+  spin_ns_ = monotonic_ns() - idle_since < longest_spin ? longest_spin : kShortSpinNs;
+  return command;
+}
+
+bool RingClient::spin(std::int64_t limit_ns) {
+  std::int64_t now = monotonic_ns();
+  const std::int64_t until = now + limit_ns;
+  std::int64_t yield_at = now + kYieldEveryNs;
+  while (now < until) {
+    for (int i = 0; i < kPausesPerLook; ++i) cpu_relax();
+    if (tasks_.has_news()) return true;
+    now = monotonic_ns();
+    if (now < yield_at) continue;
+    yield_cpu();
+    const std::int64_t after = monotonic_ns();
+    if (after - now > kSlowYieldNs) return tasks_.has_news();
+    now = after;
+    yield_at = now + kYieldEveryNs;
+  }
+  return false;
+}
+
+std::pair<TaskId, std::uint32_t> RingClient::begin_attempt(TaskId task, std::uint32_t attempt,
+                                                           bool report_start) {
+  const std::pair outer{running_task_, running_attempt_};
+  running_task_ = task;
+  running_attempt_ = attempt;
+  if (report_start) {
+    const StartedMessage message{task.value, attempt, 0};
+    send(MessageKind::kStarted, {bytes_of(message)}, true);
+  }
+  return outer;
+}
+
+void RingClient::end_attempt(std::pair<TaskId, std::uint32_t> outer) {
+  running_task_ = outer.first;
+  running_attempt_ = outer.second;
+}
+
+bool RingClient::interrupt_pending() const noexcept {
+  const ProcessControl& control = area_->control;
+  // pairs with the host's store before it sends the signal
+  const std::uint64_t task = control.interrupt_task.load(std::memory_order_seq_cst);
+  return running_task_ && task == running_task_.value &&
+         control.interrupt_attempt.load(std::memory_order_relaxed) == running_attempt_;
+}
+
+void RingClient::finish(const FinishedTask& finished) {
+  const std::span<const NewValue> values = finished.values;
+  const FinishedMessage message{finished.task.value,
+                                finished.attempt,
+                                static_cast<std::uint32_t>(finished.outcome),
+                                static_cast<std::uint64_t>(std::max<std::int64_t>(finished.run_ns, 0)),
+                                static_cast<std::uint32_t>(values.size()),
+                                0};
+  const auto entry_of = [](const NewValue& value) {
+    return ValueEntry{value.offset, value.offset != 0 ? value.size : value.bytes.size(),
+                      value.is_error ? kValueIsError : 0U,
+                      static_cast<std::uint32_t>(value.refs.size())};
+  };
+  ++finished_count_;
+  if (values.size() == 1) {
+    const ValueEntry entry = entry_of(values[0]);
+    send(MessageKind::kFinished,
+         {bytes_of(message), bytes_of(entry), values[0].bytes, bytes_of_ids(values[0].refs)}, false);
+  } else {
+    MessageBuilder builder;
+    builder.add(message);
+    for (const NewValue& value : values) builder.add(entry_of(value));
+    for (const NewValue& value : values) {
+      builder.add_bytes(value.bytes);
+      builder.add_bytes(bytes_of_ids(value.refs));
+    }
+    send_gathered(MessageKind::kFinished, builder.body(), false);
+  }
+  for (const NewValue& value : values) published(value.offset);
+  // pairs with the host's store before it looks at the rings and sleeps
+  if (finished_count_ >= area_->control.wake_after.load(std::memory_order_seq_cst)) ring_host();
+}
+
+// ---- waiting for replies -----------------------------------------------------------------------
+
+std::uint64_t RingClient::expect_reply() {
+  const std::uint64_t number = next_number_.fetch_add(1, std::memory_order_relaxed);
+  const std::lock_guard lock(reply_mutex_);
+  pending_.emplace(number, Reply{});
+  return number;
+}
+
+bool RingClient::read_replies(std::unique_lock<std::mutex>& lock) {
+  HAZ_CHECK(lock.owns_lock(), "replies are read with the lock held");
+  std::vector<std::uint64_t> lent;
+  bool any = false;
+  RecordView record;
+  while (replies_.next(record) == RingRead::kRecord) {
+    const std::span<const std::byte> body(record.data, record.size_bytes);
+    const auto kind = static_cast<MessageKind>(record.kind & ~kIndirectFlag);
+    if ((record.kind & kIndirectFlag) != 0) {
+      const auto indirect = MessageReader(body).take<IndirectMessage>();
+      take_reply(kind, {arena_->at(indirect.offset), indirect.size});
+      lent.push_back(indirect.offset);
+    } else {
+      take_reply(kind, body);
+    }
+    replies_.consume();
+    any = true;
+  }
+  if (any) replies_.release();
+  if (any && area_->control.replies_waiting.load(std::memory_order_seq_cst) != 0) host_->ring();
+  if (lent.empty()) return any;
+  lock.unlock();
+  for (const std::uint64_t offset : lent) send(MessageKind::kDiscard, {bytes_of(offset)}, false);
+  lock.lock();
+  return any;
+}
+
+void RingClient::take_reply(MessageKind kind, std::span<const std::byte> body) {
+  MessageReader reader(body);
+  if (kind == MessageKind::kRunNested) {
+    nested_.push_back(reader.take<TaskCommand>());
+    reply_arrived_.notify_all();
+    return;
+  }
+  const auto number = reader.take<std::uint64_t>();
+  const auto found = pending_.find(number);
+  if (found == pending_.end()) {
+    if (kind == MessageKind::kObjects) drop_unclaimed(body);
+    return;
+  }
+  found->second.body.assign(body.begin(), body.end());
+  found->second.done = true;
+  reply_arrived_.notify_all();
+}
+
+void RingClient::drop_unclaimed(std::span<const std::byte> body) {
+  MessageReader reader(body);
+  const auto message = reader.take<ObjectsMessage>();
+  for (const ObjectEntry& entry : reader.take_array<ObjectEntry>(message.num_objects)) {
+    if ((entry.flags & kEntryPinned) != 0) drops_.append(entry.object);
+  }
+}
+
+void RingClient::sleep(std::unique_lock<std::mutex>& lock, std::int64_t until_ns) {
+  const std::int64_t now = monotonic_ns();
+  const std::int64_t time_ns = std::clamp<std::int64_t>(until_ns - now, 0, kLongestSleepNs);
+  if (sleeping_) {
+    reply_arrived_.wait_for(lock, std::chrono::nanoseconds(time_ns));
+    return;
+  }
+  sleeping_ = true;
+  Doorbell& doorbell = area_->control.doorbell;
+  const std::uint32_t prepared = doorbell.prepare();
+  if (has_news() || area_->control.stop.load(std::memory_order_relaxed) != 0) {
+    doorbell.cancel();
+  } else {
+    lock.unlock();
+    doorbell.sleep(prepared, time_ns);
+    lock.lock();
+  }
+  sleeping_ = false;
+  reply_arrived_.notify_all();
+}
+
+void RingClient::run_nested_tasks(std::unique_lock<std::mutex>& lock, bool blocked,
+                                  WaitHooks& hooks) {
+  while (!nested_.empty()) {
+    const TaskCommand command = nested_.front();
+    nested_.pop_front();
+    lock.unlock();
+    if (blocked) hooks.after_block();
+    run_nested_(command);
+    if (blocked) hooks.before_block();
+    lock.lock();
+  }
+}
+
+WaitOutcome RingClient::await_reply(std::uint64_t number, std::int64_t deadline_ns,
+                                    WaitHooks& hooks, Reply& reply) {
+  const bool on_main = on_main_thread();
+  WaitOutcome outcome = WaitOutcome::kDone;
+  bool blocked = false;
+  std::unique_lock lock(reply_mutex_);
+  const std::int64_t spin_until = monotonic_ns() + kReplySpinNs;
+  while (!replies_.has_news() && monotonic_ns() < spin_until) cpu_relax();
+  for (;;) {
+    read_replies(lock);
+    const auto found = pending_.find(number);
+    if (found->second.done) {
+      reply = std::move(found->second);
+      break;
+    }
+    if (on_main && !nested_.empty()) {
+      run_nested_tasks(lock, blocked, hooks);
+      continue;
+    }
+    const std::int64_t now = monotonic_ns();
+    if (area_->control.stop.load(std::memory_order_relaxed) != 0) {
+      outcome = WaitOutcome::kClosed;
+    } else if (deadline_ns >= 0 && now >= deadline_ns) {
+      outcome = WaitOutcome::kTimeout;
+    }
+    if (outcome != WaitOutcome::kDone) break;
+    if (!blocked) {
+      blocked = true;
+      lock.unlock();
+      hooks.before_block();
+      lock.lock();
+      continue;
+    }
+    sleep(lock, deadline_ns >= 0 ? deadline_ns : now + kLongestSleepNs);
+    lock.unlock();
+    const bool interrupted = hooks.interrupted();
+    lock.lock();
+    if (interrupted) {
+      outcome = WaitOutcome::kInterrupted;
+      break;
+    }
+  }
+  pending_.erase(number);
+  lock.unlock();
+  if (blocked) hooks.after_block();
+  return outcome;
+}
+
+WaitOutcome RingClient::request(std::span<const ObjectId> ids, std::uint32_t needed,
+                                bool wants_values, std::int64_t deadline_ns, WaitHooks& hooks,
+                                Reply& reply) {
+  flush_drops();
+  const std::uint64_t number = expect_reply();
+  // A poll asks for the state as it is, and its answer comes at once.
+  const bool poll = deadline_ns >= 0 && deadline_ns <= monotonic_ns();
+  std::uint32_t flags = wants_values ? kRequestGet : 0U;
+  if (on_main_thread() && running_task_ && !poll) flags |= kRequestBlocking;
+  const RequestMessage message{number, flags, poll ? 0 : needed,
+                               static_cast<std::uint32_t>(ids.size()), 0};
+  send(MessageKind::kRequest, {bytes_of(message), bytes_of_ids(ids)}, true);
+  const WaitOutcome outcome = await_reply(number, poll ? -1 : deadline_ns, hooks, reply);
+  if (outcome == WaitOutcome::kDone) return outcome;
+  const WithdrawMessage withdraw{number};
+  send(MessageKind::kWithdraw, {bytes_of(withdraw)}, true);
+  return outcome;
+}
+
+WaitOutcome RingClient::get(std::span<const ObjectId> ids, std::int64_t deadline_ns,
+                            WaitHooks& hooks, FetchedValues& out) {
+  Reply reply;
+  const WaitOutcome outcome = request(ids, static_cast<std::uint32_t>(ids.size()), true, deadline_ns,
+                                      hooks, reply);
+  if (outcome != WaitOutcome::kDone) return outcome;
+  MessageReader reader(reply.body);
+  const auto message = reader.take<ObjectsMessage>();
+  if (message.unknown != 0) return WaitOutcome::kUnknownObject;
+  bool all_ready = true;
+  bool failed = false;
+  for (const ObjectEntry& entry : reader.take_array<ObjectEntry>(message.num_objects)) {
+    FetchedValue value{.id = ObjectId{entry.object}, .offset = entry.offset, .size = entry.size};
+    value.ready = (entry.flags & kEntryReady) != 0;
+    value.in_arena = (entry.flags & kEntryPinned) != 0;
+    value.is_error = (entry.flags & kValueIsError) != 0;
+    all_ready = all_ready && value.ready;
+    failed = failed || value.is_error;
+    out.values.push_back(value);
+  }
+  out.near_bytes = std::move(reply.body);
+  if (all_ready || failed) return WaitOutcome::kDone;
+  for (const FetchedValue& value : out.values) {
+    if (value.in_arena) drop_reference(value.id);
+  }
+  out.values.clear();
+  return WaitOutcome::kTimeout;
+}
+
+WaitOutcome RingClient::wait(std::span<const ObjectId> ids, std::uint32_t needed,
+                             std::int64_t deadline_ns, WaitHooks& hooks, std::vector<bool>& ready) {
+  Reply reply;
+  ready.assign(ids.size(), false);
+  WaitOutcome outcome = request(ids, needed, false, deadline_ns, hooks, reply);
+  if (outcome == WaitOutcome::kTimeout) {
+    // What is ready now is not known here: ask once more, without waiting.
+    outcome = request(ids, needed, false, 0, hooks, reply);
+  }
+  if (outcome != WaitOutcome::kDone) return outcome;
+  MessageReader reader(reply.body);
+  const auto message = reader.take<ObjectsMessage>();
+  if (message.unknown != 0) return WaitOutcome::kUnknownObject;
+  const std::vector<ObjectEntry> entries = reader.take_array<ObjectEntry>(message.num_objects);
+  std::uint32_t found = 0;
+  for (std::size_t i = 0; i < entries.size() && i < ids.size(); ++i) {
+    ready[i] = (entries[i].flags & kEntryReady) != 0;
+    found += ready[i] ? 1 : 0;
+  }
+  return found >= needed ? WaitOutcome::kDone : WaitOutcome::kTimeout;
+}
+
+// ---- memory ------------------------------------------------------------------------------------
+
+Result<StoreBlock> RingClient::ask_for_memory(AllocateKind kind, std::uint64_t size,
+                                              WaitHooks& hooks) {
+  flush_drops();
+  const std::uint64_t number = expect_reply();
+  const AllocateMessage message{number, size, kind, 0};
+  send(MessageKind::kAllocate, {bytes_of(message)}, true);
+  Reply reply;
+  const WaitOutcome outcome = await_reply(number, -1, hooks, reply);
+  if (outcome != WaitOutcome::kDone) {
+    return Error{ErrorKind::kCancelled, "interrupted while waiting for room in the object store"};
+  }
+  MessageReader reader(reply.body);
+  const auto answer = reader.take<AnswerMessage>();
+  if (answer.status != AnswerStatus::kOk) {
+    const std::span<const std::byte> text = reader.take_bytes(answer.num_bytes);
+    return Error{ErrorKind::kOverloaded,
+                 std::string(reinterpret_cast<const char*>(text.data()), text.size())};
+  }
+  const Status writable = arena_->make_writable(answer.value, answer.size);
+  if (!writable) return writable.error();
+  return StoreBlock{answer.value, answer.size, kind == AllocateKind::kValue};
+}
+
+Result<StoreBlock> RingClient::allocate(std::uint64_t size, WaitHooks& hooks) {
+  if (size > kMaxChunkValue) {
+    auto block = ask_for_memory(AllocateKind::kValue, size, hooks);
+    if (!block) return block;
+    const std::lock_guard lock(memory_mutex_);
+    value_leases_.push_back(block->offset);
+    return block;
+  }
+  const std::uint64_t wanted = align_up(std::max<std::uint64_t>(size, 1), kCacheLine);
+  for (;;) {
+    {
+      const std::lock_guard lock(memory_mutex_);
+      if (!chunks_.empty() && !chunks_.back().retired &&
+          chunks_.back().size - chunks_.back().used >= wanted) {
+        Chunk& chunk = chunks_.back();
+        const StoreBlock block{chunk.offset + chunk.used, wanted, false};
+        chunk.used += wanted;
+        ++chunk.unpublished;
+        return block;
+      }
+    }
+    auto fresh = ask_for_memory(AllocateKind::kChunk, 0, hooks);
+    if (!fresh) return fresh;
+    std::vector<std::uint64_t> closed;
+    {
+      const std::lock_guard lock(memory_mutex_);
+      for (Chunk& chunk : chunks_) chunk.retired = true;
+      std::erase_if(chunks_, [&closed](const Chunk& chunk) {
+        if (chunk.unpublished == 0) closed.push_back(chunk.offset);
+        return chunk.unpublished == 0;
+      });
+      chunks_.push_back({fresh->offset, fresh->size, 0, 0, false});
+    }
+    for (const std::uint64_t offset : closed) {
+      (void)arena_->make_read_only(offset, fresh->size);
+      send(MessageKind::kCloseChunk, {bytes_of(offset)}, false);
+    }
+  }
+}
+
+void RingClient::seal(const StoreBlock& block) {
+  const std::lock_guard lock(memory_mutex_);
+  if (std::erase(value_leases_, block.offset) != 0) {
+    (void)arena_->make_read_only(block.offset, block.size);
+  }
+}
+
+void RingClient::discard(const StoreBlock& block) {
+  seal(block);
+  if (block.size > kMaxChunkValue) {
+    send(MessageKind::kDiscard, {bytes_of(block.offset)}, false);
+  } else {
+    published(block.offset);
+  }
+}
+
+void RingClient::published(std::uint64_t offset) {
+  if (offset == 0) return;
+  std::uint64_t closed = 0;
+  std::uint64_t closed_size = 0;
+  {
+    const std::lock_guard lock(memory_mutex_);
+    const auto chunk = std::find_if(chunks_.begin(), chunks_.end(), [offset](const Chunk& one) {
+      return offset >= one.offset && offset < one.offset + one.size;
+    });
+    if (chunk == chunks_.end() || --chunk->unpublished != 0 || !chunk->retired) return;
+    closed = chunk->offset;
+    closed_size = chunk->size;
+    chunks_.erase(chunk);
+  }
+  (void)arena_->make_read_only(closed, closed_size);
+  send(MessageKind::kCloseChunk, {bytes_of(closed)}, false);
+}
+
+// ---- calls without a wait ----------------------------------------------------------------------
+
+Status RingClient::submit(const Submission& submission) {
+  const SubmitMessage message{submission.id.value,
+                              submission.parent.value,
+                              submission.payload_offset,
+                              submission.payload_size,
+                              submission.function.value,
+                              submission.num_returns,
+                              static_cast<std::uint32_t>(submission.dependencies.size()),
+                              static_cast<std::uint32_t>(submission.refs.size()),
+                              0};
+  const std::span<const std::byte> payload =
+      submission.payload_offset == 0 ? submission.payload : std::span<const std::byte>{};
+  send(MessageKind::kSubmit,
+       {bytes_of(message), payload, bytes_of_ids(submission.dependencies),
+        bytes_of_ids(submission.refs)},
+       true);
+  published(submission.payload_offset);
+  return Ok{};
+}
+
+Status RingClient::put(ObjectId id, const NewValue& value) {
+  const PutMessage message{id.value};
+  const ValueEntry entry{value.offset, value.offset != 0 ? value.size : value.bytes.size(),
+                         value.is_error ? kValueIsError : 0U,
+                         static_cast<std::uint32_t>(value.refs.size())};
+  send(MessageKind::kPut, {bytes_of(message), bytes_of(entry), value.bytes, bytes_of_ids(value.refs)},
+       false);
+  published(value.offset);
+  return Ok{};
+}
+
+void RingClient::cancel(ObjectId id, bool force, bool recursive) {
+  const CancelMessage message{id.value, (force ? kCancelForce : 0U) | (recursive ? kCancelRecursive : 0U),
+                              0};
+  send(MessageKind::kCancel, {bytes_of(message)}, true);
+}
+
+void RingClient::free(std::span<const ObjectId> ids) {
+  send(MessageKind::kFree, {bytes_of_ids(ids)}, false);
+}
+
+void RingClient::add_reference(ObjectId id) {
+  send(MessageKind::kAddReferences, {bytes_of(id)}, false);
+}
+
+Result<FunctionId> RingClient::register_function(const FunctionOptions& options,
+                                                 std::span<const std::byte> code) {
+  const std::uint64_t number = expect_reply();
+  MessageBuilder builder;
+  builder.add(RegisterMessage{number, options.timeout_ns, options.max_retries,
+                              options.retry_exceptions ? 1U : 0U,
+                              static_cast<std::uint32_t>(options.name.size()),
+                              static_cast<std::uint32_t>(options.resources.size()), code.size()});
+  builder.add_bytes(bytes_of_text(options.name));
+  for (const auto& [name, amount] : options.resources) {
+    builder.add(std::uint64_t{name.size()});
+    builder.add(amount);
+    builder.add_bytes(bytes_of_text(name));
+  }
+  builder.add_bytes(code);
+  send_gathered(MessageKind::kRegisterFunction, builder.body(), true);
+  NoHooks hooks;
+  Reply reply;
+  if (await_reply(number, -1, hooks, reply) != WaitOutcome::kDone) {
+    return Error{ErrorKind::kLost, "the node has been shut down"};
+  }
+  MessageReader reader(reply.body);
+  const auto answer = reader.take<AnswerMessage>();
+  if (answer.status == AnswerStatus::kOk) {
+    return FunctionId{static_cast<std::uint32_t>(answer.value)};
+  }
+  const std::span<const std::byte> text = reader.take_bytes(answer.num_bytes);
+  return Error{answer.status == AnswerStatus::kInvalid ? ErrorKind::kInvalid : ErrorKind::kOverloaded,
+               std::string(reinterpret_cast<const char*>(text.data()), text.size())};
+}
+
+Result<std::vector<std::byte>> RingClient::query(QueryKind kind) {
+  const std::uint64_t number = expect_reply();
+  const QueryMessage message{number, kind, 0};
+  send(MessageKind::kQuery, {bytes_of(message)}, true);
+  NoHooks hooks;
+  Reply reply;
+  if (await_reply(number, -1, hooks, reply) != WaitOutcome::kDone) {
+    return Error{ErrorKind::kLost, "the node has been shut down"};
+  }
+  MessageReader reader(reply.body);
+  const auto answer = reader.take<AnswerMessage>();
+  const std::span<const std::byte> bytes = reader.take_bytes(answer.num_bytes);
+  return std::vector<std::byte>(bytes.begin(), bytes.end());
+}
+
+}  // namespace haz

@@ -1,0 +1,159 @@
+/// @file
+/// The client of a worker process: talks to the scheduler's host through rings.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "client/client.h"
+#include "queue/drop_list.h"
+#include "wire/process_area.h"
+
+namespace haz {
+
+/// One attempt's end.
+struct FinishedTask {
+  TaskId task;
+  std::uint32_t attempt = 0;
+  Outcome outcome = Outcome::kReturned;
+  std::int64_t run_ns = 0;
+  std::span<const NewValue> values;
+};
+
+class RingClient final : public Client {
+ public:
+  /// Runs a task on top of the one that is blocked. On the main thread.
+  using NestedRunner = std::function<void(const TaskCommand&)>;
+
+  /// Joins the node whose arena is `arena_fd`, as process `process` in `slot`. Call on the thread that
+  /// will run tasks.
+  static Result<std::unique_ptr<RingClient>> join(UniqueFd arena_fd, std::uint32_t slot,
+                                                  ProcessId process);
+
+  // ---- the worker's main thread --------------------------------------------------------------------
+
+  void set_nested_runner(NestedRunner runner) { run_nested_ = std::move(runner); }
+  /// Tells the host that tasks may come.
+  void ready();
+  /// The next task, claimed; nullptr when the process should end, or `hooks` said so. The command is
+  /// valid until release_task().
+  const TaskCommand* next_task(WaitHooks& hooks);
+  void release_task() { tasks_.release(); }
+  /// The attempt runs from now on: interrupts meant for it count. Returns the one that ran before.
+  std::pair<TaskId, std::uint32_t> begin_attempt(TaskId task, std::uint32_t attempt,
+                                                 bool report_start);
+  /// The attempt has ended; `outer` runs again.
+  void end_attempt(std::pair<TaskId, std::uint32_t> outer);
+  /// Whether an interrupt is meant for the attempt that runs now. Async-signal-safe.
+  [[nodiscard]] bool interrupt_pending() const noexcept;
+  void finish(const FinishedTask& finished);
+  [[nodiscard]] TaskId running_task() const { return running_task_; }
+  [[nodiscard]] std::uint32_t running_attempt() const { return running_attempt_; }
+
+  // ---- Client --------------------------------------------------------------------------------------
+
+  [[nodiscard]] ProcessId process() const override { return process_; }
+  [[nodiscard]] std::uint64_t epoch() const override { return header_->epoch; }
+  std::uint64_t new_ids(std::uint32_t count) override {
+    return next_id_.fetch_add(count, std::memory_order_relaxed);
+  }
+  Result<FunctionId> register_function(const FunctionOptions& options,
+                                       std::span<const std::byte> code) override;
+  Result<StoreBlock> allocate(std::uint64_t size, WaitHooks& hooks) override;
+  void seal(const StoreBlock& block) override;
+  void discard(const StoreBlock& block) override;
+  Status submit(const Submission& submission) override;
+  Status put(ObjectId id, const NewValue& value) override;
+  WaitOutcome get(std::span<const ObjectId> ids, std::int64_t deadline_ns, WaitHooks& hooks,
+                  FetchedValues& out) override;
+  WaitOutcome wait(std::span<const ObjectId> ids, std::uint32_t needed, std::int64_t deadline_ns,
+                   WaitHooks& hooks, std::vector<bool>& ready) override;
+  void cancel(ObjectId id, bool force, bool recursive) override;
+  void free(std::span<const ObjectId> ids) override;
+  void add_reference(ObjectId id) override;
+  void drop_reference(ObjectId id) noexcept override { drops_.append(id.value); }
+  Result<std::vector<std::byte>> query(QueryKind kind) override;
+  [[nodiscard]] Arena& arena() override { return *arena_; }
+
+ private:
+  struct Reply {
+    bool done = false;
+    bool lost = false;
+    std::vector<std::byte> body;
+  };
+  struct Chunk {
+    std::uint64_t offset = 0;
+    std::uint64_t size = 0;
+    std::uint64_t used = 0;
+    std::uint32_t unpublished = 0;  ///< Blocks allocated but not yet given to the host.
+    bool retired = false;
+  };
+  /// Parts of a message, written one after the other, each padded to 8 bytes.
+  using Parts = std::initializer_list<std::span<const std::byte>>;
+
+  RingClient(std::unique_ptr<Arena> arena, std::uint32_t slot, ProcessId process);
+
+  void send(MessageKind kind, Parts parts, bool ring_host);
+  void send_gathered(MessageKind kind, std::span<const std::byte> body, bool ring_host);
+  bool try_append(MessageKind kind, std::size_t size, Parts parts);
+  void flush_drops();
+  void ring_host();
+
+  std::uint64_t expect_reply();
+  WaitOutcome await_reply(std::uint64_t number, std::int64_t deadline_ns, WaitHooks& hooks,
+                          Reply& reply);
+  WaitOutcome request(std::span<const ObjectId> ids, std::uint32_t needed, bool wants_values,
+                      std::int64_t deadline_ns, WaitHooks& hooks, Reply& reply);
+  bool read_replies(std::unique_lock<std::mutex>& lock);
+  void take_reply(MessageKind kind, std::span<const std::byte> body);
+  void drop_unclaimed(std::span<const std::byte> body);
+  bool has_news() const { return replies_.has_news() || (idle_ && tasks_.has_news()); }
+  void sleep(std::unique_lock<std::mutex>& lock, std::int64_t until_ns);
+  bool spin(std::int64_t limit_ns);
+  void run_nested_tasks(std::unique_lock<std::mutex>& lock, bool blocked, WaitHooks& hooks);
+  [[nodiscard]] bool on_main_thread() const { return std::this_thread::get_id() == main_thread_; }
+
+  Result<StoreBlock> ask_for_memory(AllocateKind kind, std::uint64_t size, WaitHooks& hooks);
+  void published(std::uint64_t offset);
+
+  std::unique_ptr<Arena> arena_;
+  ArenaHeader* header_;
+  HostDoorbells* host_;
+  ProcessArea* area_;
+  ProcessId process_;
+  std::thread::id main_thread_;
+  std::atomic<std::uint64_t> next_id_;
+  std::atomic<std::uint64_t> next_number_{1};
+  DropList drops_;
+  NestedRunner run_nested_;
+
+  ClaimRingReader<TaskRing> tasks_;  ///< Main thread only.
+  TaskId running_task_;
+  std::uint32_t running_attempt_ = 0;
+  std::uint64_t finished_count_ = 0;
+  bool unannounced_ = false;  ///< Messages were published without ringing the host.
+  std::int64_t spin_ns_ = 0;
+
+  std::mutex send_mutex_;  ///< Guards the submission ring's end.
+  ByteRingWriter submissions_;
+  std::mutex memory_mutex_;  ///< Guards chunks_.
+  std::vector<Chunk> chunks_;
+  std::vector<std::uint64_t> value_leases_;
+
+  std::mutex reply_mutex_;  ///< Guards what follows.
+  std::condition_variable reply_arrived_;
+  ByteRingReader replies_;
+  std::unordered_map<std::uint64_t, Reply> pending_;
+  std::deque<TaskCommand> nested_;
+  bool sleeping_ = false;  ///< A thread sleeps on the doorbell for all.
+  bool idle_ = false;      ///< The main thread waits for tasks.
+};
+
+}  // namespace haz

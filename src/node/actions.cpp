@@ -1,0 +1,167 @@
+#include <csignal>
+#include <cstring>
+
+#include "node/node.h"
+#include "os/machine.h"
+
+namespace haz {
+
+bool Node::has_room(const Worker& worker) { return port_of(worker).tasks.has_room(); }
+
+std::uint64_t Node::assign(Task& task) {
+  WorkerPort& port = port_of(*task.worker);
+  fill_command(port.tasks.next_entry(), task);
+  touch(port);
+  return port.tasks.push();
+}
+
+void Node::touch(WorkerPort& port) {
+  if (port.touched) return;
+  port.touched = true;
+  touched_.push_back(&port);
+}
+
+bool Node::take_back(Task& task) { return port_of(*task.worker).tasks.take_back(task.position); }
+
+void Node::run_nested(Task& task) {
+  TaskCommand command{};
+  fill_command(command, task);
+  WorkerPort& port = port_of(*task.worker);
+  touch(port);
+  port.send(MessageKind::kRunNested, std::as_bytes(std::span(&command, 1)));
+}
+
+void Node::fill_command(TaskCommand& command, Task& task) {
+  const Function& function = *task.function;
+  command.task = task.id.value;
+  command.attempt = task.attempt;
+  command.function = function.id.value;
+  command.function_offset = function.block_offset;
+  command.function_size = function.block_size;
+  command.num_returns = task.num_returns;
+  command.num_arguments = task.num_dependencies;
+  command.flags = function.timeout_ns >= 0 ? kReportStart : 0;
+  command.reserved = {};
+  const auto near_size =
+      static_cast<std::uint32_t>(task.payload_offset != 0 ? task.payload_size : task.payload.size());
+  command.payload_size = near_size;
+  command.block_offset = 0;
+  command.block_size = near_size;
+  if (task.num_dependencies != 0) {
+    if (!lay_out_arguments(command, task)) command.flags |= kNoMemory;
+  } else if (task.payload_offset != 0) {
+    command.block_offset = task.payload_offset;
+  } else if (near_size != 0) {
+    std::memcpy(command.near_bytes.data(), task.payload.data(), near_size);
+  }
+}
+
+bool Node::lay_out_arguments(TaskCommand& command, Task& task) {
+  const std::span<const WaitNode> nodes(task.dependencies.get(), task.num_dependencies);
+  const std::uint64_t array_at = align_up(command.payload_size, 8);
+  std::uint64_t near_at = nodes.size() * sizeof(ArgumentLocation);
+  std::uint64_t total = array_at + near_at;
+  for (const WaitNode& node : nodes) {
+    if (node.object->offset == 0) total += align_up(node.object->size, 8);
+  }
+  std::byte* block = command.near_bytes.data();
+  if (total > TaskCommand::kNearBytes) {
+    auto room = store_.allocate(total);
+    if (!room) return false;
+    command.block_offset = task.block_offset = room->offset;
+    block = arena_->at(room->offset);
+  }
+  command.block_size = static_cast<std::uint32_t>(total);
+  const std::byte* payload =
+      task.payload_offset != 0 ? arena_->at(task.payload_offset) : task.payload.data();
+  std::memcpy(block, payload, command.payload_size);
+  std::byte* array = block + array_at;
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    const Object& object = *nodes[i].object;
+    ArgumentLocation location{object.id.value, object.offset,
+                              static_cast<std::uint32_t>(object.size),
+                              static_cast<std::uint32_t>(object.size >> 32)};
+    if (object.offset == 0) {
+      location.offset = near_at;
+      location.size_high_and_near |= kNearArgument;
+      std::memcpy(array + near_at, object.bytes.data(), object.size);
+      near_at += align_up(object.size, 8);
+    }
+    std::memcpy(array + i * sizeof location, &location, sizeof location);
+  }
+  return true;
+}
+
+void Node::release_block(Task& task) {
+  if (task.block_offset == 0) return;
+  store_.free(task.block_offset);
+  task.block_offset = 0;
+}
+
+void Node::start_worker() {
+  std::uint32_t slot = 1;
+  while (slot < ports_.size() && ports_[slot] != nullptr) ++slot;
+  if (slot == ports_.size()) {
+    fail_start("all process slots are in use");
+    return;
+  }
+  if (!zygote_) {
+    const Status started = start_zygote();
+    if (!started) {
+      fail_start(started.error().message);
+      return;
+    }
+  }
+  const std::uint64_t area_offset = kAreasOffset + slot * kProcessAreaStride;
+  (void)arena_->punch(area_offset, kProcessAreaStride);
+  const Status reserved = arena_->reserve(area_offset, align_up(sizeof(ProcessArea), 4 * kKiB));
+  if (!reserved) {
+    fail_start(reserved.error().message);
+    return;
+  }
+  auto* area = reinterpret_cast<ProcessArea*>(arena_->at(area_offset));
+  area->control.spin_us.store(usable_cpus() > 1 ? kMaxWorkerSpinUs : 0, std::memory_order_relaxed);
+  ports_[slot] = std::make_unique<WorkerPort>(slot, scheduler_.new_process(), area);
+  const Status asked = zygote_->request_worker(slot, ports_[slot]->process.value);
+  if (!asked) {
+    ports_[slot].reset();
+    fail_start(asked.error().message);
+    return;
+  }
+  live_ports_.push_back(ports_[slot].get());
+}
+
+void Node::interrupt(Task& task) {
+  const WorkerPort& port = port_of(*task.worker);
+  port.area->control.interrupt_attempt.store(task.attempt, std::memory_order_relaxed);
+  // pairs with the acquire in the worker's look at interrupt_task
+  port.area->control.interrupt_task.store(task.id.value, std::memory_order_seq_cst);
+  if (zygote_ && port.pid != 0) (void)zygote_->signal_worker(port.pid, SIGINT);
+}
+
+void Node::kill_worker(Worker& worker) {
+  WorkerPort& port = port_of(worker);
+  if (port.killed || !zygote_ || port.pid == 0) return;
+  port.killed = true;
+  (void)zygote_->kill_worker(port.pid);
+}
+
+void Node::complete(Request& request) {
+  if (request.process != process_) {
+    completed_.push_back(static_cast<PortRequest*>(&request));
+    return;
+  }
+  auto& mine = static_cast<ThreadRequest&>(request);
+  if (mine.token != 0) {
+    completions_.push_back(mine.token);
+  } else if (&mine != leader_) {
+    to_ring_.push_back(&mine.doorbell);
+  }
+}
+
+void Node::free_value(std::uint64_t offset) {
+  ++freed_;
+  store_.free(offset);
+}
+
+}  // namespace haz

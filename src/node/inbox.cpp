@@ -1,0 +1,454 @@
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "node/node.h"
+#include "os/clock.h"
+#include "sched/error_values.h"
+#include "wire/message_reader.h"
+#include "wire/value.h"
+
+namespace haz {
+
+namespace {
+
+constexpr std::uint32_t kMaxReturns = 1U << 24;
+
+std::span<const ObjectId> as_ids(std::span<const std::byte> bytes) {
+  static_assert(sizeof(ObjectId) == sizeof(std::uint64_t));
+  return {reinterpret_cast<const ObjectId*>(bytes.data()), bytes.size() / sizeof(ObjectId)};
+}
+
+}  // namespace
+
+bool Node::any_news() const {
+  return std::any_of(live_ports_.begin(), live_ports_.end(),
+                     [](const WorkerPort* port) { return port->submissions.has_news(); });
+}
+
+bool Node::pump() {
+  bool progress = false;
+  for (std::size_t i = 0; i < live_ports_.size(); ++i) {
+    WorkerPort& port = *live_ports_[i];
+    if (!port.submissions.has_news()) continue;
+    drain(port);
+    progress = true;
+  }
+  drain_drops();
+  if (progress) needs_dispatch_ = true;
+  return progress;
+}
+
+void Node::drain(WorkerPort& port) {
+  RecordView record;
+  for (;;) {
+    const RingRead read = port.submissions.next(record);
+    if (read == RingRead::kEmpty) break;
+    if (read == RingRead::kCorrupt || !handle(port, record)) {
+      if (!port.killed && zygote_ && port.pid != 0) (void)zygote_->kill_worker(port.pid);
+      port.killed = true;
+      break;
+    }
+    ++progress_;
+    port.submissions.consume();
+  }
+  port.submissions.release();
+  port.send_waiting();
+}
+
+bool Node::handle(WorkerPort& port, const RecordView& record) {
+  const std::span<const std::byte> body(record.data, record.size_bytes);
+  const auto kind = static_cast<MessageKind>(record.kind & ~kIndirectFlag);
+  if ((record.kind & kIndirectFlag) == 0) return handle_body(port, kind, body);
+  MessageReader reader(body);
+  const auto indirect = reader.take<IndirectMessage>();
+  if (!reader.ok() || !store_.adopt(port.process, indirect.offset, indirect.size)) return false;
+  const std::byte* data = arena_->at(indirect.offset);
+  const std::vector<std::byte> copy(data, data + indirect.size);
+  store_.free(indirect.offset);
+  return handle_body(port, kind, copy);
+}
+
+bool Node::handle_body(WorkerPort& port, MessageKind kind, std::span<const std::byte> body) {
+  MessageReader reader(body);
+  switch (kind) {
+    case MessageKind::kFinished:
+      return on_finished(port, body);
+    case MessageKind::kSubmit:
+      return on_submit(port, body);
+    case MessageKind::kPut:
+      return on_put(port, body);
+    case MessageKind::kAddReferences:
+    case MessageKind::kDropReferences:
+    case MessageKind::kFree:
+      return on_ids(port, kind, body);
+    case MessageKind::kRequest:
+      return on_request(port, body);
+    case MessageKind::kWithdraw:
+      return on_withdraw(port, body);
+    case MessageKind::kStarted:
+      return on_started(port, body);
+    case MessageKind::kCancel: {
+      const auto message = reader.take<CancelMessage>();
+      scheduler_.cancel(ObjectId{message.object}, (message.flags & kCancelForce) != 0,
+                        (message.flags & kCancelRecursive) != 0);
+      return reader.ok();
+    }
+    case MessageKind::kAllocate:
+      return on_allocate(port, body);
+    case MessageKind::kDiscard:
+      store_.discard(port.process, reader.take<std::uint64_t>());
+      return reader.ok();
+    case MessageKind::kCloseChunk:
+      store_.close_chunk(port.process, reader.take<std::uint64_t>());
+      return reader.ok();
+    case MessageKind::kRegisterFunction:
+      return on_register(port, body);
+    case MessageKind::kQuery:
+      return on_query(port, body);
+    case MessageKind::kReady:
+      if (port.worker != nullptr) return false;
+      failures_in_a_row_ = 0;
+      port.worker = &scheduler_.worker_started(port.slot, port.process);
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool Node::on_finished(WorkerPort& port, std::span<const std::byte> body) {
+  constexpr std::size_t kFewValues = 4;
+  MessageReader reader(body);
+  const auto message = reader.take<FinishedMessage>();
+  ++port.finished_seen;
+  if (!reader.ok() || port.worker == nullptr || message.num_values > kMaxReturns ||
+      message.outcome > static_cast<std::uint32_t>(Outcome::kRetryable)) {
+    return false;
+  }
+  std::array<NewValue, kFewValues> few;
+  std::vector<NewValue> many(message.num_values > kFewValues ? message.num_values : 0);
+  const std::span<NewValue> values =
+      many.empty() ? std::span(few).first(message.num_values) : std::span(many);
+  std::vector<std::vector<std::byte>> copies;
+  const std::span<const std::byte> entries =
+      reader.take_bytes(message.num_values * sizeof(ValueEntry));
+  if (!reader.ok()) return false;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    ValueEntry entry{};
+    std::memcpy(&entry, entries.data() + i * sizeof entry, sizeof entry);
+    NewValue& value = values[i];
+    value.is_error = (entry.flags & kValueIsError) != 0;
+    value.offset = entry.offset;
+    value.size = entry.size;
+    if (entry.offset == 0) value.bytes = reader.take_bytes(entry.size);
+    value.refs = as_ids(reader.take_bytes(std::uint64_t{entry.num_refs} * sizeof(ObjectId)));
+    if (!reader.ok()) return false;
+    if (entry.offset == 0) continue;
+    if (!store_.adopt(port.process, entry.offset, entry.size)) return false;
+    if (!value.is_error) continue;
+    const std::byte* data = arena_->at(entry.offset);
+    copies.emplace_back(data, data + entry.size);
+    store_.free(entry.offset);
+    value.offset = 0;
+    value.bytes = copies.back();
+  }
+  scheduler_.finished(*port.worker, TaskId{message.task}, message.attempt,
+                      static_cast<Outcome>(message.outcome), values,
+                      static_cast<std::int64_t>(message.run_ns));
+  return true;
+}
+
+bool Node::on_submit(WorkerPort& port, std::span<const std::byte> body) {
+  MessageReader reader(body);
+  const auto message = reader.take<SubmitMessage>();
+  TaskSpec spec;
+  spec.id = TaskId{message.task};
+  spec.function = scheduler_.function(FunctionId{message.function});
+  spec.submitter = port.process;
+  spec.num_returns = message.num_returns;
+  spec.payload_offset = message.payload_offset;
+  spec.payload_size = message.payload_size;
+  if (message.payload_offset == 0) spec.payload = reader.take_bytes(message.payload_size);
+  spec.dependencies =
+      as_ids(reader.take_bytes(std::uint64_t{message.num_dependencies} * sizeof(ObjectId)));
+  spec.refs = as_ids(reader.take_bytes(std::uint64_t{message.num_refs} * sizeof(ObjectId)));
+  if (!reader.ok() || spec.function == nullptr || message.num_returns > kMaxReturns ||
+      maker_of(ObjectId{message.task}) != port.process ||
+      maker_of(spec.id.return_id(std::max(message.num_returns, 1U) - 1)) != port.process) {
+    return false;
+  }
+  if (message.payload_offset != 0 &&
+      !store_.adopt(port.process, message.payload_offset, message.payload_size)) {
+    return false;
+  }
+  const Task* parent = scheduler_.find_task(TaskId{message.parent});
+  if (parent != nullptr && parent->worker == port.worker) spec.parent = TaskId{message.parent};
+  const Status status = scheduler_.submit(spec);
+  if (status) return true;
+  if (message.payload_offset != 0) store_.free(message.payload_offset);
+  if (status.error().kind == ErrorKind::kInvalid) return false;
+  const std::vector<std::byte> error = lost_error(status.error().message);
+  for (std::uint32_t i = 0; i < message.num_returns; ++i) {
+    (void)scheduler_.put(port.process, spec.id.return_id(i),
+                         NewValue{.is_error = true, .bytes = error});
+  }
+  return true;
+}
+
+bool Node::on_put(WorkerPort& port, std::span<const std::byte> body) {
+  MessageReader reader(body);
+  const auto message = reader.take<PutMessage>();
+  const auto entry = reader.take<ValueEntry>();
+  NewValue value{.offset = entry.offset, .size = entry.size};
+  if (entry.offset == 0) value.bytes = reader.take_bytes(entry.size);
+  value.refs = as_ids(reader.take_bytes(std::uint64_t{entry.num_refs} * sizeof(ObjectId)));
+  if (!reader.ok() || maker_of(ObjectId{message.object}) != port.process) return false;
+  if (entry.offset != 0 && !store_.adopt(port.process, entry.offset, entry.size)) return false;
+  return scheduler_.put(port.process, ObjectId{message.object}, value).ok();
+}
+
+bool Node::on_ids(WorkerPort& port, MessageKind kind, std::span<const std::byte> body) {
+  for (const ObjectId id : as_ids(body)) {
+    if (kind == MessageKind::kAddReferences) {
+      (void)scheduler_.add_reference(port.process, id);
+    } else if (kind == MessageKind::kDropReferences) {
+      scheduler_.drop_reference(port.process, id);
+    } else {
+      scheduler_.free_object(id);
+    }
+  }
+  return true;
+}
+
+bool Node::on_request(WorkerPort& port, std::span<const std::byte> body) {
+  MessageReader reader(body);
+  const auto message = reader.take<RequestMessage>();
+  const std::span<const ObjectId> ids =
+      as_ids(reader.take_bytes(std::uint64_t{message.num_objects} * sizeof(ObjectId)));
+  if (!reader.ok() || message.needed > ids.size() || port.requests.contains(message.number)) {
+    return false;
+  }
+  auto request = std::make_unique<PortRequest>();
+  request->process = port.process;
+  request->number = message.number;
+  request->needed = message.needed;
+  request->wants_values = (message.flags & kRequestGet) != 0;
+  request->stop_at_error = request->wants_values;
+  PortRequest& started = *request;
+  port.requests.emplace(message.number, std::move(request));
+  Worker* blocked = (message.flags & kRequestBlocking) != 0 ? port.worker : nullptr;
+  if (scheduler_.start(started, ids, blocked)) return true;
+  port.requests.erase(message.number);
+  const ObjectsMessage reply{message.number, 0, 1};
+  touch(port);
+  port.send(MessageKind::kObjects, std::as_bytes(std::span(&reply, 1)));
+  return true;
+}
+
+bool Node::on_withdraw(WorkerPort& port, std::span<const std::byte> body) {
+  MessageReader reader(body);
+  const auto message = reader.take<WithdrawMessage>();
+  const auto found = port.requests.find(message.number);
+  if (found == port.requests.end()) return reader.ok();
+  scheduler_.withdraw(*found->second);
+  std::erase(completed_, found->second.get());
+  port.requests.erase(found);
+  return reader.ok();
+}
+
+bool Node::on_started(WorkerPort& port, std::span<const std::byte> body) {
+  MessageReader reader(body);
+  const auto message = reader.take<StartedMessage>();
+  const Task* task = scheduler_.find_task(TaskId{message.task});
+  if (task == nullptr || task->worker != port.worker || task->attempt != message.attempt ||
+      task->function->timeout_ns < 0) {
+    return reader.ok();
+  }
+  time_limits_.push_back(
+      {monotonic_ns() + task->function->timeout_ns, task->id, message.attempt, false});
+  return reader.ok();
+}
+
+bool Node::on_allocate(WorkerPort& port, std::span<const std::byte> body) {
+  MessageReader reader(body);
+  const auto message = reader.take<AllocateMessage>();
+  if (!reader.ok()) return false;
+  waiting_allocations_.push_back({&port, message, monotonic_ns()});
+  return true;
+}
+
+bool Node::on_register(WorkerPort& port, std::span<const std::byte> body) {
+  MessageReader reader(body);
+  const auto message = reader.take<RegisterMessage>();
+  FunctionOptions options;
+  const auto text = [&reader](std::uint64_t size) {
+    const std::span<const std::byte> bytes = reader.take_bytes(size);
+    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  };
+  options.name = text(message.name_size);
+  options.max_retries = message.max_retries;
+  options.retry_exceptions = message.retry_exceptions != 0;
+  options.timeout_ns = message.timeout_ns;
+  for (std::uint32_t i = 0; i < message.num_resources && reader.ok(); ++i) {
+    const auto name_size = reader.take<std::uint64_t>();
+    const auto amount = reader.take<double>();
+    options.resources.emplace_back(text(name_size), amount);
+  }
+  const std::span<const std::byte> code = reader.take_bytes(message.code_size);
+  if (!reader.ok()) return false;
+  const Result<Function*> function = add_function(options, code);
+  if (function.ok()) {
+    answer(port, message.number, AnswerStatus::kOk, function.value()->id.value, 0, {});
+  } else {
+    const bool invalid = function.error().kind == ErrorKind::kInvalid;
+    answer(port, message.number, invalid ? AnswerStatus::kInvalid : AnswerStatus::kOverloaded, 0, 0,
+           std::as_bytes(std::span(function.error().message)));
+  }
+  return true;
+}
+
+bool Node::on_query(WorkerPort& port, std::span<const std::byte> body) {
+  MessageReader reader(body);
+  const auto message = reader.take<QueryMessage>();
+  std::vector<std::byte> bytes;
+  encode_query(message.kind, bytes);
+  answer(port, message.number, AnswerStatus::kOk, 0, 0, bytes);
+  return reader.ok();
+}
+
+void Node::encode_query(QueryKind kind, std::vector<std::byte>& out) {
+  const ResourcePool& pool = scheduler_.resources();
+  const SchedulerCounts counts = scheduler_.counts();
+  ValueWriter writer;
+  if (kind == QueryKind::kSnapshot) {
+    const std::array<std::pair<const char*, std::size_t>, 5> entries{
+        {{"objects", counts.objects},
+         {"tasks", counts.tasks},
+         {"queued", counts.queued},
+         {"workers", counts.workers},
+         {"idle_workers", counts.idle}}};
+    writer.begin_dict(entries.size());
+    for (const auto& [name, count] : entries) {
+      writer.str(name);
+      writer.integer(static_cast<std::int64_t>(count));
+    }
+  } else {
+    writer.begin_dict(static_cast<std::uint32_t>(pool.size()));
+    for (std::size_t i = 0; i < pool.size(); ++i) {
+      writer.str(pool.name(i));
+      writer.number(from_resource_units(kind == QueryKind::kTotalResources ? pool.total(i)
+                                                                           : pool.free(i)));
+    }
+  }
+  out.assign(writer.data().begin(), writer.data().end());
+}
+
+// ---- replies -----------------------------------------------------------------------------------
+
+void Node::answer(WorkerPort& port, std::uint64_t number, AnswerStatus status, std::uint64_t value,
+                  std::uint64_t size, std::span<const std::byte> bytes) {
+  MessageBuilder builder;
+  builder.add(AnswerMessage{number, value, size, status, static_cast<std::uint32_t>(bytes.size())});
+  builder.add_bytes(bytes);
+  send_body(port, MessageKind::kAnswer, builder.body());
+}
+
+void Node::send_body(WorkerPort& port, MessageKind kind, std::span<const std::byte> body) {
+  touch(port);
+  if (body.size() <= port.replies.max_record_bytes()) {
+    port.send(kind, body);
+    return;
+  }
+  auto block = store_.allocate(body.size());
+  if (!block) {
+    // Without room for the reply the process can't go on: its death is noticed and told.
+    if (!port.killed && zygote_ && port.pid != 0) (void)zygote_->kill_worker(port.pid);
+    port.killed = true;
+    return;
+  }
+  std::memcpy(arena_->at(block->offset), body.data(), body.size());
+  store_.lend(port.process, block->offset);
+  const IndirectMessage indirect{block->offset, body.size()};
+  port.send(static_cast<MessageKind>(static_cast<std::uint32_t>(kind) | kIndirectFlag),
+            std::as_bytes(std::span(&indirect, 1)));
+}
+
+void Node::answer_completed() {
+  while (!completed_.empty()) {
+    std::vector<PortRequest*> completed;
+    completed.swap(completed_);
+    for (PortRequest* request : completed) {
+      const auto port = std::find_if(
+          live_ports_.begin(), live_ports_.end(),
+          [request](const WorkerPort* candidate) { return candidate->process == request->process; });
+      if (port == live_ports_.end()) continue;
+      answer_objects(**port, *request);
+      scheduler_.withdraw(*request);
+      (*port)->requests.erase(request->number);
+    }
+  }
+}
+
+void Node::answer_objects(WorkerPort& port, PortRequest& request) {
+  const std::size_t count = request.nodes.size();
+  MessageBuilder builder;
+  builder.add(ObjectsMessage{request.number, static_cast<std::uint32_t>(count), 0});
+  std::uint64_t near_at = builder.size() + count * sizeof(ObjectEntry);
+  for (const WaitNode& node : request.nodes) {
+    const Object& object = *node.object;
+    ObjectEntry entry{object.id.value, object.offset, object.size, 0, 0};
+    if (object.state != ObjectState::kPending) entry.flags |= kEntryReady;
+    if (object.state == ObjectState::kError) entry.flags |= kValueIsError;
+    if (request.wants_values && object.state != ObjectState::kPending) {
+      if (object.offset == 0) {
+        entry.flags |= kEntryNear;
+        entry.offset = near_at;
+        near_at += align_up(object.size, 8);
+      } else {
+        (void)scheduler_.add_reference(port.process, object.id);
+        entry.flags |= kEntryPinned;
+      }
+    }
+    builder.add(entry);
+  }
+  for (const WaitNode& node : request.nodes) {
+    const Object& object = *node.object;
+    if (!request.wants_values || object.state == ObjectState::kPending || object.offset != 0) {
+      continue;
+    }
+    builder.add_bytes(object.bytes.view());
+  }
+  send_body(port, MessageKind::kObjects, builder.body());
+}
+
+// ---- memory ------------------------------------------------------------------------------------
+
+bool Node::try_allocation(const WaitingAllocation& waiting, bool last_try) {
+  const AllocateMessage& message = waiting.message;
+  const ProcessId process = waiting.port->process;
+  const Result<StoreBlock> block = message.kind == AllocateKind::kChunk
+                                  ? store_.lease_chunk(process)
+                                  : store_.lease_value(process, message.size);
+  if (block.ok()) {
+    answer(*waiting.port, message.number, AnswerStatus::kOk, block.value().offset,
+           block.value().size, {});
+    return true;
+  }
+  const bool can_wait = block.error().kind == ErrorKind::kOverloaded && !last_try;
+  if (can_wait) return false;
+  answer(*waiting.port, message.number, AnswerStatus::kOverloaded, 0, 0,
+         std::as_bytes(std::span(block.error().message)));
+  return true;
+}
+
+void Node::serve_allocations(std::int64_t now_ns) {
+  if (waiting_allocations_.empty()) return;
+  drain_drops();
+  const auto patience_ns = static_cast<std::int64_t>(options_.store_full_wait_s * 1e9);
+  for (auto it = waiting_allocations_.begin(); it != waiting_allocations_.end();) {
+    const bool last_try = now_ns - it->since_ns > patience_ns;
+    it = try_allocation(*it, last_try) ? waiting_allocations_.erase(it) : it + 1;
+  }
+}
+
+}  // namespace haz

@@ -1,0 +1,273 @@
+#include "node/node.h"
+
+#include <sys/random.h>
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "base/check.h"
+#include "node/round.h"
+#include "node/worker_output.h"
+#include "os/clock.h"
+#include "os/machine.h"
+#include "os/signals.h"
+
+namespace haz {
+
+namespace {
+
+constexpr std::uint32_t kMinWorkerCap = 32;
+constexpr std::uint32_t kMaxWorkerCap = 1000;
+/// Share of the machine's (or the cgroup's) memory that objects may take by default.
+constexpr std::uint64_t kStoreShareOfMemory = 3;
+constexpr std::uint64_t kMinStoreBytes = 64 * kMiB;
+constexpr std::int64_t kShutdownNs = 5 * kSecondNs;
+
+std::uint32_t worker_cap(double num_cpus) {
+  const double wanted = 4 * std::max(num_cpus, 1.0);
+  return static_cast<std::uint32_t>(
+      std::clamp<double>(wanted, kMinWorkerCap, kMaxWorkerCap));
+}
+
+std::uint64_t default_store_bytes() {
+  const MachineMemory memory = machine_memory();
+  return std::max(memory.limit_bytes / kStoreShareOfMemory, kMinStoreBytes);
+}
+
+std::uint64_t random_epoch() {
+  std::uint64_t epoch = 0;
+  if (getrandom(&epoch, sizeof epoch, 0) != sizeof epoch) {
+    epoch = static_cast<std::uint64_t>(monotonic_ns());
+  }
+  return epoch | 1;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Node>> Node::create(NodeOptions options) {
+  const std::uint64_t limit =
+      options.object_store_bytes != 0 ? options.object_store_bytes : default_store_bytes();
+  const std::uint64_t areas = (worker_cap(options.num_cpus) + 1) * kProcessAreaStride;
+  const std::uint64_t objects = align_up(kAreasOffset + areas, ValueStore::kChunkBytes);
+  // Twice the limit of address space, so that fragments do not make room unusable.
+  const std::uint64_t size = align_up(objects + 2 * limit + 64 * kMiB, ValueStore::kChunkBytes);
+  auto arena = Arena::create(size);
+  if (!arena) return arena.error();
+  std::unique_ptr<Node> node(new Node(std::move(options), std::move(*arena), limit));
+  const Status started = node->start();
+  if (!started) return started.error();
+  return node;
+}
+
+Node::Node(NodeOptions options, std::unique_ptr<Arena> arena, std::uint64_t store_limit)
+    : options_(std::move(options)),
+      arena_(std::move(arena)),
+      header_(reinterpret_cast<ArenaHeader*>(arena_->at(0))),
+      doorbells_(reinterpret_cast<HostDoorbells*>(arena_->at(kDoorbellsOffset))),
+      epoch_(random_epoch()),
+      store_(*arena_,
+             align_up(kAreasOffset + (worker_cap(options_.num_cpus) + 1) * kProcessAreaStride,
+                      ValueStore::kChunkBytes),
+             arena_->size(), store_limit),
+      scheduler_(*this, SchedulerOptions{.max_workers = worker_cap(options_.num_cpus)}) {
+  ports_.resize(worker_cap(options_.num_cpus) + 1);
+}
+
+Status Node::start() {
+  auto completions = EventFd::create();
+  if (!completions) return completions.error();
+  completions_event_ = std::move(*completions);
+  auto watch_event = EventFd::create();
+  if (!watch_event) return watch_event.error();
+  watch_event_ = std::move(*watch_event);
+  const Status reserved = arena_->reserve(0, kAreasOffset);
+  if (!reserved) return reserved.error();
+  header_->magic = kArenaMagic;
+  header_->layout_version = kLayoutVersion;
+  header_->max_processes = static_cast<std::uint32_t>(ports_.size());
+  header_->epoch = epoch_;
+  header_->areas_offset = kAreasOffset;
+  header_->objects_offset = align_up(
+      kAreasOffset + ports_.size() * kProcessAreaStride, ValueStore::kChunkBytes);
+  scheduler_.set_resource("CPU", options_.num_cpus);
+  for (const auto& [name, amount] : options_.resources) scheduler_.set_resource(name, amount);
+  process_ = scheduler_.new_process();
+  next_id_.store(first_id_of(process_), std::memory_order_relaxed);
+  const Status zygote = start_zygote();
+  if (!zygote) return zygote.error();
+  const ScopedSignalBlock block;
+  background_thread_ = std::thread([this] { background(); });
+  watch_thread_ = std::thread([this] { watch(); });
+  return Ok{};
+}
+
+Node::~Node() { shutdown(); }
+
+void Node::shutdown() {
+  {
+    Round round(*this);
+    if (shut_down_) return;
+    shut_down_ = true;
+    stopping_ = true;
+    closed_.store(true, std::memory_order_relaxed);
+    if (zygote_) zygote_->request_shutdown();
+    for (ThreadRequest* request : waiting_threads_) request->doorbell.ring();
+  }
+  doorbells_->foreground.ring();
+  doorbells_->background.ring();
+  watch_event_->signal();
+  if (background_thread_.joinable()) background_thread_.join();
+  if (watch_thread_.joinable()) watch_thread_.join();
+  const std::lock_guard lock(mutex_);
+  for (const auto& port : live_ports_) {
+    for (const auto& entry : port->requests) scheduler_.withdraw(*entry.second);
+    port->requests.clear();
+  }
+  for (const auto& request : subscriptions_) scheduler_.withdraw(*request);
+  subscriptions_.clear();
+  if (zygote_) (void)zygote_->shutdown(kShutdownNs);
+  zygote_.reset();
+}
+
+void Node::disable_after_fork() noexcept { (void)arena_->protect_after_fork(); }
+
+// ---- functions and tasks -----------------------------------------------------------------------
+
+Result<Function*> Node::register_function(const FunctionOptions& options,
+                                          std::span<const std::byte> code) {
+  Round round(*this);
+  return add_function(options, code);
+}
+
+Result<Function*> Node::add_function(const FunctionOptions& options,
+                                     std::span<const std::byte> code) {
+  const std::uint64_t size = sizeof(FunctionBlock) + options.name.size() + code.size();
+  auto function = scheduler_.register_function(options);
+  if (!function) return function;
+  auto block = store_.allocate(size);
+  if (!block) return block.error();
+  std::byte* to = arena_->at(block->offset);
+  const FunctionBlock head{static_cast<std::uint32_t>(options.name.size()),
+                           static_cast<std::uint32_t>(code.size())};
+  std::memcpy(to, &head, sizeof head);
+  std::memcpy(to + sizeof head, options.name.data(), options.name.size());
+  std::memcpy(to + sizeof head + options.name.size(), code.data(), code.size());
+  (*function)->block_offset = block->offset;
+  (*function)->block_size = static_cast<std::uint32_t>(size);
+  return function;
+}
+
+Status Node::submit(TaskSpec& spec, FunctionId function) {
+  constexpr std::uint64_t kPumpEvery = 16;
+  Round round(*this);
+  if (shut_down_) return Error{ErrorKind::kLost, "the node has been shut down"};
+  if (spec.id.value % kPumpEvery == 0) pump();
+  spec.submitter = process_;
+  spec.function = scheduler_.function(function);
+  HAZ_CHECK(spec.function != nullptr, "submit of a function that is not registered");
+  Status status = scheduler_.submit(spec);
+  needs_dispatch_ = true;
+  return status;
+}
+
+void Node::cancel(ObjectId id, bool force, bool recursive) {
+  Round round(*this);
+  pump();
+  scheduler_.cancel(id, force, recursive);
+  needs_dispatch_ = true;
+}
+
+// ---- objects -----------------------------------------------------------------------------------
+
+Result<StoreBlock> Node::allocate(std::uint64_t size, WaitHooks& hooks) {
+  bool blocked = false;
+  std::int64_t last_progress_ns = monotonic_ns();
+  std::uint64_t last_freed = 0;
+  std::optional<Result<StoreBlock>> result;
+  for (;;) {
+    {
+      Round round(*this);
+      drain_drops();
+      Result<StoreBlock> block = store_.allocate(size);
+      const bool full = !block && block.error().kind == ErrorKind::kOverloaded;
+      const SchedulerCounts counts = scheduler_.counts();
+      const bool room_can_come = counts.tasks != 0 && !shut_down_;
+      const std::int64_t now = monotonic_ns();
+      if (freed_ != last_freed) last_progress_ns = now;
+      last_freed = freed_;
+      const bool patient =
+          now - last_progress_ns < static_cast<std::int64_t>(options_.store_full_wait_s * 1e9);
+      if (!full || !room_can_come || !patient) {
+        result = std::move(block);
+        break;
+      }
+      pump();
+    }
+    if (!blocked) hooks.before_block();
+    blocked = true;
+    Doorbell nap{};
+    (void)nap.sleep(nap.prepare(), kMillisecondNs);
+    if (hooks.interrupted()) {
+      result = Error{ErrorKind::kCancelled, "interrupted while waiting for room"};
+      break;
+    }
+  }
+  if (blocked) hooks.after_block();
+  return std::move(*result);
+}
+
+void Node::discard(std::uint64_t offset) {
+  Round round(*this);
+  store_.free(offset);
+}
+
+Status Node::put(ObjectId id, const NewValue& value) {
+  Round round(*this);
+  if (shut_down_) return Error{ErrorKind::kLost, "the node has been shut down"};
+  drain_drops();
+  return scheduler_.put(process_, id, value);
+}
+
+bool Node::add_reference(ObjectId id) {
+  Round round(*this);
+  return scheduler_.add_reference(process_, id);
+}
+
+void Node::free(std::span<const ObjectId> ids) {
+  Round round(*this);
+  for (const ObjectId id : ids) scheduler_.free_object(id);
+}
+
+// ---- views -------------------------------------------------------------------------------------
+
+Node::Snapshot Node::snapshot() {
+  Round round(*this);
+  pump();
+  Snapshot view;
+  view.counts = scheduler_.counts();
+  view.store = store_.usage();
+  const ResourcePool& pool = scheduler_.resources();
+  for (std::size_t i = 0; i < pool.size(); ++i) {
+    view.resources.emplace_back(pool.name(i), std::pair(from_resource_units(pool.total(i)),
+                                                        from_resource_units(pool.free(i))));
+  }
+  for (const WorkerPort* port : live_ports_) view.workers.emplace_back(port->slot, port->pid);
+  view.zygote_pid = zygote_ ? zygote_->zygote_pid() : 0;
+  return view;
+}
+
+Result<std::vector<std::byte>> Node::query(QueryKind kind) {
+  Round round(*this);
+  pump();
+  std::vector<std::byte> bytes;
+  encode_query(kind, bytes);
+  return bytes;
+}
+
+std::vector<StoryRecord> Node::story(std::uint64_t subject) {
+  const std::lock_guard lock(mutex_);
+  return scheduler_.story().of(subject);
+}
+
+}  // namespace haz

@@ -1,0 +1,255 @@
+/// @file
+/// One node: hosts the scheduler in the process that owns the node, feeds it with what the workers
+/// write, carries out its commands.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "node/log_lines.h"
+#include "node/spin.h"
+#include "node/worker_port.h"
+#include "node/zygote_link.h"
+#include "os/event_fd.h"
+#include "queue/drop_list.h"
+#include "sched/scheduler.h"
+#include "shm/arena.h"
+#include "store/value_store.h"
+#include "store/wait.h"
+#include "wire/process_area.h"
+
+namespace haz {
+
+/// What a node is made of.
+struct NodeOptions {
+  double num_cpus = 1;
+  std::vector<std::pair<std::string, double>> resources;
+  std::uint64_t object_store_bytes = 0;  ///< 0: derived from the machine or its cgroup.
+  std::vector<std::string> zygote_argv;  ///< Program that forks the workers, and its arguments.
+  std::string zygote_setup;              ///< Passed to it.
+  bool show_output = true;               ///< Give workers' output to `on_output`.
+  /// Called from the node's own thread, without locks.
+  std::function<void(const std::vector<LogLine>&)> on_output;
+  double store_full_wait_s = 10;  ///< How long an allocation waits for room without any progress.
+};
+
+/// A request of a thread of the owning process.
+struct ThreadRequest : Request {
+  Doorbell doorbell{};  ///< Where the thread sleeps while another one leads.
+  std::uint64_t token = 0;  ///< Not 0: an asynchronous one; the token is reported.
+};
+
+/// Every public member may be called from any thread unless it says otherwise.
+class Node final : private Actions {
+ public:
+  /// Makes the arena and starts the zygote; does not wait for it.
+  static Result<std::unique_ptr<Node>> create(NodeOptions options);
+  ~Node() override;
+
+  /// Ends workers, everything that they have started, and the threads of the node. Requests end with
+  /// kClosed. Idempotent.
+  void shutdown();
+  /// After a fork, in the child: makes this process' copy harmless. Async-signal-safe.
+  void disable_after_fork() noexcept;
+
+  // ---- tasks and objects of the owning process ----------------------------------------------------
+
+  [[nodiscard]] ProcessId process() const { return process_; }
+  [[nodiscard]] std::uint64_t epoch() const { return epoch_; }
+  /// `count` consecutive new ids; the first one.
+  std::uint64_t new_ids(std::uint32_t count) {
+    return next_id_.fetch_add(count, std::memory_order_relaxed);
+  }
+  Result<Function*> register_function(const FunctionOptions& options,
+                                      std::span<const std::byte> code);
+  /// `spec.submitter` is set here; the function by its id.
+  Status submit(TaskSpec& spec, FunctionId function);
+  /// Memory to write a value or payload into. Waits for room where room can come.
+  Result<StoreBlock> allocate(std::uint64_t size, WaitHooks& hooks);
+  /// Gives back what allocate() gave and no put() or submit() took.
+  void discard(std::uint64_t offset);
+  Status put(ObjectId id, const NewValue& value);
+  /// Waits until all have a value, or one has an error. `deadline_ns`: monotonic; negative: none.
+  WaitOutcome get(std::span<const ObjectId> ids, std::int64_t deadline_ns, WaitHooks& hooks,
+                  FetchedValues& out);
+  /// Waits until `needed` are ready; `ready` gets a flag for each.
+  WaitOutcome wait(std::span<const ObjectId> ids, std::uint32_t needed, std::int64_t deadline_ns,
+                   WaitHooks& hooks, std::vector<bool>& ready);
+  /// Reports `token` on completions_fd() once the object is ready. False: no such object.
+  bool subscribe(ObjectId id, std::uint64_t token);
+  /// Readable while take_completions() has something.
+  [[nodiscard]] int completions_fd() const { return completions_event_->fd(); }
+  std::vector<std::uint64_t> take_completions();
+  bool add_reference(ObjectId id);
+  /// From destructors: never waits.
+  void drop_reference(ObjectId id) noexcept { drops_.append(id.value); }
+  void cancel(ObjectId id, bool force, bool recursive);
+  void free(std::span<const ObjectId> ids);
+
+  /// An encoded dictionary that answers `kind`.
+  Result<std::vector<std::byte>> query(QueryKind kind);
+
+  [[nodiscard]] Arena& arena() { return *arena_; }
+  [[nodiscard]] std::byte* at(std::uint64_t offset) const { return arena_->at(offset); }
+
+  // ---- views ---------------------------------------------------------------------------------------
+
+  struct Snapshot {
+    SchedulerCounts counts;
+    StoreUsage store;
+    std::vector<std::pair<std::string, std::pair<double, double>>> resources;  ///< total, free
+    std::vector<std::pair<std::uint32_t, pid_t>> workers;                      ///< slot, pid
+    pid_t zygote_pid = 0;
+  };
+  Snapshot snapshot();
+  std::vector<StoryRecord> story(std::uint64_t subject);
+
+ private:
+  class Round;
+  friend class Round;
+  struct WorkerOutput;
+  struct WaitingAllocation {
+    WorkerPort* port;
+    AllocateMessage message;
+    std::int64_t since_ns;
+  };
+  struct TimeLimit {
+    std::int64_t at_ns;
+    TaskId task;
+    std::uint32_t attempt;
+    bool force;
+  };
+
+  Node(NodeOptions options, std::unique_ptr<Arena> arena, std::uint64_t store_limit);
+  Status start();
+
+  // Actions.
+  bool has_room(const Worker& worker) override;
+  std::uint64_t assign(Task& task) override;
+  bool take_back(Task& task) override;
+  void run_nested(Task& task) override;
+  void release_block(Task& task) override;
+  void start_worker() override;
+  void interrupt(Task& task) override;
+  void kill_worker(Worker& worker) override;
+  void complete(Request& request) override;
+  void free_value(std::uint64_t offset) override;
+
+  void fill_command(TaskCommand& command, Task& task);
+  bool lay_out_arguments(TaskCommand& command, Task& task);
+  WorkerPort& port_of(const Worker& worker) { return *ports_[worker.slot]; }
+  void touch(WorkerPort& port);
+
+  // Messages of workers (inbox.cpp).
+  bool any_news() const;
+  bool pump();
+  void drain(WorkerPort& port);
+  bool handle(WorkerPort& port, const RecordView& record);
+  bool handle_body(WorkerPort& port, MessageKind kind, std::span<const std::byte> body);
+  bool on_finished(WorkerPort& port, std::span<const std::byte> body);
+  bool on_submit(WorkerPort& port, std::span<const std::byte> body);
+  bool on_put(WorkerPort& port, std::span<const std::byte> body);
+  bool on_request(WorkerPort& port, std::span<const std::byte> body);
+  bool on_withdraw(WorkerPort& port, std::span<const std::byte> body);
+  bool on_started(WorkerPort& port, std::span<const std::byte> body);
+  bool on_ids(WorkerPort& port, MessageKind kind, std::span<const std::byte> body);
+  bool on_allocate(WorkerPort& port, std::span<const std::byte> body);
+  bool on_register(WorkerPort& port, std::span<const std::byte> body);
+  bool on_query(WorkerPort& port, std::span<const std::byte> body);
+  void send_body(WorkerPort& port, MessageKind kind, std::span<const std::byte> body);
+  void answer(WorkerPort& port, std::uint64_t number, AnswerStatus status, std::uint64_t value,
+              std::uint64_t size, std::span<const std::byte> bytes);
+  void answer_completed();
+  void answer_objects(WorkerPort& port, PortRequest& request);
+  void serve_allocations(std::int64_t now_ns);
+  bool try_allocation(const WaitingAllocation& waiting, bool last_try);
+  Result<Function*> add_function(const FunctionOptions& options, std::span<const std::byte> code);
+  void encode_query(QueryKind kind, std::vector<std::byte>& out);
+
+  // Progress (pump.cpp).
+  void drain_drops();
+  void run_timers(std::int64_t now_ns);
+  [[nodiscard]] std::int64_t next_timer(std::int64_t now_ns) const;
+  void set_wake_policy(bool every_completion);
+  void finish_round(std::unique_lock<std::mutex>& lock);
+  void background();
+  WaitOutcome wait_for(std::unique_lock<std::mutex>& lock, ThreadRequest& request,
+                       std::int64_t deadline_ns, WaitHooks& hooks);
+  bool lead(std::unique_lock<std::mutex>& lock, ThreadRequest& request, std::int64_t sleep_ns,
+            bool every_completion);
+  bool spin_for(std::unique_lock<std::mutex>& lock, ThreadRequest& request);
+  void stop_leading();
+  [[nodiscard]] std::uint32_t busy_workers() const;
+  void collect(const ThreadRequest& request, FetchedValues& out);
+  void fetch(Object* object, FetchedValues& out);
+
+  // Processes (supervise.cpp).
+  Status start_zygote();
+  void watch();
+  void on_zygote_event(ZygoteEvent& event, std::vector<LogLine>& lines);
+  void on_worker_forked(WorkerForked& forked);
+  void on_worker_exited(const WorkerExited& exited, std::vector<LogLine>& lines);
+  void forget_port(WorkerPort& port);
+  void fail_start(const std::string& reason);
+  void give_up_starting();
+  void read_output(WorkerOutput& output, std::vector<LogLine>& lines);
+  void show(const std::vector<LogLine>& lines);
+
+  NodeOptions options_;
+  std::unique_ptr<Arena> arena_;
+  ArenaHeader* header_;
+  HostDoorbells* doorbells_;
+  std::uint64_t epoch_ = 0;
+  ProcessId process_;
+  std::atomic<std::uint64_t> next_id_{0};
+  std::atomic<bool> closed_{false};
+  DropList drops_;
+  std::optional<EventFd> completions_event_;
+  std::optional<EventFd> watch_event_;
+
+  std::mutex mutex_;  ///< Guards everything below.
+  ValueStore store_;
+  Scheduler scheduler_;
+  std::vector<std::unique_ptr<WorkerPort>> ports_;  ///< By slot; slot 0 is the host's own.
+  std::vector<WorkerPort*> live_ports_;
+  std::vector<WorkerPort*> touched_;
+  std::vector<Doorbell*> to_ring_;
+  std::vector<PortRequest*> completed_;
+  std::vector<ThreadRequest*> waiting_threads_;  ///< Followers.
+  std::vector<std::unique_ptr<ThreadRequest>> subscriptions_;
+  std::vector<std::uint64_t> completions_;
+  std::deque<WaitingAllocation> waiting_allocations_;
+  std::vector<TimeLimit> time_limits_;
+  ThreadRequest* leader_ = nullptr;
+  bool stopping_ = false;
+  bool shut_down_ = false;
+  bool needs_dispatch_ = false;
+  std::uint64_t progress_ = 0;  ///< Messages handled.
+  std::uint64_t freed_ = 0;     ///< Values freed.
+  std::int64_t background_wakes_at_ns_ = 0;
+  std::int64_t next_tick_ns_ = 0;
+  std::int64_t last_activity_ns_ = 0;
+  SpinPolicy spin_;
+  std::unique_ptr<ZygoteLink> zygote_;
+  std::uint32_t failed_starts_ = 0;       ///< To be told to the scheduler.
+  std::uint32_t failures_in_a_row_ = 0;   ///< Workers that died before they were ready.
+  std::string last_start_failure_;
+  std::vector<std::unique_ptr<WorkerOutput>> outputs_;  ///< The watching thread's own.
+  std::thread background_thread_;
+  std::thread watch_thread_;
+};
+
+}  // namespace haz

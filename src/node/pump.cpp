@@ -1,0 +1,403 @@
+#include <algorithm>
+#include <limits>
+
+#include "node/node.h"
+#include "node/round.h"
+#include "os/clock.h"
+#include "os/machine.h"
+
+namespace haz {
+
+namespace {
+
+constexpr std::uint64_t kNeverWake = std::numeric_limits<std::uint64_t>::max();
+constexpr std::int64_t kTickNs = 2 * kMillisecondNs;
+/// Longest sleep while references may have been dropped a moment ago.
+constexpr std::int64_t kActiveSleepNs = 50 * kMillisecondNs;
+/// Longest sleep of an idle node: bounds the harm of a lost ring.
+constexpr std::int64_t kIdleSleepNs = 500 * kMillisecondNs;
+/// Longest sleep of a thread that has asked not to hear of every completion.
+constexpr std::int64_t kBulkSleepNs = 4 * kMillisecondNs;
+constexpr std::int64_t kThreadSleepNs = 100 * kMillisecondNs;
+/// Spinning covers the wake-up of a worker and a short task.
+constexpr std::int64_t kSpinNs = 200 * kMicrosecondNs;
+/// Part of it before the language is told that the thread blocks.
+constexpr std::int64_t kQuietSpinNs = 20 * kMicrosecondNs;
+/// Requests for more objects than this do not want to hear of each.
+constexpr std::size_t kBulkObjects = 8;
+/// Time between an interrupt and the end of a process that does not heed it.
+constexpr std::int64_t kGraceNs = 2 * kSecondNs;
+
+}  // namespace
+
+void Node::drain_drops() {
+  drops_.drain([this](std::uint64_t id) { scheduler_.drop_reference(process_, ObjectId{id}); });
+}
+
+// ---- rounds ------------------------------------------------------------------------------------
+
+void Node::finish_round(std::unique_lock<std::mutex>& lock) {
+  if (needs_dispatch_ && !stopping_) {
+    needs_dispatch_ = false;
+    scheduler_.dispatch();
+    while (failed_starts_ != 0) give_up_starting();
+  }
+  if (!completed_.empty()) answer_completed();
+  if (!waiting_allocations_.empty()) serve_allocations(monotonic_ns());
+  const bool told = !completions_.empty();
+  set_wake_policy(false);
+  std::vector<Doorbell*> to_ring;
+  for (WorkerPort* port : touched_) {
+    port->touched = false;
+    if (port->area->control.doorbell.wanted()) to_ring.push_back(&port->area->control.doorbell);
+  }
+  touched_.clear();
+  if (!to_ring_.empty()) to_ring.insert(to_ring.end(), to_ring_.begin(), to_ring_.end());
+  to_ring_.clear();
+  const std::int64_t timer = next_timer(0);
+  if (timer != 0 && leader_ == nullptr && timer + kTickNs < background_wakes_at_ns_) {
+    background_wakes_at_ns_ = timer;
+    to_ring.push_back(&doorbells_->background);
+  }
+  if (told) completions_event_->signal();
+  lock.unlock();
+  for (Doorbell* doorbell : to_ring) doorbell->ring();
+}
+
+void Node::set_wake_policy(bool every_completion) {
+  const bool somebody = leader_ != nullptr || !waiting_threads_.empty();
+  const bool backlog = scheduler_.has_backlog();
+  for (WorkerPort* port : live_ports_) {
+    const Worker* worker = port->worker;
+    std::uint64_t after = 0;
+    const std::uint32_t on_idle = somebody || backlog ? 1 : 0;
+    if (worker != nullptr && worker->wanted_soon == 0 && !every_completion) {
+      after = somebody || backlog
+                  ? port->finished_seen + std::max<std::uint64_t>(worker->assigned.size() / 2, 1)
+                  : kNeverWake;
+    }
+    ProcessControl& control = port->area->control;
+    if (port->wake_after != after) {
+      port->wake_after = after;
+      control.wake_after.store(after, std::memory_order_relaxed);
+    }
+    if (port->wake_on_idle != on_idle) {
+      port->wake_on_idle = on_idle;
+      control.wake_on_idle.store(on_idle, std::memory_order_relaxed);
+    }
+  }
+}
+
+// ---- timers ------------------------------------------------------------------------------------
+
+std::int64_t Node::next_timer(std::int64_t none) const {
+  std::int64_t next = none;
+  const auto consider = [&next](std::int64_t at) { next = next == 0 ? at : std::min(next, at); };
+  if (scheduler_.wants_tick()) consider(next_tick_ns_);
+  for (const TimeLimit& limit : time_limits_) consider(limit.at_ns);
+  if (!waiting_allocations_.empty()) consider(next_tick_ns_);
+  return next;
+}
+
+void Node::run_timers(std::int64_t now_ns) {
+  scheduler_.story().set_time(now_ns);
+  if (now_ns >= next_tick_ns_) {
+    next_tick_ns_ = now_ns + kTickNs;
+    if (scheduler_.wants_tick()) {
+      scheduler_.tick();
+      needs_dispatch_ = true;
+    }
+  }
+  for (std::size_t i = 0; i < time_limits_.size();) {
+    TimeLimit& limit = time_limits_[i];
+    const Task* task = scheduler_.find_task(limit.task);
+    const bool over = task == nullptr || task->attempt != limit.attempt;
+    if (!over && limit.at_ns > now_ns) {
+      ++i;
+      continue;
+    }
+    if (!over) scheduler_.timed_out(limit.task, limit.attempt, limit.force);
+    if (over || limit.force) {
+      limit = time_limits_.back();
+      time_limits_.pop_back();
+    } else {
+      limit.at_ns = now_ns + kGraceNs;
+      limit.force = true;
+    }
+  }
+}
+
+// ---- the node's own thread ---------------------------------------------------------------------
+
+void Node::background() {
+  for (;;) {
+    std::uint32_t prepared = 0;
+    std::int64_t sleep_ns = 0;
+    {
+      Round round(*this);
+      if (stopping_) return;
+      const std::int64_t now = monotonic_ns();
+      if (leader_ == nullptr && pump()) last_activity_ns_ = now;
+      drain_drops();
+      run_timers(now);
+      round.end();
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      if (stopping_) return;
+      prepared = doorbells_->background.prepare();
+      if (leader_ != nullptr) {
+        doorbells_->background.cancel();
+        prepared &= ~std::uint32_t{1};
+      } else if (any_news() || needs_dispatch_) {
+        doorbells_->background.cancel();
+        continue;
+      }
+      const std::int64_t now = monotonic_ns();
+      const bool active = now - last_activity_ns_ < 2 * kActiveSleepNs;
+      std::int64_t wake_at = now + (active ? kActiveSleepNs : kIdleSleepNs);
+      if (const std::int64_t timer = next_timer(0); timer != 0) wake_at = std::min(wake_at, timer);
+      background_wakes_at_ns_ = wake_at;
+      sleep_ns = std::max<std::int64_t>(wake_at - now, 0);
+    }
+    doorbells_->background.sleep(prepared, sleep_ns);
+  }
+}
+
+// ---- threads that wait -------------------------------------------------------------------------
+
+std::uint32_t Node::busy_workers() const {
+  return static_cast<std::uint32_t>(
+      std::count_if(live_ports_.begin(), live_ports_.end(), [](const WorkerPort* port) {
+        return port->worker == nullptr || port->worker->state == WorkerState::kBusy ||
+               port->worker->state == WorkerState::kNested;
+      }));
+}
+
+void Node::stop_leading() {
+  leader_ = nullptr;
+  last_activity_ns_ = monotonic_ns();
+  if (!waiting_threads_.empty()) {
+    to_ring_.push_back(&waiting_threads_.front()->doorbell);
+    return;
+  }
+  (void)doorbells_->background.prepare();
+  if (any_news()) pump();
+}
+
+bool Node::spin_for(std::unique_lock<std::mutex>& lock, ThreadRequest& request) {
+  static const auto cpus = static_cast<std::uint32_t>(usable_cpus());
+  std::int64_t now = monotonic_ns();
+  if (busy_workers() >= cpus || !spin_.allowed(now) || cpus < 2) return false;
+  finish_round(lock);
+  const std::int64_t until = now + kSpinNs;
+  while (now < until) {
+    if (!spin_.pause(now)) break;
+    if (!lock.try_lock()) continue;
+    if (any_news() && pump()) {
+      finish_round(lock);
+      lock.lock();
+    }
+    if (request.completed || shut_down_) return true;
+    lock.unlock();
+  }
+  lock.lock();
+  return request.completed || shut_down_;
+}
+
+bool Node::lead(std::unique_lock<std::mutex>& lock, ThreadRequest& request, std::int64_t sleep_ns,
+                bool every_completion) {
+  const std::int64_t now = monotonic_ns();
+  run_timers(now);
+  if (const std::int64_t timer = next_timer(0); timer != 0) {
+    sleep_ns = std::min(sleep_ns, std::max<std::int64_t>(timer - now, 0));
+  }
+  if (needs_dispatch_) {
+    finish_round(lock);
+    lock.lock();
+    if (request.completed) return true;
+  }
+  set_wake_policy(every_completion);
+  const std::uint32_t prepared = doorbells_->foreground.prepare();
+  if (any_news() || needs_dispatch_ || request.completed || shut_down_) {
+    doorbells_->foreground.cancel();
+  } else {
+    finish_round(lock);
+    if (every_completion) {
+      lock.lock();
+      set_wake_policy(true);
+      lock.unlock();
+    }
+    doorbells_->foreground.sleep(prepared, sleep_ns);
+    lock.lock();
+  }
+  if (leader_ == &request) pump();
+  return request.completed;
+}
+
+WaitOutcome Node::wait_for(std::unique_lock<std::mutex>& lock, ThreadRequest& request,
+                           std::int64_t deadline_ns, WaitHooks& hooks) {
+  bool blocked = false;
+  bool spun = false;
+  WaitOutcome outcome = WaitOutcome::kDone;
+  while (!request.completed) {
+    if (shut_down_) {
+      outcome = WaitOutcome::kClosed;
+      break;
+    }
+    if (leader_ == nullptr) {
+      leader_ = &request;
+      doorbells_->background.cancel();
+      std::erase(waiting_threads_, &request);
+    }
+    const bool leading = leader_ == &request;
+    if (leading && !spun && !request.bulk) {
+      spun = true;
+      if (spin_for(lock, request)) continue;
+    }
+    const std::int64_t now = monotonic_ns();
+    std::int64_t sleep_ns = kThreadSleepNs;
+    if (deadline_ns >= 0) {
+      if (now >= deadline_ns) {
+        outcome = WaitOutcome::kTimeout;
+        break;
+      }
+      sleep_ns = std::min(sleep_ns, deadline_ns - now);
+    }
+    if (!blocked) {
+      blocked = true;
+      if (!leading) waiting_threads_.push_back(&request);
+      finish_round(lock);
+      hooks.before_block();
+      lock.lock();
+      continue;
+    }
+    if (leading) {
+      const std::uint64_t before = progress_;
+      lead(lock, request, request.bulk ? std::min(sleep_ns, kBulkSleepNs) : sleep_ns, !request.bulk);
+      // A bulk wait without any progress is one for long tasks: hear of each from now on.
+      if (request.bulk && progress_ == before) request.bulk = false;
+    } else {
+      const std::uint32_t prepared = request.doorbell.prepare();
+      finish_round(lock);
+      request.doorbell.sleep(prepared, sleep_ns);
+      lock.lock();
+    }
+    if (request.completed) break;
+    finish_round(lock);
+    const bool interrupted = hooks.interrupted();
+    lock.lock();
+    if (interrupted) {
+      outcome = WaitOutcome::kInterrupted;
+      break;
+    }
+  }
+  if (request.completed) outcome = WaitOutcome::kDone;
+  std::erase(waiting_threads_, &request);
+  if (leader_ == &request) stop_leading();
+  if (blocked) {
+    finish_round(lock);
+    hooks.after_block();
+    lock.lock();
+  }
+  return outcome;
+}
+
+void Node::fetch(Object* object, FetchedValues& out) {
+  FetchedValue value{.id = object->id, .offset = object->offset, .size = object->size};
+  value.ready = true;
+  value.is_error = object->state == ObjectState::kError;
+  if (object->offset != 0) {
+    value.in_arena = true;
+    (void)scheduler_.add_reference(process_, object->id);
+  } else {
+    value.offset = out.near_bytes.size();
+    const std::span<const std::byte> bytes = object->bytes.view();
+    out.near_bytes.insert(out.near_bytes.end(), bytes.begin(), bytes.end());
+  }
+  out.values.push_back(value);
+}
+
+void Node::collect(const ThreadRequest& request, FetchedValues& out) {
+  out.values.reserve(request.nodes.size());
+  for (const WaitNode& node : request.nodes) {
+    if (node.object->state == ObjectState::kPending) {
+      out.values.push_back(FetchedValue{});
+    } else {
+      fetch(node.object, out);
+    }
+  }
+}
+
+WaitOutcome Node::get(std::span<const ObjectId> ids, std::int64_t deadline_ns, WaitHooks& hooks,
+                      FetchedValues& out) {
+  Round round(*this);
+  pump();
+  if (needs_dispatch_) scheduler_.dispatch();
+  ThreadRequest request;
+  request.process = process_;
+  request.needed = static_cast<std::uint32_t>(ids.size());
+  request.stop_at_error = true;
+  request.bulk = ids.size() > kBulkObjects;
+  if (!scheduler_.start(request, ids, nullptr)) return WaitOutcome::kUnknownObject;
+  WaitOutcome outcome = WaitOutcome::kDone;
+  if (!request.completed) outcome = wait_for(round.lock(), request, deadline_ns, hooks);
+  if (request.completed) collect(request, out);
+  scheduler_.withdraw(request);
+  return outcome;
+}
+
+WaitOutcome Node::wait(std::span<const ObjectId> ids, std::uint32_t needed, std::int64_t deadline_ns,
+                       WaitHooks& hooks, std::vector<bool>& ready) {
+  Round round(*this);
+  pump();
+  if (needs_dispatch_) scheduler_.dispatch();
+  ready.assign(ids.size(), false);
+  std::uint32_t found = 0;
+  for (std::size_t i = 0; i < ids.size() && found < needed; ++i) {
+    const Object* object = scheduler_.find(ids[i]);
+    if (object == nullptr) return WaitOutcome::kUnknownObject;
+    if (object->state == ObjectState::kPending) continue;
+    ready[i] = true;
+    ++found;
+  }
+  if (found == needed) return WaitOutcome::kDone;
+  ThreadRequest request;
+  request.process = process_;
+  request.needed = needed;
+  if (!scheduler_.start(request, ids, nullptr)) return WaitOutcome::kUnknownObject;
+  WaitOutcome outcome = WaitOutcome::kDone;
+  if (!request.completed) outcome = wait_for(round.lock(), request, deadline_ns, hooks);
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    ready[i] = request.nodes[i].object->state != ObjectState::kPending;
+  }
+  scheduler_.withdraw(request);
+  return outcome;
+}
+
+// ---- asynchronous completions ------------------------------------------------------------------
+
+bool Node::subscribe(ObjectId id, std::uint64_t token) {
+  Round round(*this);
+  std::erase_if(subscriptions_, [this](const std::unique_ptr<ThreadRequest>& request) {
+    if (request->completed) scheduler_.withdraw(*request);
+    return request->completed;
+  });
+  auto request = std::make_unique<ThreadRequest>();
+  request->process = process_;
+  request->needed = 1;
+  request->token = token;
+  if (!scheduler_.start(*request, std::span(&id, 1), nullptr)) return false;
+  subscriptions_.push_back(std::move(request));
+  return true;
+}
+
+std::vector<std::uint64_t> Node::take_completions() {
+  Round round(*this);
+  completions_event_->drain();
+  std::vector<std::uint64_t> tokens;
+  tokens.swap(completions_);
+  return tokens;
+}
+
+}  // namespace haz

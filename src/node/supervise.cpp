@@ -1,0 +1,188 @@
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "node/node.h"
+#include "node/round.h"
+#include "node/worker_output.h"
+#include "os/clock.h"
+
+namespace haz {
+
+namespace {
+
+/// Workers that may die before they are ready, one after the other, before tasks are failed.
+constexpr std::uint32_t kMaxFailuresInARow = 3;
+constexpr std::size_t kReadBytes = 64 * kKiB;
+constexpr int kWatchTimeoutMs = 1000;
+
+std::string joined(const std::vector<std::string>& lines) {
+  std::string text;
+  for (const std::string& line : lines) text += line + "\n";
+  return text;
+}
+
+}  // namespace
+
+Status Node::start_zygote() {
+  ZygoteOptions options;
+  options.argv = options_.zygote_argv;
+  options.setup = options_.zygote_setup;
+  options.arena_fd = arena_->fd();
+  auto zygote = ZygoteLink::start(options);
+  if (!zygote) return zygote.error();
+  zygote_ = std::move(*zygote);
+  watch_event_->signal();
+  return Ok{};
+}
+
+void Node::watch() {
+  std::vector<ZygoteEvent> events;
+  std::vector<LogLine> lines;
+  for (;;) {
+    std::vector<pollfd> polled{{watch_event_->fd(), POLLIN, 0}};
+    {
+      const std::lock_guard lock(mutex_);
+      if (zygote_) polled.push_back({zygote_->fd(), POLLIN, 0});
+    }
+    for (const auto& output : outputs_) {
+      if (output->stdout_fd) polled.push_back({output->stdout_fd.get(), POLLIN, 0});
+      if (output->stderr_fd) polled.push_back({output->stderr_fd.get(), POLLIN, 0});
+    }
+    (void)poll(polled.data(), polled.size(), kWatchTimeoutMs);
+    watch_event_->drain();
+    events.clear();
+    lines.clear();
+    for (const auto& output : outputs_) read_output(*output, lines);
+    bool stop = false;
+    {
+      Round round(*this);
+      if (zygote_) zygote_->read_events(events);
+      for (ZygoteEvent& event : events) on_zygote_event(event, lines);
+      if (!events.empty()) needs_dispatch_ = true;
+      stop = stopping_ && (!zygote_ || zygote_->zygote_pid() == 0);
+    }
+    if (stop) {
+      for (const auto& output : outputs_) {
+        read_output(*output, lines);
+        output->lines.finish(lines);
+      }
+    }
+    show(lines);
+    if (stop) return;
+    if (!events.empty()) doorbells_->ring();
+  }
+}
+
+void Node::show(const std::vector<LogLine>& lines) {
+  if (!lines.empty() && options_.show_output && options_.on_output) options_.on_output(lines);
+}
+
+void Node::read_output(WorkerOutput& output, std::vector<LogLine>& lines) {
+  std::array<char, kReadBytes> buffer;
+  const auto read_from = [&](UniqueFd& fd, LogStream stream) {
+    while (fd) {
+      const ssize_t got = ::read(fd.get(), buffer.data(), buffer.size());
+      if (got > 0) {
+        output.lines.append(stream, {buffer.data(), static_cast<std::size_t>(got)}, lines);
+        continue;
+      }
+      if (got < 0 && errno == EINTR) continue;
+      if (got == 0) fd.reset();
+      break;
+    }
+  };
+  read_from(output.stdout_fd, LogStream::kStdout);
+  read_from(output.stderr_fd, LogStream::kStderr);
+}
+
+void Node::on_zygote_event(ZygoteEvent& event, std::vector<LogLine>& lines) {
+  if (auto* forked = std::get_if<WorkerForked>(&event)) {
+    on_worker_forked(*forked);
+  } else if (const auto* exited = std::get_if<WorkerExited>(&event)) {
+    on_worker_exited(*exited, lines);
+  } else if (const auto* failed = std::get_if<ForkFailed>(&event)) {
+    if (ports_[failed->slot]) forget_port(*ports_[failed->slot]);
+    fail_start("fork failed: error " + std::to_string(failed->error_number));
+  } else if (std::holds_alternative<ZygoteDied>(event)) {
+    zygote_.reset();
+  }
+}
+
+void Node::on_worker_forked(WorkerForked& forked) {
+  outputs_.push_back(std::make_unique<WorkerOutput>(forked.process_id, forked.pid,
+                                                    std::move(forked.stdout_fd),
+                                                    std::move(forked.stderr_fd)));
+  WorkerPort* port = ports_[forked.slot].get();
+  if (port == nullptr || port->process.value != forked.process_id) return;
+  port->pid = forked.pid;
+  if (port->killed && zygote_) (void)zygote_->kill_worker(forked.pid);
+}
+
+void Node::on_worker_exited(const WorkerExited& exited, std::vector<LogLine>& lines) {
+  DeathCause cause;
+  cause.pid = exited.exit.pid;
+  cause.exit_code = exited.exit.exit_code;
+  cause.signal = exited.exit.signal;
+  const auto output = std::find_if(
+      outputs_.begin(), outputs_.end(), [&exited](const std::unique_ptr<WorkerOutput>& candidate) {
+        return candidate->process_id == exited.process_id;
+      });
+  if (output != outputs_.end()) {
+    read_output(**output, lines);
+    (*output)->lines.finish(lines);
+    cause.last_stderr = joined((*output)->lines.stderr_tail());
+    outputs_.erase(output);
+  }
+  WorkerPort* port = ports_[exited.slot].get();
+  if (port == nullptr || port->process.value != exited.process_id) return;
+  drain(*port);
+  const bool was_ready = port->worker != nullptr;
+  if (was_ready) {
+    scheduler_.worker_died(*port->worker, cause);
+    port->worker = nullptr;
+  }
+  const std::string reason = "a worker ended before it was ready: " + describe(exited.exit) +
+                             (cause.last_stderr.empty() ? "" : "\n" + cause.last_stderr);
+  forget_port(*port);
+  if (!was_ready && !stopping_) fail_start(reason);
+}
+
+void Node::forget_port(WorkerPort& port) {
+  for (const auto& entry : port.requests) {
+    std::erase(completed_, entry.second.get());
+    scheduler_.withdraw(*entry.second);
+  }
+  std::erase_if(waiting_allocations_,
+                [&port](const WaitingAllocation& waiting) { return waiting.port == &port; });
+  store_.process_ended(port.process);
+  std::erase(live_ports_, &port);
+  std::erase(touched_, &port);
+  std::erase(to_ring_, &port.area->control.doorbell);
+  ports_[port.slot].reset();
+}
+
+void Node::fail_start(const std::string& reason) {
+  last_start_failure_ = reason;
+  ++failed_starts_;
+  ++failures_in_a_row_;
+  needs_dispatch_ = true;
+}
+
+void Node::give_up_starting() {
+  --failed_starts_;
+  scheduler_.start_failed();
+  if (failures_in_a_row_ < kMaxFailuresInARow) {
+    scheduler_.dispatch();
+    return;
+  }
+  if (scheduler_.counts().workers == 0) {
+    scheduler_.fail_all("no worker process could be started: " + last_start_failure_);
+  }
+  failures_in_a_row_ = 0;
+}
+
+}  // namespace haz

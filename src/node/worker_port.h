@@ -1,0 +1,62 @@
+/// @file
+/// The host's end of one worker process: its rings, its requests, its output.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "base/ids.h"
+#include "queue/byte_ring.h"
+#include "queue/claim_ring.h"
+#include "sched/request.h"
+#include "sched/task.h"
+#include "wire/messages.h"
+#include "wire/process_area.h"
+
+namespace haz {
+
+/// A request that a worker made through its ring.
+struct PortRequest : Request {
+  bool wants_values = false;
+};
+
+/// All calls with the node's lock held.
+struct WorkerPort {
+  WorkerPort(std::uint32_t slot_number, ProcessId process_id, ProcessArea* shared);
+
+  /// Sends a reply, or keeps it until the ring has room. `doorbell` is left to the caller.
+  void send(MessageKind kind, std::span<const std::byte> body);
+  /// Sends what waited, as far as there is room now.
+  void send_waiting();
+
+  std::uint32_t slot;
+  ProcessId process;
+  ProcessArea* area;
+  pid_t pid = 0;             ///< 0 until the zygote has said.
+  Worker* worker = nullptr;  ///< None until the process has said that it is ready.
+  bool killed = false;       ///< We have sent SIGKILL.
+  bool touched = false;      ///< Something was written to it since its doorbell was looked at.
+  std::uint64_t finished_seen = 0;
+  std::uint64_t wake_after = 0;  ///< What area->control.wake_after holds.
+  std::uint32_t wake_on_idle = 0;
+  ClaimRingWriter<TaskRing> tasks;
+  ByteRingWriter replies;
+  ByteRingReader submissions;
+  std::unordered_map<std::uint64_t, std::unique_ptr<PortRequest>> requests;
+
+ private:
+  struct Waiting {
+    MessageKind kind;
+    std::vector<std::byte> body;
+  };
+  bool try_send(MessageKind kind, std::span<const std::byte> body);
+
+  std::deque<Waiting> waiting_;
+};
+
+}  // namespace haz

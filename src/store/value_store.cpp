@@ -1,0 +1,111 @@
+#include "store/value_store.h"
+
+#include <string>
+#include <vector>
+
+namespace haz {
+
+ValueStore::ValueStore(Arena& arena, std::uint64_t begin, std::uint64_t end,
+                       std::uint64_t limit_bytes)
+    : limit_bytes_(limit_bytes),
+      extents_(arena, {.begin = begin, .end = end, .limit_bytes = limit_bytes}),
+      chunks_(extents_),
+      leases_(extents_) {}
+
+bool ValueStore::possible(std::uint64_t size) const { return size <= limit_bytes_; }
+
+Error ValueStore::room_error(std::uint64_t size, const Error& cause) const {
+  const StoreUsage now = usage();
+  const bool never = !possible(size);
+  return Error{never ? ErrorKind::kInvalid : ErrorKind::kOverloaded,
+               "the object store has no room for " + std::to_string(size) + " bytes: " +
+                   std::to_string(now.used) + " of " + std::to_string(limit_bytes_) +
+                   " bytes are in use (" + cause.message + "). Drop refs and views that are no " +
+                   "longer needed, or give init() a greater object_store_memory"};
+}
+
+Result<StoreBlock> ValueStore::allocate(std::uint64_t size) {
+  if (size <= ChunkAllocator::kMaxBlockBytes) {
+    auto block = chunks_.allocate(size == 0 ? 1 : size);
+    if (!block) return room_error(size, block.error());
+    return StoreBlock{block->offset, block->size_bytes, false};
+  }
+  if (!possible(size)) return room_error(size, Error{ErrorKind::kInvalid, "more than the limit"});
+  auto extent = extents_.allocate(size, Reserve::kByCaller);
+  if (!extent) return room_error(size, extent.error());
+  host_extents_.emplace(extent->offset, *extent);
+  return StoreBlock{extent->offset, extent->size_bytes, extent->cold_bytes != 0};
+}
+
+void ValueStore::free(std::uint64_t offset) {
+  if (const auto extent = host_extents_.find(offset); extent != host_extents_.end()) {
+    extents_.free(extent->second);
+    host_extents_.erase(extent);
+    return;
+  }
+  if (const auto leased = leased_sizes_.find(offset); leased != leased_sizes_.end()) {
+    (void)leases_.drop_object(offset, leased->second);
+    leased_sizes_.erase(leased);
+    return;
+  }
+  (void)chunks_.free(offset);
+}
+
+Result<StoreBlock> ValueStore::lease_chunk(ProcessId process) {
+  auto extent = leases_.lease(process, kChunkBytes);
+  if (!extent) return room_error(kChunkBytes, extent.error());
+  return StoreBlock{extent->offset, extent->size_bytes, false};
+}
+
+Result<StoreBlock> ValueStore::lease_value(ProcessId process, std::uint64_t size) {
+  if (!possible(size)) return room_error(size, Error{ErrorKind::kInvalid, "more than the limit"});
+  auto extent = leases_.lease(process, size);
+  if (!extent) return room_error(size, extent.error());
+  value_leases_.emplace(extent->offset, process);
+  return StoreBlock{extent->offset, extent->size_bytes, extent->cold_bytes != 0};
+}
+
+bool ValueStore::adopt(ProcessId process, std::uint64_t offset, std::uint64_t size) {
+  if (!leases_.note_object(process, offset, size)) return false;
+  leased_sizes_.emplace(offset, size);
+  if (value_leases_.erase(offset) != 0) (void)leases_.close(process, offset);
+  return true;
+}
+
+void ValueStore::close_chunk(ProcessId process, std::uint64_t offset) {
+  if (!value_leases_.contains(offset)) (void)leases_.close(process, offset);
+}
+
+void ValueStore::lend(ProcessId process, std::uint64_t offset) { lent_.emplace(offset, process); }
+
+void ValueStore::discard(ProcessId process, std::uint64_t offset) {
+  if (const auto lent = lent_.find(offset); lent != lent_.end() && lent->second == process) {
+    lent_.erase(lent);
+    free(offset);
+    return;
+  }
+  const auto lease = value_leases_.find(offset);
+  if (lease == value_leases_.end() || lease->second != process) return;
+  value_leases_.erase(lease);
+  (void)leases_.close(process, offset);
+}
+
+void ValueStore::process_ended(ProcessId process) {
+  leases_.close_all(process);
+  std::erase_if(value_leases_, [process](const auto& entry) { return entry.second == process; });
+  std::vector<std::uint64_t> lent;
+  for (const auto& [offset, borrower] : lent_) {
+    if (borrower == process) lent.push_back(offset);
+  }
+  for (const std::uint64_t offset : lent) {
+    lent_.erase(offset);
+    free(offset);
+  }
+}
+
+StoreUsage ValueStore::usage() const {
+  const ExtentStats stats = extents_.stats();
+  return {.limit = limit_bytes_, .used = stats.in_use_bytes, .peak = stats.peak_in_use_bytes};
+}
+
+}  // namespace haz

@@ -1,0 +1,175 @@
+/// @file
+/// Messages in the byte rings between a process and the scheduler's host.
+///
+/// A record's kind is a MessageKind. Its body is one of the structs below, followed by the parts that
+/// it names, each padded to 8 bytes. A body that does not fit a ring lies in the arena, and the record
+/// is an IndirectMessage with kIndirectFlag set in its kind.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+namespace haz {
+
+enum class MessageKind : std::uint32_t {
+  // Process to host.
+  kFinished = 1,      ///< FinishedMessage, ValueEntry[], then each value's bytes and refs.
+  kSubmit,            ///< SubmitMessage, payload, dependencies, refs.
+  kPut,               ///< PutMessage, ValueEntry, bytes, refs.
+  kAddReferences,     ///< u64 object ids.
+  kDropReferences,    ///< u64 object ids.
+  kRequest,           ///< RequestMessage, u64 object ids.
+  kWithdraw,          ///< WithdrawMessage.
+  kStarted,           ///< StartedMessage.
+  kCancel,            ///< CancelMessage.
+  kFree,              ///< u64 object ids.
+  kAllocate,          ///< AllocateMessage; answered by kAnswer.
+  kDiscard,           ///< u64 arena offset of an allocation that will not be used.
+  kCloseChunk,        ///< u64 arena offset of a chunk that is used up.
+  kRegisterFunction,  ///< RegisterMessage, name, resources, code; answered by kAnswer.
+  kQuery,             ///< QueryMessage; answered by kAnswer.
+  kReady,             ///< Empty: the process takes tasks from now on.
+
+  // Host to process.
+  kObjects = 64,  ///< ObjectsMessage, ObjectEntry[], near values: answer to a request.
+  kAnswer,        ///< AnswerMessage, bytes.
+  kRunNested,     ///< TaskCommand.
+};
+
+inline constexpr std::uint32_t kIndirectFlag = 1U << 31;
+
+/// The body lies in the arena. From a process: in memory that it allocated, and the host frees it. From
+/// the host: the process gives it back with kDiscard.
+struct IndirectMessage {
+  std::uint64_t offset;
+  std::uint64_t size;
+};
+
+enum ValueFlags : std::uint32_t { kValueIsError = 1 };
+
+/// One value; its bytes (when offset is 0) and ids of refs inside follow elsewhere.
+struct ValueEntry {
+  std::uint64_t offset;
+  std::uint64_t size;
+  std::uint32_t flags;
+  std::uint32_t num_refs;
+};
+static_assert(sizeof(ValueEntry) == 24);
+
+struct FinishedMessage {
+  std::uint64_t task;
+  std::uint32_t attempt;
+  std::uint32_t outcome;  ///< An Outcome.
+  std::uint64_t run_ns;
+  std::uint32_t num_values;
+  std::uint32_t reserved;
+};
+static_assert(sizeof(FinishedMessage) == 32);
+
+struct SubmitMessage {
+  std::uint64_t task;
+  std::uint64_t parent;
+  std::uint64_t payload_offset;
+  std::uint32_t payload_size;
+  std::uint32_t function;
+  std::uint32_t num_returns;
+  std::uint32_t num_dependencies;
+  std::uint32_t num_refs;
+  std::uint32_t reserved;
+};
+static_assert(sizeof(SubmitMessage) == 48);
+
+struct PutMessage {
+  std::uint64_t object;
+};
+
+enum RequestFlags : std::uint32_t {
+  kRequestGet = 1,       ///< Values are wanted, and an error ends the wait.
+  kRequestBlocking = 2,  ///< The process' main thread sleeps on it.
+};
+
+struct RequestMessage {
+  std::uint64_t number;
+  std::uint32_t flags;
+  std::uint32_t needed;
+  std::uint32_t num_objects;
+  std::uint32_t reserved;
+};
+
+struct WithdrawMessage {
+  std::uint64_t number;
+};
+
+struct StartedMessage {
+  std::uint64_t task;
+  std::uint32_t attempt;
+  std::uint32_t reserved;
+};
+
+enum CancelFlags : std::uint32_t { kCancelForce = 1, kCancelRecursive = 2 };
+
+struct CancelMessage {
+  std::uint64_t object;
+  std::uint32_t flags;
+  std::uint32_t reserved;
+};
+
+enum class AllocateKind : std::uint32_t { kValue = 0, kChunk = 1 };
+
+struct AllocateMessage {
+  std::uint64_t number;
+  std::uint64_t size;
+  AllocateKind kind;
+  std::uint32_t reserved;
+};
+
+struct RegisterMessage {
+  std::uint64_t number;
+  std::int64_t timeout_ns;
+  std::int32_t max_retries;
+  std::uint32_t retry_exceptions;
+  std::uint32_t name_size;
+  std::uint32_t num_resources;  ///< Each: u32 name size, u32 0, f64 amount, name padded to 8.
+  std::uint64_t code_size;
+};
+
+enum class QueryKind : std::uint32_t { kTotalResources = 1, kAvailableResources, kSnapshot };
+
+struct QueryMessage {
+  std::uint64_t number;
+  QueryKind kind;
+  std::uint32_t reserved;
+};
+
+struct ObjectEntry {
+  std::uint64_t object;
+  std::uint64_t offset;  ///< In the arena; for a near value: from the start of the body.
+  std::uint64_t size;
+  std::uint32_t flags;  ///< ValueFlags, and those below.
+  std::uint32_t reserved;
+};
+static_assert(sizeof(ObjectEntry) == 32);
+
+inline constexpr std::uint32_t kEntryReady = 2;
+inline constexpr std::uint32_t kEntryNear = 4;
+/// The receiver holds one reference for it, which it must drop.
+inline constexpr std::uint32_t kEntryPinned = 8;
+
+struct ObjectsMessage {
+  std::uint64_t number;
+  std::uint32_t num_objects;
+  std::uint32_t unknown;  ///< 1: an object is gone; there are no entries.
+};
+
+enum class AnswerStatus : std::uint32_t { kOk = 0, kInvalid, kOverloaded, kLost };
+
+/// `value` means what the question says; the bytes that follow are text or an encoded value.
+struct AnswerMessage {
+  std::uint64_t number;
+  std::uint64_t value;
+  std::uint64_t size;  ///< Size granted, for kAllocate.
+  AnswerStatus status;
+  std::uint32_t num_bytes;
+};
+
+}  // namespace haz

@@ -1,0 +1,85 @@
+/// @file
+/// The shared memory of one process: its control words and rings. Only that process and the host can
+/// write there.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "base/units.h"
+#include "queue/byte_ring.h"
+#include "queue/claim_ring.h"
+#include "queue/doorbell.h"
+#include "wire/task_command.h"
+
+namespace haz {
+
+inline constexpr std::uint32_t kLayoutVersion = 1;
+inline constexpr std::uint32_t kTaskRingSlots = 1024;
+inline constexpr std::uint32_t kReplyRingBytes = 64 * kKiB;
+inline constexpr std::uint32_t kSubmissionRingBytes = 128 * kKiB;
+
+using TaskRing = ClaimRing<TaskCommand, kTaskRingSlots>;
+
+/// Control words, written by the host; both sides ring the doorbell.
+struct ProcessControl {
+  /// Rung by the host after publishing tasks or replies.
+  alignas(kCacheLine) Doorbell doorbell;
+
+  /// The process rings the host once it has finished this many tasks. ~0: it need not.
+  alignas(kCacheLine) std::atomic<std::uint64_t> wake_after;
+  /// 1: the process rings the host when it has nothing left to run.
+  std::atomic<std::uint32_t> wake_on_idle;
+  /// How long the process spins before it sleeps, in microseconds.
+  std::atomic<std::uint32_t> spin_us;
+  /// 1: replies wait outside the full ring; the process rings after reading.
+  std::atomic<std::uint32_t> replies_waiting;
+  /// 1: end yourself.
+  std::atomic<std::uint32_t> stop;
+  /// The attempt that an interrupt (SIGINT) is meant for.
+  std::atomic<std::uint64_t> interrupt_task;
+  std::atomic<std::uint32_t> interrupt_attempt;
+};
+
+/// All of it. Zeroed memory is a valid start.
+struct ProcessArea {
+  ProcessControl control;
+  ByteRingHeader submissions;
+  ByteRingHeader replies;
+  TaskRing tasks;
+  alignas(kCacheLine) std::array<std::byte, kReplyRingBytes> reply_bytes;
+  alignas(kCacheLine) std::array<std::byte, kSubmissionRingBytes> submission_bytes;
+};
+
+inline constexpr std::size_t kProcessAreaStride = align_up(sizeof(ProcessArea), 64 * kKiB);
+
+/// First page of the arena: written by the host, except the doorbells, which all may ring. A process
+/// that scribbles there can only make the host look too early or, at most one timed sleep, too late.
+struct ArenaHeader {
+  std::uint64_t magic;
+  std::uint32_t layout_version;
+  std::uint32_t max_processes;
+  std::uint64_t epoch;          ///< Random number of the node.
+  std::uint64_t areas_offset;   ///< ProcessArea of slot 0; slot i is i * kProcessAreaStride further.
+  std::uint64_t objects_offset;  ///< Where values lie, up to the end of the arena.
+};
+
+/// Second page of the arena.
+struct HostDoorbells {
+  alignas(kCacheLine) Doorbell foreground;  ///< A driver's thread that waits.
+  alignas(kCacheLine) Doorbell background;  ///< The host's own thread.
+
+  /// Rings whoever sleeps; nobody when somebody is awake.
+  void ring() {
+    if (!foreground.ring()) background.ring();
+  }
+  [[nodiscard]] bool wanted() const { return foreground.wanted() || background.wanted(); }
+};
+
+inline constexpr std::uint64_t kArenaMagic = 0x315f'7a61'685f'6e6f;
+inline constexpr std::size_t kDoorbellsOffset = 4 * kKiB;
+inline constexpr std::size_t kAreasOffset = 64 * kKiB;
+
+}  // namespace haz

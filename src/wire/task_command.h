@@ -1,0 +1,58 @@
+/// @file
+/// What the scheduler's host tells a worker to run.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+namespace haz {
+
+/// Where the value of one argument lies. Array elements; see TaskCommand.
+struct ArgumentLocation {
+  std::uint64_t object;  ///< Object id.
+  std::uint64_t offset;  ///< In the arena; for a near value: from the start of the array.
+  std::uint32_t size_low;
+  std::uint32_t size_high_and_near;  ///< Bit 31: near; the rest: high bits of the size.
+};
+static_assert(sizeof(ArgumentLocation) == 24);
+
+inline constexpr std::uint32_t kNearArgument = 1U << 31;
+
+enum TaskCommandFlags : std::uint8_t {
+  kReportStart = 1,  ///< The worker says when it begins (the attempt has a time limit).
+  kNoMemory = 2,     ///< The object store had no room for the arguments: the attempt fails.
+};
+
+/// One attempt of one task; fits a slot of the task ring.
+///
+/// The payload (the encoded arguments) and the array of ArgumentLocation with its near values stand
+/// one after the other, 8-byte aligned, in `near_bytes` when block_offset is 0, else in the arena.
+struct TaskCommand {
+  static constexpr std::size_t kNearBytes = 64;
+
+  std::uint64_t task;
+  std::uint32_t attempt;
+  std::uint32_t function;
+  std::uint64_t function_offset;  ///< FunctionBlock in the arena.
+  std::uint32_t function_size;
+  std::uint32_t num_returns;
+  std::uint64_t block_offset;
+  std::uint32_t payload_size;
+  std::uint32_t num_arguments;  ///< Elements of the array: arguments passed as refs.
+  std::uint32_t block_size;     ///< Payload, array and near values.
+  std::uint8_t flags;
+  std::array<std::uint8_t, 3> reserved;
+  std::array<std::byte, kNearBytes> near_bytes;
+};
+static_assert(sizeof(TaskCommand) == 120);
+static_assert(std::is_trivially_copyable_v<TaskCommand>);
+
+/// Head of a function in the arena; its name and its code follow.
+struct FunctionBlock {
+  std::uint32_t name_size;
+  std::uint32_t code_size;
+};
+
+}  // namespace haz
