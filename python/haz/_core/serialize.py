@@ -302,8 +302,11 @@ def _reduce_data(pickler: Any, value: Any) -> Any:
         return deserializer, (serializer(value),)
     if cls is memoryview:
         return _reduce_memoryview(pickler, value)
-    if cls.__name__ == "ndarray" and cls.__module__ == "numpy":
+    name = cls.__name__
+    if name == "ndarray" and cls.__module__ == "numpy":
         return _reduce_array(pickler, value)
+    if name == "_lru_cache_wrapper" and cls.__module__ == "functools":
+        return _reduce_lru_cache(pickler, value)
     return NotImplemented
 
 
