@@ -11,12 +11,12 @@ from haz._core.signature import FunctionDescriptor, is_async, is_generator
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any, Generic, Literal, NoReturn, ParamSpec, TypeVar, overload
+    from typing import Any, Literal, ParamSpec, TypeVar, overload
 
     from typing_extensions import Unpack
 
     from haz._core.refs import ObjectRef
-    from haz._core.remote_typing import Decorator, DecoratorTo, Keywords, RemoteMethod, Several
+    from haz._core.remote_typing import Decorator, DecoratorTo, Keywords, Several, TypedRemote
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 else:
     # See haz._core.refs: `typing` is not imported at run time.
     P = Out = None
-    Generic = {(P, Out): object}
+    TypedRemote = {(P, Out): object}
 
 __all__ = ["RemoteFunction", "make_actor_class", "remote"]
 
@@ -33,7 +33,7 @@ __all__ = ["RemoteFunction", "make_actor_class", "remote"]
 _VARIANTS_KEPT = 64
 
 
-class RemoteFunction(Generic[P, Out]):
+class RemoteFunction(TypedRemote[P, Out]):
     """A function whose calls run as tasks: ``f.remote(x)``. Made by ``@haz.remote``.
 
     It has the name, the documentation and the signature of the function, which is ``__wrapped__``.
@@ -54,12 +54,7 @@ class RemoteFunction(Generic[P, Out]):
     runtime takes the attribute away when the engine ends.
     """
 
-    if TYPE_CHECKING:
-        remote: RemoteMethod[P, Out]
-
-        def _takes(self, *args: P.args, **kwargs: P.kwargs) -> None: ...
-
-    else:
+    if not TYPE_CHECKING:
         __class_getitem__ = classmethod(type(list[int]))
 
         def remote(self, /, *args, **kwargs):
@@ -94,12 +89,14 @@ class RemoteFunction(Generic[P, Out]):
         runtime.bind(self, engine, submit)
         return submit
 
-    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        name = self._descriptor.name
-        raise TypeError(
-            f"a remote function can't be called directly: use {name}.remote(...) for a task, or "
-            f"{name}.__wrapped__(...) for a plain call here"
-        )
+    if not TYPE_CHECKING:  # so that checkers call `f()` an error
+
+        def __call__(self, /, *args, **kwargs):
+            name = self._descriptor.name
+            raise TypeError(
+                f"a remote function can't be called directly: use {name}.remote(...) for a task, "
+                f"or {name}.__wrapped__(...) for a plain call here"
+            )
 
     def __repr__(self) -> str:
         module = getattr(self._function, "__module__", None)

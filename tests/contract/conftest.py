@@ -1,0 +1,70 @@
+"""The contract of an engine: every test here runs on each of them.
+
+A test gets the running engine by the fixture `engine` (its name), with two CPU slots. Afterwards
+no process, descriptor or thread may be left.
+"""
+
+from __future__ import annotations
+
+import haz
+import pytest
+from haz.testing import leak_check
+
+from tests.engines import ENGINES
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_threads_of_blas():
+    """Keep numpy from starting threads in tests: it stops them at a fork and starts them later."""
+    try:
+        import numpy  # noqa: F401
+        import threadpoolctl
+    except ImportError:
+        yield
+        return
+    with threadpoolctl.threadpool_limits(1):
+        yield
+
+
+@pytest.fixture(params=ENGINES)
+def engine_name(request):
+    """The name of the engine; nothing runs yet."""
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left():
+    with leak_check():
+        yield
+        haz.shutdown()
+
+
+@pytest.fixture
+def engine(engine_name):
+    """The name of the engine, which runs with two CPU slots."""
+    haz.init(engine=engine_name, num_cpus=2, resources={"crane": 2})
+    return engine_name
+
+
+@pytest.fixture
+def tally(tmp_path):
+    """Count calls across processes: ``tally.add()`` in a task, ``tally.count()`` anywhere."""
+    return Tally(str(tmp_path / "tally"))
+
+
+class Tally:
+    def __init__(self, path):
+        self.path = path
+
+    def add(self):
+        """Count one, and return how many there are now."""
+        with open(self.path, "a") as file:
+            file.write("x")
+            return file.tell()
+
+    def count(self):
+        try:
+            with open(self.path) as file:
+                return len(file.read())
+        except FileNotFoundError:
+            return 0

@@ -1,0 +1,58 @@
+"""Type hints survive ``@haz.remote``: mypy accepts what is right and finds what is wrong."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("mypy")
+
+HERE = Path(__file__).parent
+PACKAGE = Path(__import__("haz").__file__).parent
+ERROR = re.compile(r"^[^:]+:(?P<line>\d+): error: .*\[(?P<code>[a-z-]+)\]$", re.MULTILINE)
+
+
+def mypy(name, cache):
+    """What mypy says of a file, strictly, in any version of Python that haz has."""
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--config-file="]
+    # Errors inside of haz itself are the business of `make lint`.
+    command += [
+        "--hide-error-context",
+        "--follow-imports=silent",
+        "--no-pretty",
+        f"--cache-dir={cache}",
+        str(HERE / name),
+    ]
+    environment = {"MYPYPATH": str(PACKAGE.parent), "PATH": ""}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    return [line for line in done.stdout.splitlines() if ": error:" in line], done.stderr
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("mypy")
+
+
+def test_good_programs(cache):
+    assert mypy("good.py", cache) == ([], "")
+
+
+def test_bad_programs(cache):
+    errors, _ = mypy("bad.py", cache)
+    found = {int(line): code for line, code in ERROR.findall("\n".join(errors))}
+    lines = (HERE / "bad.py").read_text().splitlines()
+    expected = {
+        number: line.rpartition("# E: ")[2]
+        for number, line in enumerate(lines, 1)
+        if "  # E: " in line
+    }
+    assert len(expected) > 30
+    missed = {n: lines[n - 1] for n in expected if n not in found}
+    extra = {n: lines[n - 1] for n in found if n not in expected}
+    assert not missed
+    assert not extra
+    assert found == expected
