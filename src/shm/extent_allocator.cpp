@@ -93,6 +93,9 @@ constexpr std::uint64_t kLeastDefaultWarmBudget = 256 * kMiB;
 constexpr int kMaxGrowthCandidates = 8;
 /// A warm piece is worth growing when it has at least this share of what is needed.
 constexpr std::uint64_t kWorthwhileShare = 8;
+/// Below this share of cold memory an extent is better reserved first and then copied to as if
+/// warm.
+constexpr std::uint64_t kMostlyWarmShare = 4;
 /// Above the budget, this share of it is punched at once, so that a system call pays for many
 /// frees.
 constexpr std::uint64_t kTrimShare = 16;
@@ -157,7 +160,8 @@ Result<Extent> ExtentAllocator::allocate(std::uint64_t size_bytes, Reserve reser
       status = Error{ErrorKind::kOverloaded, "free memory can't be given back to the system"};
     }
   }
-  if (status && reserve == Reserve::kNow) status = back(cold, cold_bytes);
+  const bool left_to_caller = reserve == Reserve::kByCaller && cold_bytes > size / kMostlyWarmShare;
+  if (status && !left_to_caller) status = back(cold, cold_bytes);
   if (!status) {
     spans_.insert(*window, 0);
     for (const auto& piece : reused)
@@ -170,7 +174,7 @@ Result<Extent> ExtentAllocator::allocate(std::uint64_t size_bytes, Reserve reser
   counts_.peak_in_use_bytes = std::max(counts_.peak_in_use_bytes, in_use_bytes_);
   counts_.first_touch_bytes += cold_bytes;
   ++counts_.allocations;
-  return Extent{window->begin, size, cold_bytes};
+  return Extent{window->begin, size, cold_bytes, !left_to_caller};
 }
 
 std::optional<detail::ByteRange> ExtentAllocator::choose(std::uint64_t size_bytes) const {

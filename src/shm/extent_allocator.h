@@ -45,13 +45,16 @@ class ExtentBacking {
 struct Extent {
   std::uint64_t offset = 0;
   std::uint64_t size_bytes = 0;  ///< What was asked for, rounded up to the granule.
-  std::uint64_t cold_bytes = 0;  ///< How much of it nobody has touched yet; copy_to_cold() if any.
+  std::uint64_t cold_bytes = 0;  ///< How much of it nobody has touched yet.
+  bool reserved = true;          ///< Whether touching it can't fail; else use copy_to_cold().
 };
 
 /// Who puts pages behind the cold part of a new extent.
 enum class Reserve : std::uint8_t {
-  kNow,       ///< The allocator, before it returns: touching the extent can't fail.
-  kByCaller,  ///< The caller, who copies into it at once with copy_to_cold(), which is faster.
+  kNow,  ///< The allocator, before it returns.
+  /// The caller, who copies into it at once, which is faster than doing it in two steps. Where less
+  /// than a quarter is cold that doesn't pay, and the allocator does it all the same.
+  kByCaller,
 };
 
 /// How an ExtentAllocator works. Sizes in bytes.

@@ -234,11 +234,21 @@ TEST_F(ExtentAllocatorTest, CallersOwnReserveAndDiscard) {
   ExtentAllocator extents(backing_, options());
   const Extent extent = *extents.allocate(10 * kMiB, Reserve::kByCaller);
   EXPECT_EQ(extent.cold_bytes, extent.size_bytes);
+  EXPECT_FALSE(extent.reserved);
   EXPECT_EQ(backing_.reserve_calls, 0);
   extents.discard(extent);
   EXPECT_EQ(extents.stats().warm_bytes, 0U);
   ASSERT_EQ(backing_.punched.size(), 1U);
   EXPECT_EQ(backing_.punched[0].size(), extent.size_bytes);
+}
+
+TEST_F(ExtentAllocatorTest, MostlyWarmExtentIsReservedAllTheSame) {
+  ExtentAllocator extents(backing_, options());
+  extents.free(*extents.allocate(10 * kMiB));
+  const Extent extent = *extents.allocate(11 * kMiB, Reserve::kByCaller);
+  EXPECT_EQ(extent.cold_bytes, kMiB);
+  EXPECT_TRUE(extent.reserved);
+  EXPECT_EQ(backing_.backed_bytes(), 11 * kMiB);
 }
 
 TEST_F(ExtentAllocatorTest, DefaultWarmBudgetIsAQuarterAndAtLeast256MiB) {
@@ -263,8 +273,8 @@ TEST_F(ExtentAllocatorTest, BadFreesAbort) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   ExtentAllocator extents(backing_, options());
   const Extent extent = *extents.allocate(8 * kKiB);
-  EXPECT_DEATH(extents.free(Extent{extent.offset + 4096, 4096, 0}), "not in use");
-  EXPECT_DEATH(extents.free(Extent{extent.offset, 4096, 0}), "another size");
+  EXPECT_DEATH(extents.free(Extent{extent.offset + 4096, 4096}), "not in use");
+  EXPECT_DEATH(extents.free(Extent{extent.offset, 4096}), "another size");
   extents.free(extent);
   EXPECT_DEATH(extents.free(extent), "not in use");
 }
