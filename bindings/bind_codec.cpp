@@ -46,13 +46,17 @@ nb::object decode_payload(nb::handle data, bool allow_pickle) {
 void bind_codec(nb::module_& m) {
   PyObject* error = decode_error_type();
   if (error == nullptr) throw nb::python_error();
+  nb::borrow(error).attr("__module__") = m.attr("__name__");
   m.attr("DecodeError") = nb::borrow(error);
   m.def("encode", encode_value, nb::arg("value").none(),
+        nb::sig("def encode(value: typing.Any) -> bytes"),
         "Return ``value`` as the bytes of one payload, in the format that haz uses itself.\n\n"
         "Plain built-in values are written natively, anything else is pickled. Raises\n"
         "``SerializationError`` when that fails, and ``TypeError`` for an ``ObjectRef`` inside.");
   m.def(
       "decode", decode_payload, nb::arg("data"), nb::arg("allow_pickle") = true,
+      nb::sig("def decode(data: bytes | bytearray | memoryview, allow_pickle: bool = True)"
+              " -> typing.Any"),
       "Return the value in ``data``, a contiguous bytes-like object from ``encode``.\n\n"
       "Large arrays are read-only views of ``data``, which must not change afterwards. Unpickling\n"
       "runs code: for data from elsewhere, say ``allow_pickle=False``, which refuses pickles.\n"

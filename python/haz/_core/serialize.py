@@ -22,7 +22,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pickle import PickleBuffer
-    from typing import Any
+    from typing import Any, TypeAlias
+
+    Reducer: TypeAlias = Callable[[Any, Any], Any]
 
 __all__ = [
     "deregister_serializer",
@@ -276,38 +278,46 @@ def _reduce_array(pickler: _Pickler, array: Any) -> Any:
 
 _serializers: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {}
 
-_REDUCERS: dict[type, Callable[[_Pickler, Any], Any]] = {
-    types.FunctionType: _reduce_function,
-    types.CellType: _reduce_cell,
-    types.ModuleType: _reduce_module,
-    types.MethodType: _reduce_method,
-    memoryview: _reduce_memoryview,
-    type: _reduce_class,
-}
-#: The same for types whose modules are not imported for this.
-_NAMED_REDUCERS: dict[tuple[str, str], Callable[[_Pickler, Any], Any]] = {
+#: Reducers of data, which cloudpickle lacks too. Types that need an import are named.
+_DATA_REDUCERS: dict[tuple[str, str], Reducer] = {
+    ("builtins", "memoryview"): _reduce_memoryview,
     ("functools", "_lru_cache_wrapper"): _reduce_lru_cache,
     ("numpy", "ndarray"): _reduce_array,
+}
+_REDUCERS: dict[tuple[str, str], Reducer] = {
+    **_DATA_REDUCERS,
+    ("builtins", "function"): _reduce_function,
+    ("builtins", "cell"): _reduce_cell,
+    ("builtins", "module"): _reduce_module,
+    ("builtins", "method"): _reduce_method,
     ("typing", "TypeVar"): _reduce_type_parameter,
     ("typing", "ParamSpec"): _reduce_type_parameter,
     ("typing", "TypeVarTuple"): _reduce_type_parameter,
 }
+#: What was decided for types that live as long as their modules.
+_decided: dict[type, Reducer | None] = {}
+_MAX_DECIDED = 4096
 
 
-def _reduce_data(pickler: Any, value: Any) -> Any:
-    """Reduce what the user has registered, and data that pickle would copy or refuse."""
-    cls = type(value)
+def _reduce_registered(pickler: Any, value: Any) -> Any:
+    serializer, deserializer = _serializers[type(value)]
+    return deserializer, (serializer(value),)
+
+
+def _reducer_for(cls: type, reducers: dict[tuple[str, str], Reducer]) -> Reducer | None:
     if cls in _serializers:
-        serializer, deserializer = _serializers[cls]
-        return deserializer, (serializer(value),)
-    if cls is memoryview:
-        return _reduce_memoryview(pickler, value)
-    name = cls.__name__
-    if name == "ndarray" and cls.__module__ == "numpy":
-        return _reduce_array(pickler, value)
-    if name == "_lru_cache_wrapper" and cls.__module__ == "functools":
-        return _reduce_lru_cache(pickler, value)
-    return NotImplemented
+        return _reduce_registered
+    return reducers.get((cls.__module__, cls.__name__))
+
+
+def _decide(cls: type) -> Reducer | None:
+    """Return the reducer for objects of `cls`, or None where pickle does well."""
+    reducer = _reduce_class if issubclass(cls, type) else _reducer_for(cls, _REDUCERS)
+    if cls.__module__ == "builtins" or _is_importable(cls, cls.__module__, cls.__qualname__):
+        if len(_decided) >= _MAX_DECIDED:
+            _decided.clear()
+        _decided[cls] = reducer
+    return reducer
 
 
 class _Pickler(_pickle.Pickler):
@@ -316,38 +326,25 @@ class _Pickler(_pickle.Pickler):
     def __init__(self, file: BytesIO, buffer_callback: Callable[[Any], Any] | None) -> None:
         super().__init__(file, PROTOCOL, buffer_callback=buffer_callback)
         self.own_cells: dict[int, Any] = {}
-        self._base_globals: dict[int, dict[str, Any]] = {}
+        self.base_globals: dict[int, dict[str, Any]] = {}
 
     def base_globals_of(self, module_globals: dict[str, Any]) -> dict[str, Any]:
         """Return what the globals of functions of that module begin with: one object for all."""
-        base = self._base_globals.get(id(module_globals))
+        base = self.base_globals.get(id(module_globals))
         if base is None:
             base = {
                 name: module_globals[name] for name in _MODULE_GLOBALS if name in module_globals
             }
-            self._base_globals[id(module_globals)] = base
+            self.base_globals[id(module_globals)] = base
         return base
 
     def reducer_override(self, value: Any) -> Any:
         cls = type(value)
-        if cls in _serializers:
-            return _reduce_data(self, value)
-        reducer = _REDUCERS.get(cls)
-        if reducer is None:
-            if issubclass(cls, type):
-                reducer = _reduce_class
-            else:
-                reducer = _NAMED_REDUCERS.get((cls.__module__, cls.__name__))
-                if reducer is None:
-                    return NotImplemented
-        return reducer(self, value)
-
-    def forget(self) -> None:
-        """Get ready for the next pickle."""
-        self.clear_memo()
-        if self.own_cells or self._base_globals:
-            self.own_cells.clear()
-            self._base_globals.clear()
+        try:
+            reducer = _decided[cls]
+        except KeyError:
+            reducer = _decide(cls)
+        return NotImplemented if reducer is None else reducer(self, value)
 
 
 class _Workshop:
@@ -360,19 +357,11 @@ class _Workshop:
         self.buffers: list[PickleBuffer] = []
         self.pickler = _Pickler(self.file, self.buffers.append)
 
-    def dumps(self, value: Any) -> tuple[bytes, list[PickleBuffer]]:
-        self.pickler.dump(value)
-        data = self.file.getvalue()
-        buffers = self.buffers[:]
-        self.buffers.clear()
-        self.pickler.forget()
-        self.file.seek(0)
-        self.file.truncate()
-        return data, buffers
-
 
 #: Workshops that nobody uses: a stack, since pickling may begin again inside of itself.
 _free_workshops: list[_Workshop] = []
+#: After a large pickle the pickler would keep, and clear each time, a large memo.
+_MAX_KEPT_BYTES = 16 * 1024
 
 
 def _plain_dumps(value: Any) -> tuple[bytes, list[PickleBuffer]]:
@@ -380,9 +369,21 @@ def _plain_dumps(value: Any) -> tuple[bytes, list[PickleBuffer]]:
         workshop = _free_workshops.pop()
     except IndexError:
         workshop = _Workshop()
-    pickled = workshop.dumps(value)  # on an error the workshop is lost, with what it holds
+    pickler, file, buffers = workshop.pickler, workshop.file, workshop.buffers
+    pickler.dump(value)  # on an error the workshop is lost, with what it holds
+    data = file.getvalue()
+    if len(data) > _MAX_KEPT_BYTES:
+        return data, buffers
+    taken = buffers[:]
+    buffers.clear()
+    pickler.clear_memo()
+    if pickler.base_globals:
+        pickler.own_cells.clear()
+        pickler.base_globals.clear()
+    file.seek(0)
+    file.truncate()
     _free_workshops.append(workshop)
-    return pickled
+    return data, taken
 
 
 _CloudPickler: Any = None
@@ -395,7 +396,8 @@ def _cloud_pickler_class() -> Any:
 
         class CloudPickler(cloudpickle.Pickler):  # type: ignore[misc]
             def reducer_override(self, value: Any) -> Any:
-                reduced = _reduce_data(self, value)
+                reducer = _reducer_for(type(value), _DATA_REDUCERS)
+                reduced = NotImplemented if reducer is None else reducer(self, value)
                 return super().reducer_override(value) if reduced is NotImplemented else reduced
 
         _CloudPickler = CloudPickler
@@ -540,8 +542,10 @@ def register_serializer(
     if not callable(serializer) or not callable(deserializer):
         raise TypeError("register_serializer: serializer and deserializer are functions")
     _serializers[cls] = (serializer, deserializer)
+    _decided.clear()
 
 
 def deregister_serializer(cls: type) -> None:
     """Undo `register_serializer`; nothing happens when `cls` is not registered."""
     _serializers.pop(cls, None)
+    _decided.clear()
