@@ -161,10 +161,11 @@ std::vector<ObjectId> ids_of(const Session& session, nb::handle refs, const char
   if (!fast.is_valid()) throw_set_error();
   const Py_ssize_t count = PySequence_Fast_GET_SIZE(fast.ptr());
   PyObject** items = PySequence_Fast_ITEMS(fast.ptr());
+  const std::uint32_t generation = session.generation();
   std::vector<ObjectId> ids(static_cast<std::size_t>(count));
   for (Py_ssize_t i = 0; i < count; ++i) {
     if (!is_ref(items[i])) throw_not_a_ref(check, items[i]);
-    if (generation_of_ref(items[i]) != session.generation()) {
+    if (generation_of_ref(items[i]) != generation) {
       set_haz_error("ObjectLostError", "the ObjectRef is of a run of haz that has ended");
       throw_set_error();
     }
@@ -259,14 +260,13 @@ nb::tuple wait(nb::handle refs, std::uint32_t num_returns, nb::handle timeout_s)
   nb::object done = nb::steal(PyList_New(static_cast<Py_ssize_t>(num_ready)));
   nb::object rest = nb::steal(PyList_New(static_cast<Py_ssize_t>(ids.size() - num_ready)));
   if (!done.is_valid() || !rest.is_valid()) throw_set_error();
-  Py_ssize_t next_done = 0;
-  Py_ssize_t next_rest = 0;
+  PyObject** to_done = PySequence_Fast_ITEMS(done.ptr());
+  PyObject** const done_end = to_done + num_ready;
+  PyObject** to_rest = PySequence_Fast_ITEMS(rest.ptr());
   PyObject** items = PySequence_Fast_ITEMS(list.ptr());
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    const bool take = ready[i] && next_done < static_cast<Py_ssize_t>(num_ready);
-    PyList_SET_ITEM(take ? done.ptr() : rest.ptr(), take ? next_done++ : next_rest++,
-                    Py_NewRef(items[i]));
-  }
+  std::size_t i = 0;
+  for (; to_done != done_end; ++i) *(ready[i] ? to_done++ : to_rest++) = Py_NewRef(items[i]);
+  for (; i < ids.size(); ++i) *to_rest++ = Py_NewRef(items[i]);
   return nb::make_tuple(done, rest);
 }
 
@@ -403,6 +403,8 @@ void bind_runtime(nb::module_& m) {
   m.def("snapshot", snapshot, "State of this process' node.");
   m.def("story", story, nb::arg("subject"), "History of a task, object or process; 0: of all.");
   m.def("identity", identity, "Return the node's epoch and this process' number.");
+  m.def("pin_pickled_refs", pin_pickled_refs, nb::arg("pin"),
+        "Whether refs that this thread pickles by itself are kept without a warning.");
   m.def("usable_cpus", [] { return usable_cpus(); }, "Number of CPUs that this process may use.");
 }
 

@@ -11,13 +11,11 @@
 
 namespace haz::py {
 
+PyTypeObject* detail::the_ref_type = nullptr;
+
 namespace {
 
-struct RefObject {
-  PyObject_HEAD
-  std::uint64_t id;
-  std::uint32_t generation;
-};
+using detail::the_ref_type;
 
 struct PinObject {
   PyObject_HEAD
@@ -26,7 +24,6 @@ struct PinObject {
   std::shared_ptr<const ArenaMapping> mapping;
 };
 
-PyTypeObject* the_ref_type = nullptr;
 PyTypeObject* the_pin_type = nullptr;
 
 RefObject* as_ref(PyObject* object) { return reinterpret_cast<RefObject*>(object); }
@@ -78,8 +75,11 @@ PyObject* hex_of_ref(PyObject* self, PyObject* /*unused*/) {
   return PyUnicode_FromString(text);
 }
 
+thread_local bool pins_silently = false;
+
 PyObject* reduce_outside(PyObject* self, Session& session) {
-  if (PyErr_WarnEx(PyExc_RuntimeWarning,
+  if (!pins_silently &&
+      PyErr_WarnEx(PyExc_RuntimeWarning,
                    "an ObjectRef was pickled outside of haz: its object is kept until haz.shutdown()",
                    1) != 0) {
     return nullptr;
@@ -161,10 +161,6 @@ bool init_ref_type(PyObject* base) {
   return true;
 }
 
-PyTypeObject* ref_type() { return the_ref_type; }
-ObjectId id_of_ref(PyObject* object) { return ObjectId{as_ref(object)->id}; }
-std::uint32_t generation_of_ref(PyObject* object) { return as_ref(object)->generation; }
-
 PyObject* adopt_ref(const Session& session, ObjectId id) {
   PyObject* self = the_ref_type->tp_alloc(the_ref_type, 0);
   if (self == nullptr) return nullptr;
@@ -187,6 +183,8 @@ PyObject* make_pin(Session& session, ObjectId id) {
       std::shared_ptr<const ArenaMapping>(session.client().arena().mapping());
   return self;
 }
+
+void pin_pickled_refs(bool pin) { pins_silently = pin; }
 
 PyObject* restore_ref(PyObject* /*module*/, PyObject* id) {
   const std::uint64_t value = PyLong_AsUnsignedLongLong(id);

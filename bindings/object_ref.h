@@ -12,8 +12,19 @@ namespace haz::py {
 
 /// Makes the type as a subclass of `base` (haz._core.refs.ObjectRef) and tells the codec. Once.
 bool init_ref_type(PyObject* base);
+/// Layout of a ref.
+struct RefObject {
+  PyObject_HEAD
+  std::uint64_t id;
+  std::uint32_t generation;  ///< Of the session that made it.
+};
+
+namespace detail {
+extern PyTypeObject* the_ref_type;
+}
+
 /// The type; nullptr before init_ref_type(). Borrowed.
-PyTypeObject* ref_type();
+inline PyTypeObject* ref_type() { return detail::the_ref_type; }
 
 /// A ref that takes over one reference which this process holds already.
 PyObject* adopt_ref(const Session& session, ObjectId id);
@@ -23,11 +34,20 @@ PyObject* new_ref(Session& session, ObjectId id);
 /// True when `object` is exactly of the ref type.
 inline bool is_ref(PyObject* object) { return Py_TYPE(object) == ref_type(); }
 /// Precondition: is_ref(object).
-ObjectId id_of_ref(PyObject* object);
-std::uint32_t generation_of_ref(PyObject* object);
+inline ObjectId id_of_ref(PyObject* object) {
+  return ObjectId{reinterpret_cast<const RefObject*>(object)->id};
+}
+/// Precondition: is_ref(object).
+inline std::uint32_t generation_of_ref(PyObject* object) {
+  return reinterpret_cast<const RefObject*>(object)->generation;
+}
 
 /// An object that owns one reference of `id` and the mapping, for as long as views of the value live.
 PyObject* make_pin(Session& session, ObjectId id);
+
+/// Until the opposite is said, refs that this thread pickles outside of an encoder are kept for the
+/// node's life without a warning: the code of functions is kept so, too.
+void pin_pickled_refs(bool pin);
 
 /// `restore_ref(id)`: what a pickled ref becomes again inside haz.
 PyObject* restore_ref(PyObject* module, PyObject* id);

@@ -17,9 +17,6 @@ constexpr std::int64_t kLongestSleepNs = 100 * kMillisecondNs;
 constexpr std::int64_t kReplySpinNs = 20 * kMicrosecondNs;
 /// Spin of a worker whose tasks come seldom.
 constexpr std::int64_t kShortSpinNs = 30 * kMicrosecondNs;
-constexpr int kPausesPerLook = 8;
-constexpr std::int64_t kYieldEveryNs = 5 * kMicrosecondNs;
-constexpr std::int64_t kSlowYieldNs = 30 * kMicrosecondNs;
 constexpr std::int64_t kFullRingNapNs = 50 * kMicrosecondNs;
 
 template <typename T>
@@ -148,8 +145,11 @@ const TaskCommand* RingClient::next_task(WaitHooks& hooks) {
   if (unannounced_ && control.wake_on_idle.load(std::memory_order_seq_cst) != 0) ring_host();
   const TaskCommand* command = nullptr;
   bool blocked = false;
-  if (spin(std::min(spin_ns_, std::int64_t{control.spin_us.load(std::memory_order_relaxed)} *
-                                  kMicrosecondNs))) {
+  const std::int64_t longest_spin =
+      std::int64_t{control.spin_us.load(std::memory_order_relaxed)} * kMicrosecondNs;
+  if (spin_.allowed(idle_since) &&
+      spin_.spin(idle_since, idle_since + std::min(spin_ns_, longest_spin),
+                 [this] { return tasks_.has_news(); })) {
     command = tasks_.claim_next();
   }
   while (command == nullptr && control.stop.load(std::memory_order_relaxed) == 0) {
@@ -166,28 +166,8 @@ const TaskCommand* RingClient::next_task(WaitHooks& hooks) {
     if (command == nullptr && hooks.interrupted()) break;
   }
   if (blocked) hooks.after_block();
-  const std::int64_t longest_spin =
-      std::int64_t{control.spin_us.load(std::memory_order_relaxed)} * kMicrosecondNs;
   spin_ns_ = monotonic_ns() - idle_since < longest_spin ? longest_spin : kShortSpinNs;
   return command;
-}
-
-bool RingClient::spin(std::int64_t limit_ns) {
-  std::int64_t now = monotonic_ns();
-  const std::int64_t until = now + limit_ns;
-  std::int64_t yield_at = now + kYieldEveryNs;
-  while (now < until) {
-    for (int i = 0; i < kPausesPerLook; ++i) cpu_relax();
-    if (tasks_.has_news()) return true;
-    now = monotonic_ns();
-    if (now < yield_at) continue;
-    yield_cpu();
-    const std::int64_t after = monotonic_ns();
-    if (after - now > kSlowYieldNs) return tasks_.has_news();
-    now = after;
-    yield_at = now + kYieldEveryNs;
-  }
-  return false;
 }
 
 std::pair<TaskId, std::uint32_t> RingClient::begin_attempt(TaskId task, std::uint32_t attempt,

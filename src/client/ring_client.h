@@ -14,6 +14,7 @@
 
 #include "client/client.h"
 #include "queue/drop_list.h"
+#include "queue/spin.h"
 #include "wire/process_area.h"
 
 namespace haz {
@@ -116,7 +117,6 @@ class RingClient final : public Client {
   void drop_unclaimed(std::span<const std::byte> body);
   bool has_news() const { return replies_.has_news() || (idle_ && tasks_.has_news()); }
   void sleep(std::unique_lock<std::mutex>& lock, std::int64_t until_ns);
-  bool spin(std::int64_t limit_ns);
   void run_nested_tasks(std::unique_lock<std::mutex>& lock, bool blocked, WaitHooks& hooks);
   [[nodiscard]] bool on_main_thread() const { return std::this_thread::get_id() == main_thread_; }
 
@@ -139,7 +139,8 @@ class RingClient final : public Client {
   std::uint32_t running_attempt_ = 0;
   std::uint64_t finished_count_ = 0;
   bool unannounced_ = false;  ///< Messages were published without ringing the host.
-  std::int64_t spin_ns_ = 0;
+  SpinPolicy spin_;
+  std::int64_t spin_ns_;      ///< How long the next idle spin may last.
 
   std::mutex send_mutex_;  ///< Guards the submission ring's end.
   ByteRingWriter submissions_;

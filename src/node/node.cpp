@@ -219,7 +219,7 @@ Result<StoreBlock> Node::allocate(std::uint64_t size, WaitHooks& hooks) {
 
 void Node::discard(std::uint64_t offset) {
   Round round(*this);
-  store_.free(offset);
+  store_.give_back(offset);
 }
 
 Status Node::put(ObjectId id, const NewValue& value) {

@@ -21,8 +21,6 @@ constexpr std::int64_t kBulkSleepNs = 4 * kMillisecondNs;
 constexpr std::int64_t kThreadSleepNs = 100 * kMillisecondNs;
 /// Spinning covers the wake-up of a worker and a short task.
 constexpr std::int64_t kSpinNs = 200 * kMicrosecondNs;
-/// Part of it before the language is told that the thread blocks.
-constexpr std::int64_t kQuietSpinNs = 20 * kMicrosecondNs;
 /// Requests for more objects than this do not want to hear of each.
 constexpr std::size_t kBulkObjects = 8;
 /// Time between an interrupt and the end of a process that does not heed it.
@@ -187,20 +185,20 @@ void Node::stop_leading() {
 
 bool Node::spin_for(std::unique_lock<std::mutex>& lock, ThreadRequest& request) {
   static const auto cpus = static_cast<std::uint32_t>(usable_cpus());
-  std::int64_t now = monotonic_ns();
+  const std::int64_t now = monotonic_ns();
   if (busy_workers() >= cpus || !spin_.allowed(now) || cpus < 2) return false;
   finish_round(lock);
-  const std::int64_t until = now + kSpinNs;
-  while (now < until) {
-    if (!spin_.pause(now)) break;
-    if (!lock.try_lock()) continue;
+  const auto look = [&] {
+    if (!lock.try_lock()) return false;
     if (any_news() && pump()) {
       finish_round(lock);
       lock.lock();
     }
-    if (request.completed || shut_down_) return true;
-    lock.unlock();
-  }
+    const bool over = request.completed || shut_down_;
+    if (!over) lock.unlock();
+    return over;
+  };
+  if (spin_.spin(now, now + kSpinNs, look)) return true;
   lock.lock();
   return request.completed || shut_down_;
 }

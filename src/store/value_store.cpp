@@ -31,10 +31,20 @@ Result<StoreBlock> ValueStore::allocate(std::uint64_t size) {
     return StoreBlock{block->offset, block->size_bytes, false};
   }
   if (!possible(size)) return room_error(size, Error{ErrorKind::kInvalid, "more than the limit"});
-  auto extent = extents_.allocate(size, Reserve::kByCaller);
+  auto extent = extents_.allocate(size, can_populate() ? Reserve::kByCaller : Reserve::kNow);
   if (!extent) return room_error(size, extent.error());
   host_extents_.emplace(extent->offset, *extent);
-  return StoreBlock{extent->offset, extent->size_bytes, extent->cold_bytes != 0};
+  return StoreBlock{extent->offset, extent->size_bytes, !extent->reserved};
+}
+
+void ValueStore::give_back(std::uint64_t offset) {
+  const auto extent = host_extents_.find(offset);
+  if (extent == host_extents_.end()) {
+    free(offset);
+    return;
+  }
+  extents_.discard(extent->second);
+  host_extents_.erase(extent);
 }
 
 void ValueStore::free(std::uint64_t offset) {
@@ -62,7 +72,7 @@ Result<StoreBlock> ValueStore::lease_value(ProcessId process, std::uint64_t size
   auto extent = leases_.lease(process, size);
   if (!extent) return room_error(size, extent.error());
   value_leases_.emplace(extent->offset, process);
-  return StoreBlock{extent->offset, extent->size_bytes, extent->cold_bytes != 0};
+  return StoreBlock{extent->offset, extent->size_bytes, !extent->reserved};
 }
 
 bool ValueStore::adopt(ProcessId process, std::uint64_t offset, std::uint64_t size) {

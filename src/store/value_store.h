@@ -40,6 +40,8 @@ class ValueStore {
   /// Memory for the host to write, 64-byte aligned. kOverloaded when there is no room now, kInvalid
   /// when there can never be.
   Result<StoreBlock> allocate(std::uint64_t size);
+  /// Takes back what allocate() gave and nobody has filled.
+  void give_back(std::uint64_t offset);
   /// Frees a value, a block or a discarded lease at `offset`. Unknown offsets are ignored.
   void free(std::uint64_t offset);
 

@@ -124,12 +124,15 @@ def command() -> list[str]:
 
 
 def make_setup(
-    preload: "Iterable[str]" = (), environ: "Mapping[bytes, bytes] | None" = None
+    preload: "Iterable[str]" = (),
+    environ: "Mapping[bytes, bytes] | None" = None,
+    preload_first: "Iterable[str]" = (),
 ) -> bytes:
     """Return what makes a zygote resemble this process, for ``ZygoteOptions.setup``.
 
-    ``preload`` are modules to import while nothing else is to do; ``environ`` is the environment of
-    the workers, by default that of this process.
+    ``preload`` are modules to import while nothing else is to do, ``preload_first`` those to import
+    before the first worker is forked; ``environ`` is the environment of the workers, by default that
+    of this process.
     """
     import gc
     import marshal
@@ -156,6 +159,7 @@ def make_setup(
             "environ": variables,
             "hooks": _import_hook_lines(),
             "preload": list(preload),
+            "preload_first": list(preload_first),
         }
     )
 
@@ -205,6 +209,9 @@ def main(socket_fd: int) -> "NoReturn":
     faulthandler.enable()
     from haz._core import worker_main
 
+    import_first = _importer(setup["preload_first"])
+    while import_first is not None and import_first():
+        pass
     gc.freeze()
     slot, process_id, arena_fd = zygote_run(socket_fd, driver_pid, _importer(setup["preload"]))
     if setup["gc"]:

@@ -28,7 +28,8 @@ _TOTAL_RESOURCES = 1
 _AVAILABLE_RESOURCES = 2
 _SNAPSHOT = 3
 
-#: Imported by the zygote, if the program itself has: nearly every task of such a program needs it.
+#: Imported by the zygote before the first fork, if the program itself has: nearly every task of such
+#: a program needs it, and workers then share its memory instead of each loading it.
 _PRELOADED_IF_USED = ("numpy",)
 
 
@@ -40,7 +41,18 @@ def create_engine(options: InitOptions) -> NativeEngine:
 
 
 def pack_function(function: Callable[..., Any], options: TaskOptions) -> bytes:
-    """Return the code of a remote function, as a worker's ``unpack_function`` takes it."""
+    """Return the code of a remote function, as a worker's ``unpack_function`` takes it.
+
+    Refs that the function captures are kept for as long as the node lives, as its code is.
+    """
+    _native.pin_pickled_refs(True)
+    try:
+        return _pack_function(function, options)
+    finally:
+        _native.pin_pickled_refs(False)
+
+
+def _pack_function(function: Callable[..., Any], options: TaskOptions) -> bytes:
     retried = options.retry_exceptions
     kinds = b"" if isinstance(retried, bool) else serialize.dump_function(lambda: retried)
     return marshal.dumps(
@@ -148,9 +160,9 @@ class NativeEngine:
             environ = dict(os.environb)
             for name, value in options.env_vars.items():
                 environ[os.fsencode(name)] = os.fsencode(value)
-        preload = options.preload
-        if preload is None:
-            preload = tuple(name for name in _PRELOADED_IF_USED if name in sys.modules)
+        preload_first = ()
+        if options.preload is None:
+            preload_first = tuple(name for name in _PRELOADED_IF_USED if name in sys.modules)
         num_cpus = options.num_cpus if options.num_cpus is not None else _native.usable_cpus()
         resources = dict(options.resources)
         if options.num_gpus:
@@ -160,7 +172,7 @@ class NativeEngine:
             resources,
             options.object_store_memory or 0,
             zygote.command(),
-            zygote.make_setup(preload, environ),
+            zygote.make_setup(options.preload or (), environ, preload_first),
             _show_output if options.log_to_driver else None,
         )
 
