@@ -1,0 +1,121 @@
+"""The programs of the texts that this project began with, as they are but for the import line.
+
+`tareas.py` is of the Spanish text, `sleep_times.py` and `matrices.py` of the English one, and
+`fonctions.py` of the French one (without its actors). Their outputs are what the texts show.
+The programs sleep, so they run side by side; ratios of times are checked, generously.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.programs import Program, run_program
+
+SEEDS = Path(__file__).parent / "seeds"
+REF = re.compile(r"ObjectRef\([0-9a-f]{32}\)")
+
+
+@pytest.fixture(scope="module")
+def started():
+    """The sleeping programs, running."""
+    names = ("tareas.py", "sleep_times.py", "fonctions.py")
+    # The English text leaves the number of CPUs to the runtime: the others have 4.
+    return {name: Program([SEEDS / name], HAZ_NUM_CPUS="4") for name in names}
+
+
+@pytest.fixture
+def finish(started):
+    """Wait for the end of one of them."""
+
+    def wait(name):
+        finished = started[name].finish()
+        assert (finished.code, finished.stderr) == (0, "")
+        return finished
+
+    return wait
+
+
+def test_each_seed_has_only_another_import_line():
+    for path in SEEDS.glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert text.count("import haz as ray\n") == 1
+        assert "haz" not in text.replace("import haz as ray\n", "")
+
+
+def _raw_sleeps_s(number):
+    start = time.perf_counter()
+    for _ in range(number):
+        time.sleep(0.0001)
+    return time.perf_counter() - start
+
+
+def test_tareas(finish):
+    lines = finish("tareas.py").lines
+    times = [float(line.split("=")[1]) for line in lines if line.startswith("duracion = ")]
+    results = [line.split("=")[1].strip() for line in lines if line.startswith("resultados = ")]
+    plain, submitted, one_by_one, small, in_bigger_ones = times
+    assert plain >= 4
+    assert results[0] == "[0, 1, 2, 3]"
+    # The calls return at once, with refs.
+    assert submitted < plain / 10
+    assert len(set(REF.findall(results[1]))) == 4
+    # A `get` after each call leaves nothing to run in parallel.
+    assert one_by_one >= 4
+    assert results[2] == "[0, 1, 2, 3]"
+    # 20,000 naps on four workers.
+    serial = 20 * _raw_sleeps_s(1000)
+    assert 20_000 * 0.0001 / 4 <= small < 0.75 * serial
+    # Only the refs are waited for; they come with the end of the twenty submitting tasks.
+    assert in_bigger_ones < 0.75 * serial
+    name, _, overhead_ms = lines[-1].partition(" = ")
+    assert name == "Sobregarga por tarea (ms)"
+    assert 0 < float(overhead_ms) < 0.87  # what the text measured
+
+
+def test_sleep_times(finish):
+    first, last = finish("sleep_times.py").lines
+    assert re.fullmatch(r"Total time of sleep: 9\.9\d* for 16 tasks", first)
+    seconds = float(re.fullmatch(r"Finished in (\d+\.\d\d)", last).group(1))
+    assert 9.9 / 4 <= seconds < 9.9 / 2
+
+
+def test_fonctions(finish):
+    finished = finish("fonctions.py")
+    lines, times = finished.lines, finished.times
+    assert lines[0] == "1 2"
+    serial = float(lines[1])
+    assert serial >= 6
+    assert REF.fullmatch(lines[2])
+    assert lines[3:5] == ["1 2", "[1, 2]"]
+    assert 3 <= float(lines[5]) < serial / 1.5
+    assert lines[6:] == ["[3, 5, 7, 9]", "[3, 5, 7, 9]", "[3, 2]", "[5]", "[0, 1, 2, 3]"]
+    # When the lines came; half a second for what happens in between.
+    took = [after - before for before, after in itertools.pairwise(times)]
+    after_dependencies, after_nested, after_two, after_third, after_put = took[5:]
+    assert 1.5 <= after_dependencies < 8 / 1.5
+    assert 0.5 <= after_nested < 8 / 1.5
+    assert 2.5 <= after_two < 5
+    assert 1.5 <= after_third
+    assert 0.5 <= after_put < 4 / 1.5
+
+
+def test_matrices(tmp_path):
+    text = (SEEDS / "matrices.py").read_text(encoding="utf-8")
+    program = tmp_path / "matrices.py"
+    program.write_text(
+        text + "print(MM.shape, MM.std())\n"
+        "print(np.array_equal(MM, np.add(*ray.get([m12, m34]))), MM.flags.writeable)\n",
+        encoding="utf-8",
+    )
+    finished_in, values, same = run_program(program, HAZ_NUM_CPUS="4").lines
+    assert re.fullmatch(r"Finished in \d+\.\d\d", finished_in)
+    shape, _, deviation = values.rpartition(" ")
+    assert shape == "(1000, 1000)"
+    # The sum of two products of independent matrices. Were they equal in two workers: 63.
+    assert 43 < float(deviation) < 47
+    assert same == "True False"
