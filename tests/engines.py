@@ -1,4 +1,4 @@
-"""Which engines there are to test: the native one only where it has been built."""
+"""What the tests of engines share: which engines there are, and a quiet numpy."""
 
 from __future__ import annotations
 
@@ -15,3 +15,15 @@ def _native_is_built() -> bool:
 #: Engines that the contract suite runs on.
 ENGINES = ["inline", "native"] if _native_is_built() else ["inline"]
 HAS_NATIVE = "native" in ENGINES
+
+
+def no_threads_of_blas():
+    """Keep numpy from starting threads, for a fixture: it stops them at a fork and starts later."""
+    try:
+        import numpy  # noqa: F401
+        import threadpoolctl
+    except ImportError:
+        yield
+        return
+    with threadpoolctl.threadpool_limits(1):
+        yield

@@ -144,6 +144,7 @@ class WorkerCrashedError(HazError):
         stderr: str = "",
         attempts: int = 1,
     ) -> None:
+        signal = signal or None
         super().__init__(
             message
             or _crash_message(

@@ -10,20 +10,12 @@ import haz
 import pytest
 from haz.testing import leak_check
 
-from tests.engines import ENGINES
+from tests.engines import ENGINES, no_threads_of_blas
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_threads_of_blas():
-    """Keep numpy from starting threads in tests: it stops them at a fork and starts them later."""
-    try:
-        import numpy  # noqa: F401
-        import threadpoolctl
-    except ImportError:
-        yield
-        return
-    with threadpoolctl.threadpool_limits(1):
-        yield
+    yield from no_threads_of_blas()
 
 
 @pytest.fixture(params=ENGINES)

@@ -106,11 +106,29 @@ def fail(error):
     raise error
 
 
+KINDS = {
+    kind.__name__: kind
+    for kind in (
+        TwoArguments,
+        KeywordOnly,
+        Slotted,
+        Frozen,
+        OwnNew,
+        OwnReduce,
+        BrokenStr,
+        UnpicklesBadly,
+        Base,
+        WithMeta,
+        NoSubclasses,
+        ValueError,
+        OSError,
+    )
+}
+
+
 @haz.remote
 def fail_by_name(name, *args, **kwargs):
-    import builtins
-
-    raise (globals().get(name) or getattr(builtins, name))(*args, **kwargs)
+    raise KINDS[name](*args, **kwargs)
 
 
 @haz.remote
@@ -192,7 +210,7 @@ def test_class_is_made_once(engine):
 )
 def test_classes_of_all_kinds(engine, name, args, kwargs, attributes):
     error = caught(fail_by_name.remote(name, *args, **kwargs))
-    kind = globals()[name]
+    kind = KINDS[name]
     assert isinstance(error, kind)
     assert isinstance(error, exceptions.TaskError)
     assert type(error.cause) is kind

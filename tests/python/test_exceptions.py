@@ -246,7 +246,8 @@ def test_worker_crashed():
     killed = exceptions.WorkerCrashedError(task_name="t", pid=1, signal=9)
     assert "SIGKILL" in str(killed)
     assert "memory" in str(killed)
-    ended = exceptions.WorkerCrashedError(task_name="t", pid=1, exit_code=3)
+    ended = exceptions.WorkerCrashedError(task_name="t", pid=1, signal=0, exit_code=3)
+    assert ended.signal is None
     assert "exit code 3" in str(ended)
     assert "attempt" not in str(ended)
     assert "signal 99" in str(exceptions.WorkerCrashedError(signal=99))

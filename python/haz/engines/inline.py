@@ -467,24 +467,19 @@ class _Arguments:
         self._entries: dict[int, _Entry] = {}
         #: The error of the first ref that failed: the task can't run.
         self.error: dict[str, Any] | None = None
-        others: dict[int, Any] = {}
+        #: Pickled one by one, as every engine does: what two arguments share is two objects then.
+        self._others: dict[int, _Entry] = {}
         for place, value in enumerate((*args, *kwargs.values())):
             if isinstance(value, ObjectRef):
                 entry = self._entries[place] = engine.entry_of(value)
                 self.error = self.error or entry.error
             elif type(value) not in _IMMUTABLE:
-                others[place] = value
-        #: Pickled together, so that an object which is in two places stays one.
-        self._others = engine.dump(others) if others else None
+                self._others[place] = engine.dump(value)
 
     def load(self) -> tuple[list[Any], dict[str, Any]]:
         """Fresh copies for one attempt."""
         values = [*self._args, *self._kwargs.values()]
-        if self._others is not None:
-            others = serialize.loads(self._others.data, self._others.buffers)
-            for place, value in others.items():
-                values[place] = value
-        for place, entry in self._entries.items():
+        for place, entry in (*self._entries.items(), *self._others.items()):
             values[place] = serialize.loads(entry.data, entry.buffers)
         positional = len(self._args)
         return values[:positional], dict(zip(self._kwargs, values[positional:], strict=True))

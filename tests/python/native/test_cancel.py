@@ -1,0 +1,224 @@
+"""Cancelling tasks that wait, run, or have just ended; time limits that must be enforced."""
+
+from __future__ import annotations
+
+import time
+
+import haz
+import pytest
+from haz import exceptions
+
+
+@haz.remote
+def one():
+    return 1
+
+
+@haz.remote
+def opens_and_waits(mine, other):
+    mine.open()
+    return other.wait()
+
+
+@haz.remote
+def counts(tally, *_):
+    tally.add()
+
+
+def assert_cancelled(ref, kind=exceptions.TaskCancelledError):
+    with pytest.raises(kind) as caught:
+        haz.get(ref)
+    return caught.value
+
+
+def test_queued_task_never_runs(gate, tally):
+    haz.init(engine="native", num_cpus=1)
+    blocker = opens_and_waits.remote(gate("running"), gate("go"))
+    queued = [counts.options(name=f"number {i}").remote(tally) for i in range(5)]
+    gate("running").wait()
+    for ref in queued[:3]:
+        haz.cancel(ref)
+    for number, ref in enumerate(queued[:3]):
+        assert f"number {number}" in str(assert_cancelled(ref))
+    gate("go").open()
+    haz.get([blocker, *queued[3:]])
+    haz.get([one.remote() for _ in range(5)])
+    assert tally.count() == 2
+
+
+def test_task_that_waits_for_its_arguments(node, gate, tally):
+    blocker = opens_and_waits.remote(gate("running"), gate("go"))
+    waiting = counts.remote(tally, blocker)
+    after = counts.remote(tally, waiting)
+    haz.cancel(waiting)
+    assert_cancelled(waiting)
+    assert_cancelled(after)
+    gate("go").open()
+    haz.get(blocker)
+    haz.get([one.remote() for _ in range(5)])
+    assert tally.count() == 0
+
+
+def test_running_task_gets_keyboard_interrupt(node, gate):
+    @haz.remote
+    def f(running, interrupted):
+        try:
+            running.open()
+            while True:
+                time.sleep(0.01)
+        except KeyboardInterrupt:
+            interrupted.open()
+            raise
+
+    ref = f.remote(gate("running"), gate("interrupted"))
+    gate("running").wait()
+    haz.cancel(ref)
+    assert_cancelled(ref)
+    gate("interrupted").wait()
+    assert haz.get(one.remote()) == 1
+
+
+def test_sleeping_task_is_cancelled(node, gate):
+    @haz.remote
+    def f(running):
+        running.open()
+        time.sleep(600)
+
+    ref = f.remote(gate())
+    gate().wait()
+    haz.cancel(ref)
+    assert_cancelled(ref)
+
+
+def test_task_that_waits_in_get_is_cancelled(node, gate):
+    @haz.remote
+    def parent(running, never):
+        running.open()
+        return haz.get(opens_and_waits.remote(running, never))
+
+    ref = parent.remote(gate("running"), gate("never"))
+    gate("running").wait()
+    haz.cancel(ref)
+    assert_cancelled(ref)
+    gate("never").open()
+    assert haz.get(one.remote()) == 1
+
+
+def test_force_kills(node, gate):
+    @haz.remote
+    def stubborn(running):
+        while True:
+            try:
+                running.open()
+                time.sleep(0.01)
+            except KeyboardInterrupt:
+                pass
+
+    ref = stubborn.remote(gate())
+    gate().wait()
+    haz.cancel(ref, force=True)
+    assert_cancelled(ref, (exceptions.TaskCancelledError, exceptions.WorkerCrashedError))
+    assert haz.get([one.remote() for _ in range(10)]) == [1] * 10
+
+
+def test_cancelled_task_is_not_retried(node, gate, tally):
+    @haz.remote(max_retries=5, retry_exceptions=True)
+    def f(tally, running):
+        tally.add()
+        running.open()
+        time.sleep(600)
+
+    for number, force in enumerate((False, True)):
+        ref = f.remote(tally, gate(str(number)))
+        gate(str(number)).wait()
+        haz.cancel(ref, force=force)
+        assert_cancelled(ref, (exceptions.TaskCancelledError, exceptions.WorkerCrashedError))
+    assert haz.get(one.remote()) == 1
+    assert tally.count() == 2
+
+
+def test_recursive(node, gate, tally):
+    @haz.remote
+    def parent(running, tally):
+        children = [counts.options(num_cpus=2).remote(tally) for _ in range(3)]
+        running.open()
+        time.sleep(600)  # not in get(), which would give the slots to the children
+        return children
+
+    # The parent's own slot keeps the children, which want both, from running.
+    ref = parent.options(num_cpus=2).remote(gate("running"), tally)
+    gate("running").wait()
+    haz.cancel(ref)
+    assert_cancelled(ref)
+    haz.get([one.remote() for _ in range(5)])
+    assert tally.count() == 0
+
+
+def test_cancel_twice_and_when_ended(node):
+    ref = one.remote()
+    haz.wait([ref])
+    haz.cancel(ref)
+    haz.cancel(ref, force=True)
+    assert haz.get(ref) == 1
+
+
+def test_late_signal_does_not_hit_the_next_task(node):
+    @haz.remote
+    def quick(i):
+        end = time.monotonic() + 0.0005
+        while time.monotonic() < end:
+            pass
+        return i
+
+    for round_number in range(60):
+        first = quick.remote(-1)
+        others = [quick.remote(i) for i in range(4)]
+        time.sleep(0.0002 * (round_number % 10))
+        haz.cancel(first)
+        assert haz.get(others) == [0, 1, 2, 3]
+        try:
+            assert haz.get(first) == -1
+        except exceptions.TaskCancelledError:
+            pass
+
+
+def test_cancel_from_a_task(node, gate):
+    @haz.remote
+    def canceller(refs, running):
+        running.wait()
+        haz.cancel(refs[0])
+
+    ref = opens_and_waits.remote(gate("running"), gate("never"))
+    haz.get(canceller.remote([ref], gate("running")))
+    assert_cancelled(ref)
+
+
+def test_timeout_of_a_sleep(node):
+    @haz.remote(timeout_s=0.2, max_retries=0)
+    def f():
+        time.sleep(600)
+
+    assert_cancelled(f.remote(), exceptions.TaskTimeoutError)
+    assert haz.get(one.remote()) == 1
+
+
+def test_timeout_of_a_task_that_ignores_interrupts(node):
+    @haz.remote(timeout_s=0.2, max_retries=0)
+    def f():
+        while True:
+            try:
+                time.sleep(600)
+            except KeyboardInterrupt:
+                pass
+
+    assert_cancelled(f.remote(), exceptions.TaskTimeoutError)
+    assert haz.get([one.remote() for _ in range(10)]) == [1] * 10
+
+
+def test_timeout_does_not_count_the_time_in_the_queue(gate):
+    haz.init(engine="native", num_cpus=1)
+    blocker = opens_and_waits.remote(gate("running"), gate("go"))
+    quick = one.options(timeout_s=0.3).remote()
+    time.sleep(0.6)
+    gate("go").open()
+    assert haz.get([blocker, quick]) == [True, 1]

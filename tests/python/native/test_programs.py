@@ -1,0 +1,130 @@
+"""Whole programs: scripts without a guard, ``python -c``, modules, paths, tracebacks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+def test_script_without_a_guard_runs_once(run_program):
+    done = run_program(
+        """
+        print("top level")
+        import dataclasses
+        import haz
+
+        @dataclasses.dataclass
+        class Point:
+            x: int
+
+            def doubled(self):
+                return Point(self.x * 2)
+
+        class Mine(Exception):
+            def __init__(self, a, b):
+                super().__init__(a)
+                self.b = b
+
+        OFFSET = 10
+
+        def helper(point):
+            return Point(point.x + OFFSET)
+
+        @haz.remote
+        def move(point):
+            return helper(point.doubled())
+
+        @haz.remote
+        def fail():
+            raise Mine(1, 2)
+
+        result = haz.get(move.remote(Point(1)))
+        print(type(result) is Point, result)
+        try:
+            haz.get(fail.remote())
+        except Mine as error:
+            print("Mine", error.b, type(error.cause) is Mine)
+        """
+    )
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == ["top level", "True Point(x=12)", "Mine 2 True"]
+
+
+@pytest.mark.parametrize("how", ["-c", "stdin"])
+def test_program_without_a_file(how):
+    source = "import haz\nf = haz.remote(lambda x: x + 1)\nprint(haz.get(f.remote(1)))\n"
+    command = [sys.executable, "-c", source] if how == "-c" else [sys.executable]
+    done = subprocess.run(
+        command, input=None if how == "-c" else source, capture_output=True, text=True, timeout=100
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("2\n", "", 0)
+
+
+def test_module_of_the_program(run_program, tmp_path):
+    (tmp_path / "mylib.py").write_text(
+        "import haz\n"
+        "STATE = []\n"
+        "def plain(x):\n    return x + 1\n"
+        "@haz.remote\ndef remote(x):\n    return plain(x) * 10\n"
+        "class Kind:\n    pass\n"
+    )
+    done = run_program(
+        """
+        import haz, mylib
+
+        print(haz.get(mylib.remote.remote(1)))
+        print(haz.get(haz.remote(mylib.plain).remote(1)))
+        print(type(haz.get(haz.put(mylib.Kind()))) is mylib.Kind)
+        """
+    )
+    assert (done.stdout, done.stderr) == ("20\n2\nTrue\n", "")
+
+
+def test_driver_with_other_packages_on_its_path(run_program, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "only_here.py").write_text("VALUE = 5\n")
+    done = run_program(
+        f"""
+        import sys
+        sys.path.insert(0, {str(tmp_path / "elsewhere")!r})
+        import haz
+
+        @haz.remote
+        def f():
+            import only_here
+            return only_here.VALUE
+
+        print(haz.get(f.remote()))
+        sys.path.append("/added/later")
+
+        @haz.remote
+        def g():
+            return "/added/later" in sys.path
+
+        print(haz.get(g.remote()))
+        """
+    )
+    assert done.stdout.splitlines()[0] == "5", done.stderr
+
+
+def test_traceback_of_an_error_nobody_catches(run_program):
+    done = run_program(
+        """
+        import haz
+
+        def inner():
+            return 1 / 0
+
+        @haz.remote
+        def f():
+            return inner()
+
+        haz.get(f.remote())
+        """
+    )
+    assert done.returncode == 1
+    assert "TaskError(ZeroDivisionError)" in done.stderr
+    assert "return 1 / 0" in done.stderr
+    assert "haz.get(f.remote())" in done.stderr
