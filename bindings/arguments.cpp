@@ -145,6 +145,29 @@ PyObject* decode_dependency(Session& session, const ArgumentLocation& location,
 
 }  // namespace
 
+namespace {
+
+/// A ref that was given twice is one object in the task, too: the value decoded for an earlier
+/// dependency on the same object, or nullptr. Looks at the last few, which keeps long lists linear.
+PyObject* already_decoded(const DecodedArguments& out, const std::byte* array,
+                          std::size_t dependency, const std::vector<std::size_t>& decoded_at) {
+  constexpr std::size_t kLooks = 16;
+  const auto object_at = [array](std::size_t index) {
+    std::uint64_t object = 0;
+    std::memcpy(&object, array + index * sizeof(ArgumentLocation), sizeof object);
+    return object;
+  };
+  const std::uint64_t wanted = object_at(dependency);
+  for (std::size_t back = 1; back <= kLooks && back <= dependency; ++back) {
+    if (object_at(dependency - back) == wanted) {
+      return Py_NewRef(out.values[decoded_at[dependency - back]]);
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace
+
 DecodedArguments::~DecodedArguments() {
   for (PyObject* value : values) Py_XDECREF(value);
   Py_XDECREF(names);
@@ -172,13 +195,16 @@ bool decode_arguments(Session& session, const TaskCommand& command, DecodedArgum
   }
   out.values.reserve(total);
   std::size_t dependency = 0;
+  std::vector<std::size_t> dependency_at;
   for (std::size_t i = 0; i < total; ++i) {
     PyObject* value = nullptr;
     if (static_cast<ArgumentKind>(kinds[i]) == ArgumentKind::kDependency) {
       ArgumentLocation location{};
       std::memcpy(&location, array + dependency * sizeof location, sizeof location);
+      value = already_decoded(out, array, dependency, dependency_at);
+      if (value == nullptr) value = decode_dependency(session, location, array);
+      dependency_at.push_back(i);
       ++dependency;
-      value = decode_dependency(session, location, array);
     } else {
       value = decoder.next();
     }

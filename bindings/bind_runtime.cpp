@@ -205,7 +205,7 @@ void throw_first_error(Session& session, const FetchedValues& fetched) {
                                    [](const FetchedValue& value) { return value.is_error; });
   if (failed == fetched.values.end()) return;
   drop_pins(session, fetched, 0);
-  raise_error_value(decode_value(fetched.near_bytes.data() + failed->offset, failed->size, nullptr));
+  raise_error_value(fetched.near_bytes.data() + failed->offset, failed->size);
   throw_set_error();
 }
 

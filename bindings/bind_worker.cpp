@@ -27,8 +27,8 @@ namespace {
 
 /// What the loop needs of haz._core.worker_main; all borrowed for the life of the process.
 struct WorkerHooks {
-  PyObject* load;      ///< load(code: bytes, name: str) -> callable
-  PyObject* fail;      ///< fail(error, name: str) -> (info: dict, retryable: bool)
+  PyObject* load;      ///< load(code: bytes, number: int) -> callable
+  PyObject* fail;      ///< fail(error, name: str | None, number: int) -> (info: dict, retryable: bool)
   PyObject* split;     ///< split(value, num_returns) -> sequence
   PyObject* clean_up;  ///< clean_up(): puts back what a task changed in the process
 };
@@ -87,6 +87,7 @@ class WorkerLoop {
   }
 
   [[nodiscard]] PyObject* running_name() const { return running_name_; }
+  [[nodiscard]] std::uint32_t running_function() const { return running_function_; }
   void stop_after_task() { stop_ = true; }
 
  private:
@@ -124,9 +125,7 @@ class WorkerLoop {
     running_name_ = function.name;
     PyObject* code = PyBytes_FromStringAndSize(name + head.name_size, head.code_size);
     if (code == nullptr) return nullptr;
-    function.callable =
-        PyObject_CallFunctionObjArgs(hooks_.load, code, function.name, nullptr);
-    Py_DECREF(code);
+    function.callable = PyObject_CallFunction(hooks_.load, "NI", code, command.function);
     return function.callable != nullptr ? &function : nullptr;
   }
 
@@ -155,6 +154,7 @@ class WorkerLoop {
     const std::uint32_t attempt = shared.attempt;
     const std::uint32_t num_returns = shared.num_returns;
     PyObject* const outer_name = running_name_;
+    const std::uint32_t outer_function = std::exchange(running_function_, shared.function);
     const auto outer = ring_.begin_attempt(task, attempt, (shared.flags & kReportStart) != 0);
     Results results;
     if ((shared.flags & kNoMemory) != 0) {
@@ -171,6 +171,7 @@ class WorkerLoop {
     if (dirty) clean_up();
     ring_.end_attempt(outer);
     running_name_ = outer_name;
+    running_function_ = outer_function;
     send(results, task, attempt, monotonic_ns() - begin);
   }
 
@@ -239,8 +240,8 @@ class WorkerLoop {
     give_back(results);
     results.outcome = Outcome::kRaised;
     PyObject* name = running_name_ != nullptr ? running_name_ : Py_None;
-    PyObject* packed = PyObject_CallFunctionObjArgs(hooks_.fail, error != nullptr ? error : Py_None,
-                                                    name, nullptr);
+    PyObject* packed = PyObject_CallFunction(hooks_.fail, "OOI", error != nullptr ? error : Py_None,
+                                             name, running_function_);
     if (error != nullptr) PyException_SetTraceback(error, Py_None);
     Py_XDECREF(error);
     if (packed != nullptr && PyTuple_Check(packed) && PyTuple_GET_SIZE(packed) == 2 &&
@@ -281,6 +282,7 @@ class WorkerLoop {
   WorkerHooks hooks_;
   std::unordered_map<std::uint32_t, LoadedFunction> functions_;
   PyObject* running_name_ = nullptr;  ///< Borrowed from functions_.
+  std::uint32_t running_function_ = 0;
   bool stop_ = false;
 };
 
@@ -310,7 +312,8 @@ nb::object running_task() {
   if (!session || session->ring() == nullptr || !session->ring()->running_task()) return nb::none();
   PyObject* name = the_loop != nullptr ? the_loop->running_name() : nullptr;
   return nb::make_tuple(session->ring()->running_task().value, session->ring()->running_attempt(),
-                        nb::borrow(name != nullptr ? name : Py_None));
+                        nb::borrow(name != nullptr ? name : Py_None),
+                        the_loop != nullptr ? the_loop->running_function() : 0U);
 }
 
 nb::object running_name() {
@@ -331,7 +334,7 @@ void bind_worker(nb::module_& m) {
         "Make this process, forked by a zygote, a worker of its node.");
   m.def("worker_run", worker_run, nb::arg("load"), nb::arg("fail"), nb::arg("split"),
         nb::arg("clean_up"), "Run tasks until the node ends.");
-  m.def("running_task", running_task, "Return (task id, attempt, name) of the running task or None.");
+  m.def("running_task", running_task, "Return (task id, attempt, name, function number) of the running task, or None.");
   m.def("running_name", running_name, "Return the name of the running task or None.");
   m.def("interrupt_pending", interrupt_pending,
         "Return whether the running attempt is to be interrupted.");

@@ -63,14 +63,9 @@ PyObject* compare_refs(PyObject* self, PyObject* other, int op) {
   return PyBool_FromLong((op == Py_EQ) == equal ? 1 : 0);
 }
 
-std::uint64_t epoch_of(std::uint32_t generation) {
-  Session* session = session_of(generation);
-  return session != nullptr ? session->client().epoch() : 0;
-}
-
 PyObject* hex_of_ref(PyObject* self, PyObject* /*unused*/) {
   char text[33];
-  std::snprintf(text, sizeof text, "%016" PRIx64 "%016" PRIx64, epoch_of(as_ref(self)->generation),
+  std::snprintf(text, sizeof text, "%016" PRIx64 "%016" PRIx64, epoch_of_session(as_ref(self)->generation),
                 as_ref(self)->id);
   return PyUnicode_FromString(text);
 }

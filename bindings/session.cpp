@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <utility>
+#include <vector>
 
 #include "client/embedded_client.h"
 
@@ -11,7 +12,17 @@ namespace haz::py {
 
 namespace {
 
-std::uint32_t generations = 0;
+/// Epochs of all sessions, by generation from 1.
+std::vector<std::uint64_t>& epochs() {
+  static auto* all = new std::vector<std::uint64_t>;
+  return *all;
+}
+
+std::uint32_t next_generation(std::uint64_t epoch) {
+  epochs().push_back(epoch);
+  return static_cast<std::uint32_t>(epochs().size());
+}
+
 std::atomic<bool> in_forked_child{false};
 /// For the handler of forks, which may take no lock.
 std::atomic<Arena*> arena_to_protect{nullptr};
@@ -32,11 +43,12 @@ void after_fork_in_child() {
 }  // namespace
 
 Session::Session(std::unique_ptr<Node> node)
-    : generation_(++generations),
+    : generation_(next_generation(node->epoch())),
       node_(std::move(node)),
       client_(std::make_unique<EmbeddedClient>(*node_)) {}
 
-Session::Session(std::unique_ptr<RingClient> ring) : generation_(++generations), ring_(ring.get()) {
+Session::Session(std::unique_ptr<RingClient> ring)
+    : generation_(next_generation(ring->epoch())), ring_(ring.get()) {
   client_ = std::move(ring);
 }
 
@@ -60,6 +72,10 @@ void set_session(std::shared_ptr<Session> session) {
 Session* session_of(std::uint32_t generation) {
   Session* session = session_slot().get();
   return session != nullptr && session->generation() == generation && !forked() ? session : nullptr;
+}
+
+std::uint64_t epoch_of_session(std::uint32_t generation) {
+  return generation != 0 && generation <= epochs().size() ? epochs()[generation - 1] : 0;
 }
 
 bool forked() { return in_forked_child.load(std::memory_order_relaxed); }

@@ -46,6 +46,9 @@ void set_session(std::shared_ptr<Session> session);
 /// theirs. With the GIL; the pointer is good while the GIL is held.
 Session* session_of(std::uint32_t generation);
 
+/// Epoch of the node of that session, also when it has ended; 0 if there never was one.
+std::uint64_t epoch_of_session(std::uint32_t generation);
+
 /// True in a forked child of a process that had a session.
 bool forked();
 

@@ -93,7 +93,33 @@ PyObject* decode_fetched(Session& session, const FetchedValues& fetched,
   return decoded;
 }
 
-void raise_error_value(PyObject* info) {
+namespace {
+
+/// The dictionary of an error value, as the exception wants it. New reference.
+PyObject* decode_error(const std::byte* bytes, std::size_t size) {
+  static PyObject* through_task = nullptr;
+  Decoder decoder(bytes, size, nullptr);
+  PyObject* info = decoder.next();
+  while (info != nullptr && !decoder.at_end()) {
+    PyObject* name = decoder.next();
+    if (name == nullptr ||
+        cached_attribute(through_task, "haz._core.errors", "through_task") == nullptr) {
+      Py_XDECREF(name);
+      Py_CLEAR(info);
+      break;
+    }
+    PyObject* told = PyObject_CallFunctionObjArgs(through_task, info, name, nullptr);
+    Py_DECREF(name);
+    Py_DECREF(info);
+    info = told;
+  }
+  return info;
+}
+
+}  // namespace
+
+void raise_error_value(const std::byte* bytes, std::size_t size) {
+  PyObject* info = decode_error(bytes, size);
   if (info == nullptr) return;
   static PyObject* unpack = nullptr;
   if (cached_attribute(unpack, "haz._core.errors", "unpack_error") != nullptr) {

@@ -31,8 +31,8 @@ PyObject* decode_value(const std::byte* bytes, std::size_t size, PyObject* owner
 /// Decodes a fetched value, taking over its pin. An error value is returned as the dictionary.
 PyObject* decode_fetched(Session& session, const FetchedValues& fetched, const FetchedValue& value);
 
-/// Raises what the error value `info` stands for. Steals `info`; nullptr is let through.
-void raise_error_value(PyObject* info);
+/// Raises what an error value stands for: a dictionary, and the names of tasks that it went through.
+void raise_error_value(const std::byte* bytes, std::size_t size);
 
 /// Copies of the codec: parallel, and careful with memory that has no pages yet.
 void copy_far_buffer(void* to, const void* from, std::size_t size_bytes);

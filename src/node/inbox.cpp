@@ -434,8 +434,7 @@ bool Node::try_allocation(const WaitingAllocation& waiting, bool last_try) {
            block.value().size, {});
     return true;
   }
-  const bool can_wait = block.error().kind == ErrorKind::kOverloaded && !last_try;
-  if (can_wait) return false;
+  if (store_.possible(message.size) && !last_try) return false;
   answer(*waiting.port, message.number, AnswerStatus::kOverloaded, 0, 0,
          std::as_bytes(std::span(block.error().message)));
   return true;

@@ -91,6 +91,8 @@ Status Node::start() {
   header_->objects_offset = align_up(
       kAreasOffset + ports_.size() * kProcessAreaStride, ValueStore::kChunkBytes);
   scheduler_.set_resource("CPU", options_.num_cpus);
+  scheduler_.set_resource("memory", static_cast<double>(machine_memory().available_bytes));
+  scheduler_.set_resource("object_store_memory", static_cast<double>(store_.usage().limit));
   for (const auto& [name, amount] : options_.resources) scheduler_.set_resource(name, amount);
   process_ = scheduler_.new_process();
   next_id_.store(first_id_of(process_), std::memory_order_relaxed);
@@ -190,7 +192,7 @@ Result<StoreBlock> Node::allocate(std::uint64_t size, WaitHooks& hooks) {
       Round round(*this);
       drain_drops();
       Result<StoreBlock> block = store_.allocate(size);
-      const bool full = !block && block.error().kind == ErrorKind::kOverloaded;
+      const bool full = !block && store_.possible(size);
       const SchedulerCounts counts = scheduler_.counts();
       const bool room_can_come = counts.tasks != 0 && !shut_down_;
       const std::int64_t now = monotonic_ns();

@@ -2,6 +2,7 @@
 
 #include <string_view>
 
+#include "base/units.h"
 #include "sched/scheduler.h"
 #include "wire/value.h"
 
@@ -76,6 +77,16 @@ std::vector<std::byte> damaged_result_error(const Task& task) {
   ValueWriter writer = begin_error("serialization", 2);
   add(writer, "message", "the result of '" + task.function->name + "' came damaged or incomplete");
   return copy_of(writer);
+}
+
+std::vector<std::byte> passed_on_error(std::span<const std::byte> error, const Task& task) {
+  constexpr std::size_t kMaxBytes = 16 * kKiB;
+  std::vector<std::byte> passed(error.begin(), error.end());
+  if (passed.size() > kMaxBytes) return passed;
+  ValueWriter writer;
+  writer.str(task.function->name);
+  passed.insert(passed.end(), writer.data().begin(), writer.data().end());
+  return passed;
 }
 
 std::span<const std::byte> freed_error() {

@@ -148,8 +148,7 @@ bool Scheduler::fail_if_argument_failed(Task* task) {
   for (std::uint32_t i = 0; i < task->num_dependencies; ++i) {
     const Object* object = task->dependencies[i].object;
     if (object->state != ObjectState::kError) continue;
-    // The task holds the object until its returns have copied the error.
-    fail_task(task, object->bytes.view(),
+    fail_task(task, passed_on_error(object->bytes.view(), *task),
               object->inner ? std::span<const ObjectId>(*object->inner)
                             : std::span<const ObjectId>());
     return true;
@@ -201,6 +200,7 @@ void Scheduler::finished(Worker& worker, TaskId id, std::uint32_t attempt, Outco
     return;
   }
   ++worker.finished;
+  worker.stuck = false;
   ++task->starts;
   remember_run(*task->function, run_ns);
   leave_worker(task);

@@ -37,8 +37,7 @@ class ValueStore {
   /// Manages [begin, end) of `arena`, of which `limit_bytes` may be in use at once.
   ValueStore(Arena& arena, std::uint64_t begin, std::uint64_t end, std::uint64_t limit_bytes);
 
-  /// Memory for the host to write, 64-byte aligned. kOverloaded when there is no room now, kInvalid
-  /// when there can never be.
+  /// Memory for the host to write, 64-byte aligned. kOverloaded when there is no room.
   Result<StoreBlock> allocate(std::uint64_t size);
   /// Takes back what allocate() gave and nobody has filled.
   void give_back(std::uint64_t offset);

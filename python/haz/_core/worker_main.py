@@ -15,7 +15,7 @@ from haz import _native
 from haz._core import serialize
 from haz._core.returns import split_returns
 from haz._core.runtime import attach_worker_engine
-from haz.engines.native import NativeEngine, unpack_function
+from haz.engines.native import NativeEngine, UnpackedFunction
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,25 +117,29 @@ def _interrupt(_number: int, _frame: Any) -> None:
 class _Worker:
     """The native loop's hooks; see WorkerHooks in bindings/bind_worker.cpp."""
 
-    def __init__(self) -> None:
-        self._retried: dict[str, Callable[[BaseException], bool]] = {}
+    def __init__(self, engine: NativeEngine) -> None:
+        self._engine = engine
+        self._retried: dict[int, Callable[[BaseException], bool]] = {}
         self._state = _ProcessState()
 
-    def load(self, code: bytes, name: str) -> Callable[..., Any]:
-        function, retried, env_vars, max_calls = unpack_function(code)
-        self._retried[name] = _retry_test(retried)
-        if env_vars or max_calls:
-            return _wrapped(function, env_vars, max_calls)
-        return function
+    def load(self, code: bytes, number: int) -> Callable[..., Any]:
+        unpacked = UnpackedFunction(code)
+        self._engine.resources_of[number] = unpacked.resources
+        self._retried[number] = _retry_test(unpacked.retried)
+        if unpacked.env_vars or unpacked.max_calls:
+            return _wrapped(unpacked.function, unpacked.env_vars, unpacked.max_calls)
+        return unpacked.function
 
-    def fail(self, error: BaseException | None, name: str | None) -> tuple[dict[str, Any], bool]:
+    def fail(
+        self, error: BaseException | None, name: str | None, number: int
+    ) -> tuple[dict[str, Any], bool]:
         from haz._core.errors import pack_exception
 
         if error is None:
             error = RuntimeError("the task ended without a result")
         shown = name or "task"
         info = pack_exception(error, task_name=shown, pid=os.getpid(), function=shown)
-        test = self._retried.get(shown)
+        test = self._retried.get(number)
         return info, test is not None and test(error)
 
     def clean_up(self) -> None:
@@ -178,13 +182,14 @@ def run(slot: int, process_id: int, arena_fd: int) -> int:
     """Be a worker; returns the exit code when the node ends."""
     _native.init_types(_ref_base())
     _native.worker_join(slot, process_id, arena_fd)
-    attach_worker_engine(NativeEngine.join())
+    engine = NativeEngine.join()
+    attach_worker_engine(engine)
     sys.stdout = _open_stream(1)
     sys.stderr = _open_stream(2)
     _set_handler(_signal.SIGINT, _interrupt)
     _signal.signal = _noting_changes(_signal.signal)
     _signal.pthread_sigmask = _noting_changes(_signal.pthread_sigmask)
-    worker = _Worker()
+    worker = _Worker(engine)
     _native.worker_run(worker.load, worker.fail, split_returns, worker.clean_up)
     sys.stdout.flush()
     sys.stderr.flush()

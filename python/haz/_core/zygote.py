@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 #: The zygote finds its socket here (kFirstInheritedFd in src/os/process.h).
 SOCKET_FD = 3
 
+#: In a worker: facts of the program that it works for.
+job: "dict[str, str]" = {}
+
 THREAD_LIMITS = (b"OMP_NUM_THREADS", b"OPENBLAS_NUM_THREADS", b"MKL_NUM_THREADS")
 
 #: Facts of the driver's interpreter that workers show too.
@@ -127,12 +130,13 @@ def make_setup(
     preload: "Iterable[str]" = (),
     environ: "Mapping[bytes, bytes] | None" = None,
     preload_first: "Iterable[str]" = (),
+    job: "Mapping[str, str] | None" = None,
 ) -> bytes:
     """Return what makes a zygote resemble this process, for ``ZygoteOptions.setup``.
 
     ``preload`` are modules to import while nothing else is to do, ``preload_first`` those to import
     before the first worker is forked; ``environ`` is the environment of the workers, by default that
-    of this process.
+    of this process; ``job`` what workers find in the variable of this name.
     """
     import gc
     import marshal
@@ -160,6 +164,7 @@ def make_setup(
             "hooks": _import_hook_lines(),
             "preload": list(preload),
             "preload_first": list(preload_first),
+            "job": dict(job or {}),
         }
     )
 
@@ -251,6 +256,7 @@ def _resemble(setup: "dict[str, Any]") -> None:
         stream.reconfigure(  # type: ignore[union-attr]
             encoding="utf-8", errors="backslashreplace", line_buffering=True
         )
+    job.update(setup["job"])
     for line in setup["hooks"]:
         try:
             exec(line, {})

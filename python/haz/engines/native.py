@@ -12,7 +12,7 @@ import sys
 from _thread import allocate_lock, start_new_thread
 
 from haz import _native
-from haz._core import serialize
+from haz._core import serialize, zygote
 from haz._core.refs import ObjectRef
 
 TYPE_CHECKING = False
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from haz.engines.base import Descriptor, InitOptions, TaskOptions
 
-__all__ = ["NativeEngine", "create_engine", "unpack_function"]
+__all__ = ["NativeEngine", "UnpackedFunction", "create_engine"]
 
 _TOTAL_RESOURCES = 1
 _AVAILABLE_RESOURCES = 2
@@ -41,7 +41,7 @@ def create_engine(options: InitOptions) -> NativeEngine:
 
 
 def pack_function(function: Callable[..., Any], options: TaskOptions) -> bytes:
-    """Return the code of a remote function, as a worker's ``unpack_function`` takes it.
+    """Return the code of a remote function, as a worker's ``UnpackedFunction`` takes it.
 
     Refs that the function captures are kept for as long as the node lives, as its code is.
     """
@@ -62,18 +62,35 @@ def _pack_function(function: Callable[..., Any], options: TaskOptions) -> bytes:
             kinds,
             options.env_vars,
             options.max_calls,
+            resources_of(options),
         )
     )
 
 
-def unpack_function(
-    code: bytes,
-) -> tuple[Callable[..., Any], bool | tuple[type[BaseException], ...], dict[str, str], int]:
-    """Return (function, retried exceptions, environment, calls per worker) of packed code."""
-    function, retried, kinds, env_vars, max_calls = marshal.loads(code)
-    if retried is None:
-        retried = serialize.load_function(kinds)()
-    return serialize.load_function(function), retried, env_vars, max_calls
+def resources_of(options: TaskOptions) -> dict[str, float]:
+    """Return what a task takes, name to amount."""
+    resources = dict(options.resources)
+    if options.num_cpus:
+        resources["CPU"] = float(options.num_cpus)
+    if options.num_gpus:
+        resources["GPU"] = float(options.num_gpus)
+    return resources
+
+
+class UnpackedFunction:
+    """What ``pack_function`` has packed: the function, and those of its options that workers need."""
+
+    __slots__ = ("env_vars", "function", "max_calls", "resources", "retried")
+
+    def __init__(self, code: bytes) -> None:
+        function, retried, kinds, env_vars, max_calls, resources = marshal.loads(code)
+        self.retried: bool | tuple[type[BaseException], ...] = (
+            serialize.load_function(kinds)() if retried is None else retried
+        )
+        self.env_vars: dict[str, str] = env_vars
+        self.max_calls: int = max_calls
+        self.resources: dict[str, float] = resources
+        self.function: Callable[..., Any] = serialize.load_function(function)
 
 
 class _Callbacks:
@@ -137,7 +154,9 @@ class NativeEngine:
         self._registered: dict[tuple[bytes, int], int] = {}
         self._is_worker = options is None
         self._callbacks = _Callbacks()
-        self._namespace = (options.namespace if options else None) or ""
+        self._namespace = zygote.job.get("namespace", "")
+        #: In a worker: resources of the functions that it has loaded, by their number.
+        self.resources_of: dict[int, dict[str, float]] = {}
         _native.init_types(ObjectRef)
         self.put = _native.put
         self.get = _native.get
@@ -151,8 +170,6 @@ class NativeEngine:
 
     def start(self) -> None:
         """Start the node."""
-        from haz._core import zygote
-
         options = self._options
         assert options is not None
         environ = None
@@ -167,12 +184,14 @@ class NativeEngine:
         resources = dict(options.resources)
         if options.num_gpus:
             resources["GPU"] = float(options.num_gpus)
+        self._namespace = options.namespace or os.urandom(16).hex()
+        job = {"namespace": self._namespace}
         _native.start_node(
             float(num_cpus),
             resources,
             options.object_store_memory or 0,
             zygote.command(),
-            zygote.make_setup(options.preload or (), environ, preload_first),
+            zygote.make_setup(options.preload or (), environ, preload_first, job),
             _show_output if options.log_to_driver else None,
         )
 
@@ -192,15 +211,10 @@ class NativeEngine:
         number = self._registered.get(key)
         if number is not None:
             return number
-        resources = dict(options.resources)
-        if options.num_cpus:
-            resources["CPU"] = float(options.num_cpus)
-        if options.num_gpus:
-            resources["GPU"] = float(options.num_gpus)
         number = _native.register_function(
             options.name or descriptor.name,
             pack_function(function, options),
-            resources,
+            resources_of(options),
             options.max_retries,
             bool(options.retry_exceptions),
             -1.0 if options.timeout_s is None else options.timeout_s,
@@ -259,10 +273,11 @@ class NativeEngine:
             "session_name": f"session_{epoch:016x}",
         }
         if running is not None:
-            task, attempt, name = running
+            task, attempt, name, number = running
             shown["task_id"] = f"{epoch:016x}{task:016x}"
             shown["task_name"] = shown["task_function_name"] = name
             shown["attempt"] = attempt - 1
+            shown["assigned_resources"] = dict(self.resources_of.get(number, {}))
         return shown
 
     def snapshot(self) -> dict[str, Any]:
