@@ -29,7 +29,8 @@ std::vector<ArgumentWriter*>& idle_writers() {
 bool ArgumentWriter::add(Session& session, PyObject* value) {
   if (is_ref(value)) {
     if (generation_of_ref(value) != session.generation()) {
-      set_haz_error("ObjectLostError", "an argument is an ObjectRef of a run of haz that has ended");
+      set_haz_error("ObjectLostError",
+                    "an argument is an ObjectRef of a run of haz that has ended");
       return false;
     }
     head_.push_back(static_cast<std::byte>(ArgumentKind::kDependency));
@@ -41,7 +42,8 @@ bool ArgumentWriter::add(Session& session, PyObject* value) {
   if (encoder->contiguous() && encoder->size() <= kMaxArgumentBytes) {
     head_.push_back(static_cast<std::byte>(ArgumentKind::kValue));
     append(stream_, encoder->data(), encoder->size());
-    for (const std::uint64_t id : encoder->refs()) refs_.push_back(ObjectId{id});
+    for (const std::uint64_t id : encoder->refs())
+      refs_.push_back(ObjectId{id});
     return true;
   }
   StoredValue stored;
@@ -102,7 +104,8 @@ bool ArgumentWriter::place(Session& session, Submission& submission) {
 }
 
 void ArgumentWriter::release(Session& session) {
-  for (const ObjectId id : owned_) session.client().drop_reference(id);
+  for (const ObjectId id : owned_)
+    session.client().drop_reference(id);
   owned_.clear();
 }
 
@@ -129,8 +132,7 @@ PyObject* decode_dependency(Session& session, const ArgumentLocation& location,
                             const std::byte* array) {
   const bool near = (location.size_high_and_near & kNearArgument) != 0;
   const std::uint64_t size =
-      location.size_low |
-      (std::uint64_t{location.size_high_and_near & ~kNearArgument} << 32);
+      location.size_low | (std::uint64_t{location.size_high_and_near & ~kNearArgument} << 32);
   if (near) return decode_value(array + location.offset, size, nullptr);
   const ObjectId id{location.object};
   // The task holds the object until its end; the pin's own reference is counted before that, and
@@ -169,7 +171,8 @@ PyObject* already_decoded(const DecodedArguments& out, const std::byte* array,
 }  // namespace
 
 DecodedArguments::~DecodedArguments() {
-  for (PyObject* value : values) Py_XDECREF(value);
+  for (PyObject* value : values)
+    Py_XDECREF(value);
   Py_XDECREF(names);
 }
 

@@ -1,9 +1,9 @@
 /// @file
 /// The arguments of a call as a task's payload, and back.
 ///
-/// A payload is: u32 positional count, u32 keyword count, one byte for each argument (ArgumentKind),
-/// then a stream of values: the keyword names, then the arguments that are values. Arguments that are
-/// refs stand in the task's list of dependencies, in order.
+/// A payload is: u32 positional count, u32 keyword count, one byte for each argument
+/// (ArgumentKind), then a stream of values: the keyword names, then the arguments that are values.
+/// Arguments that are refs stand in the task's list of dependencies, in order.
 #pragma once
 
 #include <Python.h>
@@ -24,15 +24,15 @@ struct ArgumentCounts {
   std::uint32_t keyword;
 };
 
-/// Encodes the arguments of one call. Great values become objects of their own, which the task holds.
-/// Lend one with ScopedArguments. Needs the GIL.
+/// Encodes the arguments of one call. Great values become objects of their own, which the task
+/// holds. Lend one with ScopedArguments. Needs the GIL.
 class ArgumentWriter {
  public:
   /// `args` as of a vectorcall: positional ones first, then one for each of `names` (may be null).
   /// False with a Python error.
   bool encode(Session& session, PyObject* const* args, std::size_t num_positional, PyObject* names);
-  /// Fills payload, dependencies and refs of `submission`. Precondition: encode() returned true; this
-  /// object stays as it is until the submission was sent. False with a Python error.
+  /// Fills payload, dependencies and refs of `submission`. Precondition: encode() returned true;
+  /// this object stays as it is until the submission was sent. False with a Python error.
   bool place(Session& session, Submission& submission);
   /// Lets go of the objects made for great values; after the submission.
   void release(Session& session);

@@ -98,7 +98,8 @@ void stop_node() {
   const nb::gil_scoped_release no_gil;
   session->node()->shutdown();
   // Threads that wait in it let go of it as they notice.
-  while (session.use_count() > 1) yield_cpu();
+  while (session.use_count() > 1)
+    yield_cpu();
   session.reset();
   shutdown_copy_threads();
 }
@@ -265,8 +266,10 @@ nb::tuple wait(nb::handle refs, std::uint32_t num_returns, nb::handle timeout_s)
   PyObject** to_rest = PySequence_Fast_ITEMS(rest.ptr());
   PyObject** items = PySequence_Fast_ITEMS(list.ptr());
   std::size_t i = 0;
-  for (; to_done != done_end; ++i) *(ready[i] ? to_done++ : to_rest++) = Py_NewRef(items[i]);
-  for (; i < ids.size(); ++i) *to_rest++ = Py_NewRef(items[i]);
+  for (; to_done != done_end; ++i)
+    *(ready[i] ? to_done++ : to_rest++) = Py_NewRef(items[i]);
+  for (; i < ids.size(); ++i)
+    *to_rest++ = Py_NewRef(items[i]);
   return nb::make_tuple(done, rest);
 }
 
@@ -336,7 +339,8 @@ nb::dict snapshot() {
   view["store_peak_bytes"] = now.store.peak;
   view["zygote_pid"] = now.zygote_pid;
   nb::list pids;
-  for (const auto& [slot, pid] : now.workers) pids.append(pid);
+  for (const auto& [slot, pid] : now.workers)
+    pids.append(pid);
   view["worker_pids"] = pids;
   return view;
 }
@@ -373,15 +377,19 @@ void bind_runtime(nb::module_& m) {
   if (!init_submitter_type() || PyModule_AddFunctions(m.ptr(), restore_functions) != 0) {
     throw_set_error();
   }
-  m.def("init_types", [](nb::handle ref_base) {
-    if (!init_ref_type(ref_base.ptr())) throw_set_error();
-    return nb::borrow(reinterpret_cast<PyObject*>(ref_type()));
-  }, nb::arg("ref_base"), "Make the type of refs, a subclass of `ref_base`; return it.");
+  m.def(
+      "init_types",
+      [](nb::handle ref_base) {
+        if (!init_ref_type(ref_base.ptr())) throw_set_error();
+        return nb::borrow(reinterpret_cast<PyObject*>(ref_type()));
+      },
+      nb::arg("ref_base"), "Make the type of refs, a subclass of `ref_base`; return it.");
   m.def("start_node", start_node, nb::arg("num_cpus"), nb::arg("resources"),
         nb::arg("object_store_bytes"), nb::arg("zygote_argv"), nb::arg("zygote_setup"),
         nb::arg("show_output").none(),
         "Start this process' own node. `show_output` is called with lists of (is_stderr, line).");
-  m.def("stop_node", stop_node, "End the node of this process, with all processes that it started.");
+  m.def("stop_node", stop_node,
+        "End the node of this process, with all processes that it started.");
   m.def("register_function", register_function, nb::arg("name"), nb::arg("code"),
         nb::arg("resources"), nb::arg("max_retries"), nb::arg("retry_exceptions"),
         nb::arg("timeout_s"), "Register a function's code and options; return its number.");

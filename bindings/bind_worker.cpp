@@ -1,5 +1,6 @@
 /// @file
-/// The main loop of a worker process: takes tasks, calls their functions, hands in what they return.
+/// The main loop of a worker process: takes tasks, calls their functions, hands in what they
+/// return.
 #include <nanobind/nanobind.h>
 
 #include <array>
@@ -27,9 +28,9 @@ namespace {
 
 /// What the loop needs of haz._core.worker_main; all borrowed for the life of the process.
 struct WorkerHooks {
-  PyObject* load;      ///< load(code: bytes, number: int) -> callable
-  PyObject* fail;      ///< fail(error, name: str | None, number: int) -> (info: dict, retryable: bool)
-  PyObject* split;     ///< split(value, num_returns) -> sequence
+  PyObject* load;   ///< load(code: bytes, number: int) -> callable
+  PyObject* fail;   ///< fail(error, name: str | None, number: int) -> (info: dict, retryable: bool)
+  PyObject* split;  ///< split(value, num_returns) -> sequence
   PyObject* clean_up;  ///< clean_up(): puts back what a task changed in the process
 };
 
@@ -265,8 +266,7 @@ class WorkerLoop {
     results.clear();
     results.outcome = Outcome::kRaised;
     results.bytes.assign(writer.data().begin(), writer.data().end());
-    results.entries.push_back(
-        {NewValue{.size = results.bytes.size(), .is_error = true}, 0, 0, 0});
+    results.entries.push_back({NewValue{.size = results.bytes.size(), .is_error = true}, 0, 0, 0});
   }
 
   void clean_up() {
@@ -334,17 +334,20 @@ void bind_worker(nb::module_& m) {
         "Make this process, forked by a zygote, a worker of its node.");
   m.def("worker_run", worker_run, nb::arg("load"), nb::arg("fail"), nb::arg("split"),
         nb::arg("clean_up"), "Run tasks until the node ends.");
-  m.def("running_task", running_task, "Return (task id, attempt, name, function number) of the running task, or None.");
+  m.def("running_task", running_task,
+        "Return (task id, attempt, name, function number) of the running task, or None.");
   m.def("running_name", running_name, "Return the name of the running task or None.");
   m.def("interrupt_pending", interrupt_pending,
         "Return whether the running attempt is to be interrupted.");
-  m.def("mark_dirty", [] { dirty = true; },
-        "Have clean_up() called when the running task has ended.");
-  m.def("stop_after_task",
-        [] {
-          if (the_loop != nullptr) the_loop->stop_after_task();
-        },
-        "End the worker when the running task has ended.");
+  m.def(
+      "mark_dirty", [] { dirty = true; },
+      "Have clean_up() called when the running task has ended.");
+  m.def(
+      "stop_after_task",
+      [] {
+        if (the_loop != nullptr) the_loop->stop_after_task();
+      },
+      "End the worker when the running task has ended.");
 }
 
 }  // namespace haz::py

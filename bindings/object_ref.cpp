@@ -18,8 +18,7 @@ namespace {
 using detail::the_ref_type;
 
 struct PinObject {
-  PyObject_HEAD
-  std::uint64_t id;
+  PyObject_HEAD std::uint64_t id;
   std::uint32_t generation;
   std::shared_ptr<const ArenaMapping> mapping;
 };
@@ -65,8 +64,8 @@ PyObject* compare_refs(PyObject* self, PyObject* other, int op) {
 
 PyObject* hex_of_ref(PyObject* self, PyObject* /*unused*/) {
   char text[33];
-  std::snprintf(text, sizeof text, "%016" PRIx64 "%016" PRIx64, epoch_of_session(as_ref(self)->generation),
-                as_ref(self)->id);
+  std::snprintf(text, sizeof text, "%016" PRIx64 "%016" PRIx64,
+                epoch_of_session(as_ref(self)->generation), as_ref(self)->id);
   return PyUnicode_FromString(text);
 }
 
@@ -74,16 +73,16 @@ thread_local bool pins_silently = false;
 
 PyObject* reduce_outside(PyObject* self, Session& session) {
   if (!pins_silently &&
-      PyErr_WarnEx(PyExc_RuntimeWarning,
-                   "an ObjectRef was pickled outside of haz: its object is kept until haz.shutdown()",
-                   1) != 0) {
+      PyErr_WarnEx(
+          PyExc_RuntimeWarning,
+          "an ObjectRef was pickled outside of haz: its object is kept until haz.shutdown()",
+          1) != 0) {
     return nullptr;
   }
   session.client().add_reference(ObjectId{as_ref(self)->id});
   static PyObject* restore = nullptr;
   if (cached_attribute(restore, "haz._native", "restore_foreign_ref") == nullptr) return nullptr;
-  return Py_BuildValue("O(KK)", restore,
-                       static_cast<unsigned long long>(session.client().epoch()),
+  return Py_BuildValue("O(KK)", restore, static_cast<unsigned long long>(session.client().epoch()),
                        static_cast<unsigned long long>(as_ref(self)->id));
 }
 

@@ -14,8 +14,7 @@ namespace haz::py {
 bool init_ref_type(PyObject* base);
 /// Layout of a ref.
 struct RefObject {
-  PyObject_HEAD
-  std::uint64_t id;
+  PyObject_HEAD std::uint64_t id;
   std::uint32_t generation;  ///< Of the session that made it.
 };
 
@@ -42,7 +41,8 @@ inline std::uint32_t generation_of_ref(PyObject* object) {
   return reinterpret_cast<const RefObject*>(object)->generation;
 }
 
-/// An object that owns one reference of `id` and the mapping, for as long as views of the value live.
+/// An object that owns one reference of `id` and the mapping, for as long as views of the value
+/// live.
 PyObject* make_pin(Session& session, ObjectId id);
 
 /// Until the opposite is said, refs that this thread pickles outside of an encoder are kept for the

@@ -58,9 +58,7 @@ Session::~Session() {
   (void)client_.release();
 }
 
-std::shared_ptr<Session> current_session() {
-  return forked() ? nullptr : session_slot();
-}
+std::shared_ptr<Session> current_session() { return forked() ? nullptr : session_slot(); }
 
 void set_session(std::shared_ptr<Session> session) {
   static const int registered = pthread_atfork(nullptr, nullptr, after_fork_in_child);

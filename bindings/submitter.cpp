@@ -13,8 +13,7 @@ namespace haz::py {
 namespace {
 
 struct SubmitterObject {
-  PyObject_HEAD
-  vectorcallfunc vectorcall;
+  PyObject_HEAD vectorcallfunc vectorcall;
   PyObject* descriptor;
   long long min_args;
   long long max_args;  ///< Negative: any number.
@@ -31,8 +30,7 @@ SubmitterObject* as_submitter(PyObject* object) {
 
 bool check_call(const SubmitterObject& self, PyObject* const* args, Py_ssize_t count,
                 PyObject* names) {
-  if (names == nullptr && count >= self.min_args &&
-      (self.max_args < 0 || count <= self.max_args)) {
+  if (names == nullptr && count >= self.min_args && (self.max_args < 0 || count <= self.max_args)) {
     return true;
   }
   PyObject* positional = PyTuple_New(count);

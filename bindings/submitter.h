@@ -11,7 +11,8 @@ namespace haz::py {
 /// Makes the type. Once.
 bool init_submitter_type();
 
-/// A callable that submits a task of `function` at each call. `descriptor` checks unusual arguments.
+/// A callable that submits a task of `function` at each call. `descriptor` checks unusual
+/// arguments.
 PyObject* make_submitter(const Session& session, FunctionId function, std::uint32_t num_returns,
                          long long min_args, long long max_args, PyObject* descriptor);
 

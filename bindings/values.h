@@ -11,8 +11,8 @@
 
 namespace haz::py {
 
-/// Place of an encoded value, ready for Client::put or RingClient::finish. `encoder` must stay as it
-/// is meanwhile.
+/// Place of an encoded value, ready for Client::put or RingClient::finish. `encoder` must stay as
+/// it is meanwhile.
 struct StoredValue {
   NewValue value;
   StoreBlock block;  ///< When value.offset != 0.
@@ -31,7 +31,8 @@ PyObject* decode_value(const std::byte* bytes, std::size_t size, PyObject* owner
 /// Decodes a fetched value, taking over its pin. An error value is returned as the dictionary.
 PyObject* decode_fetched(Session& session, const FetchedValues& fetched, const FetchedValue& value);
 
-/// Raises what an error value stands for: a dictionary, and the names of tasks that it went through.
+/// Raises what an error value stands for: a dictionary, and the names of tasks that it went
+/// through.
 void raise_error_value(const std::byte* bytes, std::size_t size);
 
 /// Copies of the codec: parallel, and careful with memory that has no pages yet.

@@ -1,6 +1,7 @@
 /// @file
 /// Checks of our own invariants. A failed check is a bug of haz, never of its user: it prints what
-/// failed and aborts, since going on with broken shared state is worse than a death that is noticed.
+/// failed and aborts, since going on with broken shared state is worse than a death that is
+/// noticed.
 #pragma once
 
 #include <cstdio>
@@ -17,9 +18,9 @@ namespace haz::detail {
 }  // namespace haz::detail
 
 /// Aborts with `message` when `condition` is false. Always on.
-#define HAZ_CHECK(condition, message)                                               \
-  do {                                                                              \
-    if (!(condition)) [[unlikely]] {                                                \
-      ::haz::detail::check_failed(__FILE__, __LINE__, #condition, message);         \
-    }                                                                               \
+#define HAZ_CHECK(condition, message)                                       \
+  do {                                                                      \
+    if (!(condition)) [[unlikely]] {                                        \
+      ::haz::detail::check_failed(__FILE__, __LINE__, #condition, message); \
+    }                                                                       \
   } while (false)

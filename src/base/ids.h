@@ -9,8 +9,9 @@
 
 namespace haz {
 
-/// Names one process of a node for ever: numbers are handed out by the scheduler in rising order and
-/// never used again, so a late message of a dead process can't be taken for one of its successor.
+/// Names one process of a node for ever: numbers are handed out by the scheduler in rising order
+/// and never used again, so a late message of a dead process can't be taken for one of its
+/// successor.
 struct ProcessId {
   std::uint32_t value = 0;
   friend bool operator==(ProcessId, ProcessId) = default;

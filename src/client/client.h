@@ -69,7 +69,8 @@ class Client {
                           FetchedValues& out) = 0;
   /// Waits until `needed` are ready; `ready` gets a flag for each.
   virtual WaitOutcome wait(std::span<const ObjectId> ids, std::uint32_t needed,
-                           std::int64_t deadline_ns, WaitHooks& hooks, std::vector<bool>& ready) = 0;
+                           std::int64_t deadline_ns, WaitHooks& hooks,
+                           std::vector<bool>& ready) = 0;
   virtual void cancel(ObjectId id, bool force, bool recursive) = 0;
   virtual void free(std::span<const ObjectId> ids) = 0;
   /// Counts one more handle of this process. Only while the object is kept by something else.

@@ -24,7 +24,9 @@ std::span<const std::byte> bytes_of(const T& value) {
   return std::as_bytes(std::span(&value, 1));
 }
 
-std::span<const std::byte> bytes_of_ids(std::span<const ObjectId> ids) { return std::as_bytes(ids); }
+std::span<const std::byte> bytes_of_ids(std::span<const ObjectId> ids) {
+  return std::as_bytes(ids);
+}
 
 std::span<const std::byte> bytes_of_text(const std::string& text) {
   return std::as_bytes(std::span(text));
@@ -49,8 +51,9 @@ Result<std::unique_ptr<RingClient>> RingClient::join(UniqueFd arena_fd, std::uin
                  "haz. Install one version for both"};
   }
   const std::uint64_t area = header->areas_offset + slot * kProcessAreaStride;
-  for (const auto& [offset, size] : {std::pair{std::uint64_t{kDoorbellsOffset}, sizeof(HostDoorbells)},
-                                     std::pair{area, sizeof(ProcessArea)}}) {
+  for (const auto& [offset, size] :
+       {std::pair{std::uint64_t{kDoorbellsOffset}, sizeof(HostDoorbells)},
+        std::pair{area, sizeof(ProcessArea)}}) {
     const Status writable = (*arena)->make_writable(offset, size);
     if (!writable) return writable.error();
   }
@@ -82,8 +85,8 @@ void RingClient::ring_host() {
 
 bool RingClient::try_append(MessageKind kind, std::size_t size, Parts parts) {
   const std::lock_guard lock(send_mutex_);
-  std::byte* to = submissions_.try_append(static_cast<std::uint32_t>(kind),
-                                          static_cast<std::uint32_t>(size));
+  std::byte* to =
+      submissions_.try_append(static_cast<std::uint32_t>(kind), static_cast<std::uint32_t>(size));
   if (to == nullptr) return false;
   for (const std::span<const std::byte> part : parts) {
     if (!part.empty()) std::memcpy(to, part.data(), part.size());
@@ -95,10 +98,12 @@ bool RingClient::try_append(MessageKind kind, std::size_t size, Parts parts) {
 
 void RingClient::send(MessageKind kind, Parts parts, bool ring) {
   std::size_t size = 0;
-  for (const std::span<const std::byte> part : parts) size += align_up(part.size(), 8);
+  for (const std::span<const std::byte> part : parts)
+    size += align_up(part.size(), 8);
   if (size > submissions_.max_record_bytes()) {
     MessageBuilder builder;
-    for (const std::span<const std::byte> part : parts) builder.add_bytes(part);
+    for (const std::span<const std::byte> part : parts)
+      builder.add_bytes(part);
     send_gathered(kind, builder.body(), ring);
     return;
   }
@@ -197,12 +202,13 @@ bool RingClient::interrupt_pending() const noexcept {
 
 void RingClient::finish(const FinishedTask& finished) {
   const std::span<const NewValue> values = finished.values;
-  const FinishedMessage message{finished.task.value,
-                                finished.attempt,
-                                static_cast<std::uint32_t>(finished.outcome),
-                                static_cast<std::uint64_t>(std::max<std::int64_t>(finished.run_ns, 0)),
-                                static_cast<std::uint32_t>(values.size()),
-                                0};
+  const FinishedMessage message{
+      finished.task.value,
+      finished.attempt,
+      static_cast<std::uint32_t>(finished.outcome),
+      static_cast<std::uint64_t>(std::max<std::int64_t>(finished.run_ns, 0)),
+      static_cast<std::uint32_t>(values.size()),
+      0};
   const auto entry_of = [](const NewValue& value) {
     return ValueEntry{value.offset, value.offset != 0 ? value.size : value.bytes.size(),
                       value.is_error ? kValueIsError : 0U,
@@ -212,18 +218,21 @@ void RingClient::finish(const FinishedTask& finished) {
   if (values.size() == 1) {
     const ValueEntry entry = entry_of(values[0]);
     send(MessageKind::kFinished,
-         {bytes_of(message), bytes_of(entry), values[0].bytes, bytes_of_ids(values[0].refs)}, false);
+         {bytes_of(message), bytes_of(entry), values[0].bytes, bytes_of_ids(values[0].refs)},
+         false);
   } else {
     MessageBuilder builder;
     builder.add(message);
-    for (const NewValue& value : values) builder.add(entry_of(value));
+    for (const NewValue& value : values)
+      builder.add(entry_of(value));
     for (const NewValue& value : values) {
       builder.add_bytes(value.bytes);
       builder.add_bytes(bytes_of_ids(value.refs));
     }
     send_gathered(MessageKind::kFinished, builder.body(), false);
   }
-  for (const NewValue& value : values) published(value.offset);
+  for (const NewValue& value : values)
+    published(value.offset);
   // pairs with the host's store before it looks at the rings and sleeps
   if (finished_count_ >= area_->control.wake_after.load(std::memory_order_seq_cst)) ring_host();
 }
@@ -259,7 +268,8 @@ bool RingClient::read_replies(std::unique_lock<std::mutex>& lock) {
   if (any && area_->control.replies_waiting.load(std::memory_order_seq_cst) != 0) host_->ring();
   if (lent.empty()) return any;
   lock.unlock();
-  for (const std::uint64_t offset : lent) send(MessageKind::kDiscard, {bytes_of(offset)}, false);
+  for (const std::uint64_t offset : lent)
+    send(MessageKind::kDiscard, {bytes_of(offset)}, false);
   lock.lock();
   return any;
 }
@@ -331,7 +341,8 @@ WaitOutcome RingClient::await_reply(std::uint64_t number, std::int64_t deadline_
   bool blocked = false;
   std::unique_lock lock(reply_mutex_);
   const std::int64_t spin_until = monotonic_ns() + kReplySpinNs;
-  while (!replies_.has_news() && monotonic_ns() < spin_until) cpu_relax();
+  while (!replies_.has_news() && monotonic_ns() < spin_until)
+    cpu_relax();
   for (;;) {
     read_replies(lock);
     const auto found = pending_.find(number);
@@ -394,8 +405,8 @@ WaitOutcome RingClient::request(std::span<const ObjectId> ids, std::uint32_t nee
 WaitOutcome RingClient::get(std::span<const ObjectId> ids, std::int64_t deadline_ns,
                             WaitHooks& hooks, FetchedValues& out) {
   Reply reply;
-  const WaitOutcome outcome = request(ids, static_cast<std::uint32_t>(ids.size()), true, deadline_ns,
-                                      hooks, reply);
+  const WaitOutcome outcome =
+      request(ids, static_cast<std::uint32_t>(ids.size()), true, deadline_ns, hooks, reply);
   if (outcome != WaitOutcome::kDone) return outcome;
   MessageReader reader(reply.body);
   const auto message = reader.take<ObjectsMessage>();
@@ -493,7 +504,8 @@ Result<StoreBlock> RingClient::allocate(std::uint64_t size, WaitHooks& hooks) {
     std::vector<std::uint64_t> closed;
     {
       const std::lock_guard lock(memory_mutex_);
-      for (Chunk& chunk : chunks_) chunk.retired = true;
+      for (Chunk& chunk : chunks_)
+        chunk.retired = true;
       std::erase_if(chunks_, [&closed](const Chunk& chunk) {
         if (chunk.unpublished == 0) closed.push_back(chunk.offset);
         return chunk.unpublished == 0;
@@ -568,15 +580,15 @@ Status RingClient::put(ObjectId id, const NewValue& value) {
   const ValueEntry entry{value.offset, value.offset != 0 ? value.size : value.bytes.size(),
                          value.is_error ? kValueIsError : 0U,
                          static_cast<std::uint32_t>(value.refs.size())};
-  send(MessageKind::kPut, {bytes_of(message), bytes_of(entry), value.bytes, bytes_of_ids(value.refs)},
-       false);
+  send(MessageKind::kPut,
+       {bytes_of(message), bytes_of(entry), value.bytes, bytes_of_ids(value.refs)}, false);
   published(value.offset);
   return Ok{};
 }
 
 void RingClient::cancel(ObjectId id, bool force, bool recursive) {
-  const CancelMessage message{id.value, (force ? kCancelForce : 0U) | (recursive ? kCancelRecursive : 0U),
-                              0};
+  const CancelMessage message{id.value,
+                              (force ? kCancelForce : 0U) | (recursive ? kCancelRecursive : 0U), 0};
   send(MessageKind::kCancel, {bytes_of(message)}, true);
 }
 
@@ -615,8 +627,9 @@ Result<FunctionId> RingClient::register_function(const FunctionOptions& options,
     return FunctionId{static_cast<std::uint32_t>(answer.value)};
   }
   const std::span<const std::byte> text = reader.take_bytes(answer.num_bytes);
-  return Error{answer.status == AnswerStatus::kInvalid ? ErrorKind::kInvalid : ErrorKind::kOverloaded,
-               std::string(reinterpret_cast<const char*>(text.data()), text.size())};
+  return Error{
+      answer.status == AnswerStatus::kInvalid ? ErrorKind::kInvalid : ErrorKind::kOverloaded,
+      std::string(reinterpret_cast<const char*>(text.data()), text.size())};
 }
 
 Result<std::vector<std::byte>> RingClient::query(QueryKind kind) {

@@ -33,18 +33,19 @@ class RingClient final : public Client {
   /// Runs a task on top of the one that is blocked. On the main thread.
   using NestedRunner = std::function<void(const TaskCommand&)>;
 
-  /// Joins the node whose arena is `arena_fd`, as process `process` in `slot`. Call on the thread that
-  /// will run tasks.
+  /// Joins the node whose arena is `arena_fd`, as process `process` in `slot`. Call on the thread
+  /// that will run tasks.
   static Result<std::unique_ptr<RingClient>> join(UniqueFd arena_fd, std::uint32_t slot,
                                                   ProcessId process);
 
-  // ---- the worker's main thread --------------------------------------------------------------------
+  // ---- the worker's main thread
+  // --------------------------------------------------------------------
 
   void set_nested_runner(NestedRunner runner) { run_nested_ = std::move(runner); }
   /// Tells the host that tasks may come.
   void ready();
-  /// The next task, claimed; nullptr when the process should end, or `hooks` said so. The command is
-  /// valid until release_task().
+  /// The next task, claimed; nullptr when the process should end, or `hooks` said so. The command
+  /// is valid until release_task().
   const TaskCommand* next_task(WaitHooks& hooks);
   void release_task() { tasks_.release(); }
   /// The attempt runs from now on: interrupts meant for it count. Returns the one that ran before.
@@ -58,7 +59,8 @@ class RingClient final : public Client {
   [[nodiscard]] TaskId running_task() const { return running_task_; }
   [[nodiscard]] std::uint32_t running_attempt() const { return running_attempt_; }
 
-  // ---- Client --------------------------------------------------------------------------------------
+  // ---- Client
+  // --------------------------------------------------------------------------------------
 
   [[nodiscard]] ProcessId process() const override { return process_; }
   [[nodiscard]] std::uint64_t epoch() const override { return header_->epoch; }
@@ -140,7 +142,7 @@ class RingClient final : public Client {
   std::uint64_t finished_count_ = 0;
   bool unannounced_ = false;  ///< Messages were published without ringing the host.
   SpinPolicy spin_;
-  std::int64_t spin_ns_;      ///< How long the next idle spin may last.
+  std::int64_t spin_ns_;  ///< How long the next idle spin may last.
 
   std::mutex send_mutex_;  ///< Guards the submission ring's end.
   ByteRingWriter submissions_;

@@ -42,8 +42,8 @@ void Node::fill_command(TaskCommand& command, Task& task) {
   command.num_arguments = task.num_dependencies;
   command.flags = function.timeout_ns >= 0 ? kReportStart : 0;
   command.reserved = {};
-  const auto near_size =
-      static_cast<std::uint32_t>(task.payload_offset != 0 ? task.payload_size : task.payload.size());
+  const auto near_size = static_cast<std::uint32_t>(task.payload_offset != 0 ? task.payload_size
+                                                                             : task.payload.size());
   command.payload_size = near_size;
   command.block_offset = 0;
   command.block_size = near_size;
@@ -100,7 +100,8 @@ void Node::release_block(Task& task) {
 
 void Node::start_worker() {
   std::uint32_t slot = 1;
-  while (slot < ports_.size() && ports_[slot] != nullptr) ++slot;
+  while (slot < ports_.size() && ports_[slot] != nullptr)
+    ++slot;
   if (slot == ports_.size()) {
     fail_start("all process slots are in use");
     return;

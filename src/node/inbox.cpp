@@ -336,8 +336,8 @@ void Node::encode_query(QueryKind kind, std::vector<std::byte>& out) {
     writer.begin_dict(static_cast<std::uint32_t>(pool.size()));
     for (std::size_t i = 0; i < pool.size(); ++i) {
       writer.str(pool.name(i));
-      writer.number(from_resource_units(kind == QueryKind::kTotalResources ? pool.total(i)
-                                                                           : pool.free(i)));
+      writer.number(
+          from_resource_units(kind == QueryKind::kTotalResources ? pool.total(i) : pool.free(i)));
     }
   }
   out.assign(writer.data().begin(), writer.data().end());
@@ -378,9 +378,10 @@ void Node::answer_completed() {
     std::vector<PortRequest*> completed;
     completed.swap(completed_);
     for (PortRequest* request : completed) {
-      const auto port = std::find_if(
-          live_ports_.begin(), live_ports_.end(),
-          [request](const WorkerPort* candidate) { return candidate->process == request->process; });
+      const auto port = std::find_if(live_ports_.begin(), live_ports_.end(),
+                                     [request](const WorkerPort* candidate) {
+                                       return candidate->process == request->process;
+                                     });
       if (port == live_ports_.end()) continue;
       answer_objects(**port, *request);
       scheduler_.withdraw(*request);
@@ -427,8 +428,8 @@ bool Node::try_allocation(const WaitingAllocation& waiting, bool last_try) {
   const AllocateMessage& message = waiting.message;
   const ProcessId process = waiting.port->process;
   const Result<StoreBlock> block = message.kind == AllocateKind::kChunk
-                                  ? store_.lease_chunk(process)
-                                  : store_.lease_value(process, message.size);
+                                       ? store_.lease_chunk(process)
+                                       : store_.lease_value(process, message.size);
   if (block.ok()) {
     answer(*waiting.port, message.number, AnswerStatus::kOk, block.value().offset,
            block.value().size, {});

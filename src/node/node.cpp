@@ -26,8 +26,7 @@ constexpr std::int64_t kShutdownNs = 5 * kSecondNs;
 
 std::uint32_t worker_cap(double num_cpus) {
   const double wanted = 4 * std::max(num_cpus, 1.0);
-  return static_cast<std::uint32_t>(
-      std::clamp<double>(wanted, kMinWorkerCap, kMaxWorkerCap));
+  return static_cast<std::uint32_t>(std::clamp<double>(wanted, kMinWorkerCap, kMaxWorkerCap));
 }
 
 std::uint64_t default_store_bytes() {
@@ -88,12 +87,13 @@ Status Node::start() {
   header_->max_processes = static_cast<std::uint32_t>(ports_.size());
   header_->epoch = epoch_;
   header_->areas_offset = kAreasOffset;
-  header_->objects_offset = align_up(
-      kAreasOffset + ports_.size() * kProcessAreaStride, ValueStore::kChunkBytes);
+  header_->objects_offset =
+      align_up(kAreasOffset + ports_.size() * kProcessAreaStride, ValueStore::kChunkBytes);
   scheduler_.set_resource("CPU", options_.num_cpus);
   scheduler_.set_resource("memory", static_cast<double>(machine_memory().available_bytes));
   scheduler_.set_resource("object_store_memory", static_cast<double>(store_.usage().limit));
-  for (const auto& [name, amount] : options_.resources) scheduler_.set_resource(name, amount);
+  for (const auto& [name, amount] : options_.resources)
+    scheduler_.set_resource(name, amount);
   process_ = scheduler_.new_process();
   next_id_.store(first_id_of(process_), std::memory_order_relaxed);
   const Status zygote = start_zygote();
@@ -114,7 +114,8 @@ void Node::shutdown() {
     stopping_ = true;
     closed_.store(true, std::memory_order_relaxed);
     if (zygote_) zygote_->request_shutdown();
-    for (ThreadRequest* request : waiting_threads_) request->doorbell.ring();
+    for (ThreadRequest* request : waiting_threads_)
+      request->doorbell.ring();
   }
   doorbells_->foreground.ring();
   doorbells_->background.ring();
@@ -123,10 +124,12 @@ void Node::shutdown() {
   if (watch_thread_.joinable()) watch_thread_.join();
   const std::lock_guard lock(mutex_);
   for (const auto& port : live_ports_) {
-    for (const auto& entry : port->requests) scheduler_.withdraw(*entry.second);
+    for (const auto& entry : port->requests)
+      scheduler_.withdraw(*entry.second);
     port->requests.clear();
   }
-  for (const auto& request : subscriptions_) scheduler_.withdraw(*request);
+  for (const auto& request : subscriptions_)
+    scheduler_.withdraw(*request);
   subscriptions_.clear();
   if (zygote_) (void)zygote_->shutdown(kShutdownNs);
   zygote_.reset();
@@ -238,7 +241,8 @@ bool Node::add_reference(ObjectId id) {
 
 void Node::free(std::span<const ObjectId> ids) {
   Round round(*this);
-  for (const ObjectId id : ids) scheduler_.free_object(id);
+  for (const ObjectId id : ids)
+    scheduler_.free_object(id);
 }
 
 // ---- views -------------------------------------------------------------------------------------
@@ -254,7 +258,8 @@ Node::Snapshot Node::snapshot() {
     view.resources.emplace_back(pool.name(i), std::pair(from_resource_units(pool.total(i)),
                                                         from_resource_units(pool.free(i))));
   }
-  for (const WorkerPort* port : live_ports_) view.workers.emplace_back(port->slot, port->pid);
+  for (const WorkerPort* port : live_ports_)
+    view.workers.emplace_back(port->slot, port->pid);
   view.zygote_pid = zygote_ ? zygote_->zygote_pid() : 0;
   return view;
 }

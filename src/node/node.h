@@ -48,7 +48,7 @@ struct NodeOptions {
 
 /// A request of a thread of the owning process.
 struct ThreadRequest : Request {
-  Doorbell doorbell{};  ///< Where the thread sleeps while another one leads.
+  Doorbell doorbell{};      ///< Where the thread sleeps while another one leads.
   std::uint64_t token = 0;  ///< Not 0: an asynchronous one; the token is reported.
 };
 
@@ -59,13 +59,14 @@ class Node final : private Actions {
   static Result<std::unique_ptr<Node>> create(NodeOptions options);
   ~Node() override;
 
-  /// Ends workers, everything that they have started, and the threads of the node. Requests end with
-  /// kClosed. Idempotent.
+  /// Ends workers, everything that they have started, and the threads of the node. Requests end
+  /// with kClosed. Idempotent.
   void shutdown();
   /// After a fork, in the child: makes this process' copy harmless. Async-signal-safe.
   void disable_after_fork() noexcept;
 
-  // ---- tasks and objects of the owning process ----------------------------------------------------
+  // ---- tasks and objects of the owning process
+  // ----------------------------------------------------
 
   [[nodiscard]] ProcessId process() const { return process_; }
   [[nodiscard]] std::uint64_t epoch() const { return epoch_; }
@@ -105,7 +106,8 @@ class Node final : private Actions {
   [[nodiscard]] Arena& arena() { return *arena_; }
   [[nodiscard]] std::byte* at(std::uint64_t offset) const { return arena_->at(offset); }
 
-  // ---- views ---------------------------------------------------------------------------------------
+  // ---- views
+  // ---------------------------------------------------------------------------------------
 
   struct Snapshot {
     SchedulerCounts counts;
@@ -244,8 +246,8 @@ class Node final : private Actions {
   std::int64_t last_activity_ns_ = 0;
   SpinPolicy spin_;
   std::unique_ptr<ZygoteLink> zygote_;
-  std::uint32_t failed_starts_ = 0;       ///< To be told to the scheduler.
-  std::uint32_t failures_in_a_row_ = 0;   ///< Workers that died before they were ready.
+  std::uint32_t failed_starts_ = 0;      ///< To be told to the scheduler.
+  std::uint32_t failures_in_a_row_ = 0;  ///< Workers that died before they were ready.
   std::string last_start_failure_;
   std::vector<std::unique_ptr<WorkerOutput>> outputs_;  ///< The watching thread's own.
   std::thread background_thread_;

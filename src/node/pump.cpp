@@ -38,7 +38,8 @@ void Node::finish_round(std::unique_lock<std::mutex>& lock) {
   if (needs_dispatch_ && !stopping_) {
     needs_dispatch_ = false;
     scheduler_.dispatch();
-    while (failed_starts_ != 0) give_up_starting();
+    while (failed_starts_ != 0)
+      give_up_starting();
   }
   if (!completed_.empty()) answer_completed();
   if (!waiting_allocations_.empty()) serve_allocations(monotonic_ns());
@@ -59,7 +60,8 @@ void Node::finish_round(std::unique_lock<std::mutex>& lock) {
   }
   if (told) completions_event_->signal();
   lock.unlock();
-  for (Doorbell* doorbell : to_ring) doorbell->ring();
+  for (Doorbell* doorbell : to_ring)
+    doorbell->ring();
 }
 
 void Node::set_wake_policy(bool every_completion) {
@@ -92,7 +94,8 @@ std::int64_t Node::next_timer(std::int64_t none) const {
   std::int64_t next = none;
   const auto consider = [&next](std::int64_t at) { next = next == 0 ? at : std::min(next, at); };
   if (scheduler_.wants_tick()) consider(next_tick_ns_);
-  for (const TimeLimit& limit : time_limits_) consider(limit.at_ns);
+  for (const TimeLimit& limit : time_limits_)
+    consider(limit.at_ns);
   if (!waiting_allocations_.empty()) consider(next_tick_ns_);
   return next;
 }
@@ -272,7 +275,8 @@ WaitOutcome Node::wait_for(std::unique_lock<std::mutex>& lock, ThreadRequest& re
     }
     if (leading) {
       const std::uint64_t before = progress_;
-      lead(lock, request, request.bulk ? std::min(sleep_ns, kBulkSleepNs) : sleep_ns, !request.bulk);
+      lead(lock, request, request.bulk ? std::min(sleep_ns, kBulkSleepNs) : sleep_ns,
+           !request.bulk);
       // A bulk wait without any progress is one for long tasks: hear of each from now on.
       if (request.bulk && progress_ == before) request.bulk = false;
     } else {
@@ -345,8 +349,8 @@ WaitOutcome Node::get(std::span<const ObjectId> ids, std::int64_t deadline_ns, W
   return outcome;
 }
 
-WaitOutcome Node::wait(std::span<const ObjectId> ids, std::uint32_t needed, std::int64_t deadline_ns,
-                       WaitHooks& hooks, std::vector<bool>& ready) {
+WaitOutcome Node::wait(std::span<const ObjectId> ids, std::uint32_t needed,
+                       std::int64_t deadline_ns, WaitHooks& hooks, std::vector<bool>& ready) {
   Round round(*this);
   pump();
   if (needs_dispatch_) scheduler_.dispatch();

@@ -8,8 +8,8 @@
 
 namespace haz {
 
-/// Holds the node's lock; at the end answers what has completed, and rings, unlocked, those who have
-/// got something and sleep.
+/// Holds the node's lock; at the end answers what has completed, and rings, unlocked, those who
+/// have got something and sleep.
 class Node::Round {
  public:
   explicit Round(Node& node) : node_(node), lock_(node.mutex_) {}

@@ -21,7 +21,8 @@ constexpr int kWatchTimeoutMs = 1000;
 
 std::string joined(const std::vector<std::string>& lines) {
   std::string text;
-  for (const std::string& line : lines) text += line + "\n";
+  for (const std::string& line : lines)
+    text += line + "\n";
   return text;
 }
 
@@ -56,12 +57,14 @@ void Node::watch() {
     watch_event_->drain();
     events.clear();
     lines.clear();
-    for (const auto& output : outputs_) read_output(*output, lines);
+    for (const auto& output : outputs_)
+      read_output(*output, lines);
     bool stop = false;
     {
       Round round(*this);
       if (zygote_) zygote_->read_events(events);
-      for (ZygoteEvent& event : events) on_zygote_event(event, lines);
+      for (ZygoteEvent& event : events)
+        on_zygote_event(event, lines);
       if (!events.empty()) needs_dispatch_ = true;
       stop = stopping_ && (!zygote_ || zygote_->zygote_pid() == 0);
     }
@@ -113,9 +116,8 @@ void Node::on_zygote_event(ZygoteEvent& event, std::vector<LogLine>& lines) {
 }
 
 void Node::on_worker_forked(WorkerForked& forked) {
-  outputs_.push_back(std::make_unique<WorkerOutput>(forked.process_id, forked.pid,
-                                                    std::move(forked.stdout_fd),
-                                                    std::move(forked.stderr_fd)));
+  outputs_.push_back(std::make_unique<WorkerOutput>(
+      forked.process_id, forked.pid, std::move(forked.stdout_fd), std::move(forked.stderr_fd)));
   WorkerPort* port = ports_[forked.slot].get();
   if (port == nullptr || port->process.value != forked.process_id) return;
   port->pid = forked.pid;
@@ -127,10 +129,10 @@ void Node::on_worker_exited(const WorkerExited& exited, std::vector<LogLine>& li
   cause.pid = exited.exit.pid;
   cause.exit_code = exited.exit.exit_code;
   cause.signal = exited.exit.signal;
-  const auto output = std::find_if(
-      outputs_.begin(), outputs_.end(), [&exited](const std::unique_ptr<WorkerOutput>& candidate) {
-        return candidate->process_id == exited.process_id;
-      });
+  const auto output = std::find_if(outputs_.begin(), outputs_.end(),
+                                   [&exited](const std::unique_ptr<WorkerOutput>& candidate) {
+                                     return candidate->process_id == exited.process_id;
+                                   });
   if (output != outputs_.end()) {
     read_output(**output, lines);
     (*output)->lines.finish(lines);

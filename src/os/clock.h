@@ -2,9 +2,8 @@
 /// The monotonic clock.
 #pragma once
 
-#include <ctime>
-
 #include <cstdint>
+#include <ctime>
 
 namespace haz {
 

@@ -1,9 +1,9 @@
 /// @file
 /// A bounded single-producer single-consumer ring of variable-length records in shared memory.
 ///
-/// The producer writes a record and then publishes the new tail with one release store, so a process
-/// that dies at any instruction leaves at most unpublished bytes behind. Neither side trusts the
-/// other: positions and sizes are read once and checked before use.
+/// The producer writes a record and then publishes the new tail with one release store, so a
+/// process that dies at any instruction leaves at most unpublished bytes behind. Neither side
+/// trusts the other: positions and sizes are read once and checked before use.
 ///
 /// After rigtorp's SPSCQueue, from which comes the cached copy of the other side's index.
 #pragma once
@@ -44,7 +44,9 @@ class ByteRingWriter {
       : header_(header), data_(data), capacity_(capacity) {}
 
   /// Largest record that a ring of this capacity takes, in bytes.
-  [[nodiscard]] std::uint32_t max_record_bytes() const { return static_cast<std::uint32_t>(capacity_ / 4); }
+  [[nodiscard]] std::uint32_t max_record_bytes() const {
+    return static_cast<std::uint32_t>(capacity_ / 4);
+  }
 
   /// Space for a record of `size_bytes`, or nullptr while there is no room. Write all of it, then
   /// publish(). Precondition: size_bytes <= max_record_bytes(), kind != kPaddingRecord.
@@ -81,7 +83,8 @@ class ByteRingWriter {
 
   bool has_room(std::uint64_t total) {
     if (tail_ + total - cached_head_ <= capacity_) return true;
-    const std::uint64_t head = header_->head.load(std::memory_order_acquire);  // pairs with consume()
+    const std::uint64_t head =
+        header_->head.load(std::memory_order_acquire);  // pairs with consume()
     if (head > tail_ || head < cached_head_) return false;
     cached_head_ = head;
     return tail_ + total - cached_head_ <= capacity_;

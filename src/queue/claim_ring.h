@@ -3,8 +3,8 @@
 /// producer can take back.
 ///
 /// Each slot has a claim word: the entry's position and a state. The producer publishes an entry as
-/// ready; then exactly one of two compare-and-swaps wins: the consumer's (claimed) or the producer's
-/// (taken back). So an entry is run at most once, and no lock is held across processes.
+/// ready; then exactly one of two compare-and-swaps wins: the consumer's (claimed) or the
+/// producer's (taken back). So an entry is run at most once, and no lock is held across processes.
 #pragma once
 
 #include <array>
@@ -72,7 +72,8 @@ class ClaimRingWriter {
     return tail_++;
   }
 
-  /// Takes the entry at `position` back. False: the consumer has claimed it (or memory was damaged).
+  /// Takes the entry at `position` back. False: the consumer has claimed it (or memory was
+  /// damaged).
   bool take_back(std::uint64_t position) {
     auto& slot = ring_->slots[position & (Ring::kCapacity - 1)];
     std::uint64_t expected = detail::claim_word(position, detail::kClaimReady);
@@ -102,10 +103,9 @@ class ClaimRingReader {
       auto& slot = ring_->slots[head_ & (Ring::kCapacity - 1)];
       std::uint64_t word = slot.claim.load(std::memory_order_acquire);  // pairs with push()
       if (word == detail::claim_word(head_, detail::kClaimReady) &&
-          slot.claim.compare_exchange_strong(
-              word, detail::claim_word(head_, detail::kClaimClaimed),
-              std::memory_order_acq_rel,  // pairs with take_back()
-              std::memory_order_acquire)) {
+          slot.claim.compare_exchange_strong(word, detail::claim_word(head_, detail::kClaimClaimed),
+                                             std::memory_order_acq_rel,  // pairs with take_back()
+                                             std::memory_order_acquire)) {
         return &slot.entry;
       }
       if (word != detail::claim_word(head_, detail::kClaimTaken)) return nullptr;

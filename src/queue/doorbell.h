@@ -15,8 +15,8 @@ namespace haz {
 
 /// Lives in shared memory; zero-initialised memory is a valid Doorbell.
 ///
-/// Bit 0 says that the owner sleeps or is about to; the rest counts rings. Whoever clears bit 0 makes
-/// the one wake call, so a sleeper is woken once however many ring.
+/// Bit 0 says that the owner sleeps or is about to; the rest counts rings. Whoever clears bit 0
+/// makes the one wake call, so a sleeper is woken once however many ring.
 class Doorbell {
  public:
   /// Sleeper: marks the word. Afterwards look at the queues once more, then sleep() or cancel().

@@ -10,8 +10,8 @@
 
 namespace haz {
 
-/// Unbounded multi-producer single-consumer list of 64-bit values: a Treiber stack that is emptied as
-/// a whole, so a node is never popped while another thread looks at it. Values that one thread
+/// Unbounded multi-producer single-consumer list of 64-bit values: a Treiber stack that is emptied
+/// as a whole, so a node is never popped while another thread looks at it. Values that one thread
 /// appends come out in that order.
 class DropList {
  public:
@@ -25,9 +25,10 @@ class DropList {
   /// Any thread.
   void append(std::uint64_t value) {
     Node* node = new Node{value, head_.load(std::memory_order_relaxed)};
-    while (!head_.compare_exchange_weak(node->next, node,
-                                        std::memory_order_seq_cst,  // pairs with the sleeper's check
-                                        std::memory_order_relaxed)) {
+    while (
+        !head_.compare_exchange_weak(node->next, node,
+                                     std::memory_order_seq_cst,  // pairs with the sleeper's check
+                                     std::memory_order_relaxed)) {
     }
   }
 

@@ -29,7 +29,8 @@ class SpinPolicy {
   bool spin(std::int64_t now_ns, std::int64_t until_ns, Done&& done) {
     std::int64_t yield_at = now_ns + kYieldEveryNs;
     while (now_ns < until_ns) {
-      for (int i = 0; i < kPausesPerLook; ++i) cpu_relax();
+      for (int i = 0; i < kPausesPerLook; ++i)
+        cpu_relax();
       if (done()) {
         rest_ns_ = kShortestRestNs;
         return true;

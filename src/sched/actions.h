@@ -22,11 +22,11 @@ class Actions {
   virtual bool has_room(const Worker& worker) = 0;
   /// Puts `task` into its worker's ring; returns its position there. May set block_offset.
   virtual std::uint64_t assign(Task& task) = 0;
-  /// Takes `task` out of its worker's ring. False: the worker has begun it. Never called for a nested
-  /// one.
+  /// Takes `task` out of its worker's ring. False: the worker has begun it. Never called for a
+  /// nested one.
   virtual bool take_back(Task& task) = 0;
-  /// Has the blocked worker run `task` on top of what it runs. A worker that is no longer blocked when
-  /// it learns of this runs `task` when it blocks again, or has nothing else to do. May set
+  /// Has the blocked worker run `task` on top of what it runs. A worker that is no longer blocked
+  /// when it learns of this runs `task` when it blocks again, or has nothing else to do. May set
   /// block_offset.
   virtual void run_nested(Task& task) = 0;
   /// The arguments laid out for the attempt that ended are no longer needed.

@@ -74,7 +74,8 @@ class IdMap {
 
   void place(std::uint64_t id, T* value) {
     std::size_t i = home_of(id);
-    while (cells_[i].id != 0) i = (i + 1) & mask_;
+    while (cells_[i].id != 0)
+      i = (i + 1) & mask_;
     cells_[i] = Cell{id, value};
   }
 

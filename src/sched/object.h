@@ -48,8 +48,9 @@ struct NewValue {
   std::span<const ObjectId> refs{};  ///< Objects that the value refers to.
 };
 
-/// One object. Freed when nothing refers to it: `refs` counts handles of processes, pins of readers,
-/// arguments of tasks that have not ended, places in other objects, and the task that makes it.
+/// One object. Freed when nothing refers to it: `refs` counts handles of processes, pins of
+/// readers, arguments of tasks that have not ended, places in other objects, and the task that
+/// makes it.
 struct Object {
   ObjectId id;
   std::uint32_t refs = 0;

@@ -10,9 +10,9 @@
 
 namespace haz {
 
-/// Allocates `T`s from blocks of `BlockSize`; freed ones are handed out again first. Memory goes back
-/// to the system when the pool ends, and per block never before. Not thread-safe. Objects alive at
-/// the pool's end are not destroyed.
+/// Allocates `T`s from blocks of `BlockSize`; freed ones are handed out again first. Memory goes
+/// back to the system when the pool ends, and per block never before. Not thread-safe. Objects
+/// alive at the pool's end are not destroyed.
 template <typename T, std::size_t BlockSize = 256>
 class Pool {
  public:

@@ -11,14 +11,14 @@
 
 namespace haz {
 
-/// Waits until `needed` of its objects are ready. Owned by whoever made it (a driver's thread, or the
-/// node for a worker); stays where it is until it has completed or was withdrawn.
+/// Waits until `needed` of its objects are ready. Owned by whoever made it (a driver's thread, or
+/// the node for a worker); stays where it is until it has completed or was withdrawn.
 struct Request : Waiter {
   Request() : Waiter(Kind::kRequest) {}
 
   ProcessId process;
-  std::uint64_t number = 0;   ///< The process' own number of this request.
-  std::uint32_t needed = 0;   ///< Objects that must be ready.
+  std::uint64_t number = 0;    ///< The process' own number of this request.
+  std::uint32_t needed = 0;    ///< Objects that must be ready.
   bool stop_at_error = false;  ///< Complete as soon as one object holds an error (a `get`).
   bool completed = false;
   bool bulk = false;  ///< Nobody cares for single completions, only for the last (a `get` of many).

@@ -71,10 +71,12 @@ class ResourcePool {
   }
 
   void acquire(const ResourceRequest& request) {
-    for (const auto& [index, units] : request) free_[index] -= units;
+    for (const auto& [index, units] : request)
+      free_[index] -= units;
   }
   void release(const ResourceRequest& request) {
-    for (const auto& [index, units] : request) free_[index] += units;
+    for (const auto& [index, units] : request)
+      free_[index] += units;
   }
   void add_cpu(std::int64_t units) { free_[kCpuIndex] += units; }
 

@@ -85,15 +85,16 @@ class Scheduler {
   void set_resource(const std::string& name, double total);
   /// A number for a new process; never used again.
   ProcessId new_process();
-  /// Makes the table of `process`' references, which process_ended() drops. A process without one (an
-  /// embedded driver) is trusted to balance its own.
+  /// Makes the table of `process`' references, which process_ended() drops. A process without one
+  /// (an embedded driver) is trusted to balance its own.
   void track_process(ProcessId process);
   /// Registers a function. kInvalid when the node can never satisfy its resources.
   Result<Function*> register_function(const FunctionOptions& options);
 
   /// The function of that id, or nullptr.
   Function* function(FunctionId id) {
-    return id.value != 0 && id.value <= functions_.size() ? functions_[id.value - 1].get() : nullptr;
+    return id.value != 0 && id.value <= functions_.size() ? functions_[id.value - 1].get()
+                                                          : nullptr;
   }
 
   // ---- tasks -----------------------------------------------------------------------------------
@@ -132,9 +133,9 @@ class Scheduler {
 
   // ---- requests --------------------------------------------------------------------------------
 
-  /// Starts waiting for `ids`. `blocked`: the worker whose main thread sleeps on it, in `task` (none:
-  /// the one on top). Completes through Actions::complete, perhaps before it returns. False, and
-  /// nothing is done, when an id is unknown or more are needed than named. Batched.
+  /// Starts waiting for `ids`. `blocked`: the worker whose main thread sleeps on it, in `task`
+  /// (none: the one on top). Completes through Actions::complete, perhaps before it returns. False,
+  /// and nothing is done, when an id is unknown or more are needed than named. Batched.
   bool start(Request& request, std::span<const ObjectId> ids, Worker* blocked, TaskId task = {});
   /// Lets go of a request's objects, once its owner has read them; also ends a request that has not
   /// completed (its time is over, or its thread was interrupted).
@@ -147,8 +148,8 @@ class Scheduler {
   /// A worker that start_worker() asked for could not be started, or died before it had started. No
   /// other is asked for before the next tick(). Batched.
   void start_failed();
-  /// A worker's process has ended and its ring is drained. Its attempts are tried again or fail; its
-  /// references are dropped. `worker` is gone afterwards. Batched.
+  /// A worker's process has ended and its ring is drained. Its attempts are tried again or fail;
+  /// its references are dropped. `worker` is gone afterwards. Batched.
   void worker_died(Worker& worker, const DeathCause& cause);
   /// A process without tasks (a driver of a long-lived node) has ended: drops its references.
   void process_ended(ProcessId process);
@@ -159,13 +160,13 @@ class Scheduler {
   void dispatch();
   /// Whether something waits for tick().
   [[nodiscard]] bool wants_tick() const;
-  /// Some milliseconds have passed since the last tick: takes tasks back from workers that have made
-  /// no progress while others are idle or can be started. Batched.
+  /// Some milliseconds have passed since the last tick: what waits behind a task that runs since
+  /// then is taken back where others could run it. Batched.
   void tick();
   /// Whether ready tasks wait for room in a ring, so that progress of any worker matters.
   [[nodiscard]] bool has_backlog() const { return queued_ != 0; }
-  /// Ends everything that has not ended with an error, as when the node shuts down. Workers that run
-  /// something get no more tasks.
+  /// Ends everything that has not ended with an error, as when the node shuts down. Workers that
+  /// run something get no more tasks.
   void fail_all(const std::string& message);
 
   [[nodiscard]] const ResourcePool& resources() const { return pool_; }
@@ -204,8 +205,7 @@ class Scheduler {
   void unqueue(Task* task);
   void mark_awaited(Object* object);
   void end_task(Task* task, std::span<const NewValue> values);
-  void fail_task(Task* task, std::span<const std::byte> error,
-                 std::span<const ObjectId> refs = {});
+  void fail_task(Task* task, std::span<const std::byte> error, std::span<const ObjectId> refs = {});
   void end_attempt_badly(Task* task, Outcome outcome, std::span<const NewValue> values);
   void leave_worker(Task* task);
   bool pull_back(Task* task);
@@ -229,8 +229,9 @@ class Scheduler {
   [[nodiscard]] std::uint32_t pipeline_limit(const Function& function) const;
   [[nodiscard]] bool may_start() const;
   void start_workers(const ResourceRequest& request, std::size_t demand);
-  void start_workers_for_waiting(bool only_stuck);
-  bool steal(bool only_stuck);
+  void start_workers_for_waiting();
+  bool steal();
+  [[nodiscard]] bool could_run(const Worker& worker) const;
   bool run_awaited_on_blocked();
   Task* runnable_for(Object* object, std::size_t& budget);
   void run_nested(Task* task, Worker* worker);
@@ -257,7 +258,8 @@ class Scheduler {
   std::vector<Worker*> idle_;  ///< Last in, first out: the warmest worker is taken first.
   std::unordered_map<std::uint32_t, References> references_;
   List<Request, &Request::blocked_link> blocked_requests_;
-  std::deque<Task*> settling_;  ///< Tasks whose arguments have all come, or one of them as an error.
+  std::deque<Task*>
+      settling_;  ///< Tasks whose arguments have all come, or one of them as an error.
   std::vector<Object*> dying_;  ///< Objects whose last reference went while others are being freed.
   std::vector<ResourceClass*> ready_classes_;  ///< Those with ready tasks.
   std::vector<Task*> search_;                  ///< Tasks to look at; empty between searches.

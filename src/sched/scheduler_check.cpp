@@ -69,9 +69,11 @@ void Scheduler::check_queues() const {
 
 void Scheduler::check_workers() const {
   std::vector<std::int64_t> free;
-  for (std::size_t i = 0; i < pool_.size(); ++i) free.push_back(pool_.total(i));
+  for (std::size_t i = 0; i < pool_.size(); ++i)
+    free.push_back(pool_.total(i));
   const auto take = [&free](const ResourceRequest& request) {
-    for (const auto& [index, units] : request) free[index] -= units;
+    for (const auto& [index, units] : request)
+      free[index] -= units;
   };
   std::size_t assigned = 0;
   for (const Worker* worker : workers_) {
@@ -123,7 +125,8 @@ void Scheduler::check_objects() const {
     HAZ_CHECK(object->offset == 0 || object->bytes.size() == 0, "an object has two values");
     known[id] += check_waiters(*object);
     if (object->inner) {
-      for (const ObjectId inner : *object->inner) ++known[inner.value];
+      for (const ObjectId inner : *object->inner)
+        ++known[inner.value];
     }
     if (object->producer == nullptr) return;
     ++known[id];
@@ -134,15 +137,18 @@ void Scheduler::check_objects() const {
     for (std::uint32_t i = 0; i < task.num_dependencies; ++i) {
       ++known[task.dependencies[i].object->id.value];
     }
-    for (std::uint32_t i = 0; i < task.num_refs; ++i) ++known[task.refs[i].value];
+    for (std::uint32_t i = 0; i < task.num_refs; ++i)
+      ++known[task.refs[i].value];
   });
   HAZ_CHECK(tasks == task_pool_.live(), "a task is not to be found by its id");
   for (const auto& [process, references] : references_) {
-    for (const auto& [id, count] : references) known[id] += count;
+    for (const auto& [id, count] : references)
+      known[id] += count;
   }
   for (const auto& [id, count] : known) {
     const Object* object = objects_.find(id);
-    HAZ_CHECK(object != nullptr && object->refs >= count, "an object has more holders than it counts");
+    HAZ_CHECK(object != nullptr && object->refs >= count,
+              "an object has more holders than it counts");
   }
 }
 

@@ -18,8 +18,8 @@ constexpr std::uint32_t kUnknownPipeline = 2;
 constexpr std::int64_t kUnknownRunNs = kSecondNs;
 /// Tasks looked at when a blocked worker searches what it could run itself, while others run.
 constexpr std::size_t kSearchBudget = 256;
-/// A task may be overtaken by this many times the length of a ring before others make way for it, so
-/// that workers do not change between classes all the time.
+/// A task may be overtaken by this many times the length of a ring before others make way for it,
+/// so that workers do not change between classes all the time.
 constexpr std::uint64_t kPatience = 4;
 /// Others make way for a task for so many of each period of ticks: it may need what is only given
 /// back when one of the others has run.
@@ -76,7 +76,7 @@ Worker* Scheduler::least_loaded(ResourceClass* resources, const Function& functi
   std::size_t best_load = pipeline_limit(function);
   for (Worker* worker : resources->holders) {
     if (worker->state != WorkerState::kBusy || worker->assigned.size() >= best_load) continue;
-    if (worker->doomed || !actions_.has_room(*worker)) continue;
+    if (worker->stuck || worker->doomed || !actions_.has_room(*worker)) continue;
     best = worker;
     best_load = worker->assigned.size();
   }
@@ -94,15 +94,12 @@ void Scheduler::start_workers(const ResourceRequest& request, std::size_t demand
   }
 }
 
-void Scheduler::start_workers_for_waiting(bool only_stuck) {
+void Scheduler::start_workers_for_waiting() {
   if (!idle_.empty() || !may_start()) return;
   std::size_t waiting = 0;
   for (const Worker* worker : workers_) {
     const std::int64_t work = waiting_work_ns(*worker);
-    if (work == 0) continue;
-    if (only_stuck ? worker->finished != worker->finished_at_tick : work < options_.start_ns) {
-      continue;
-    }
+    if (work == 0 || work < options_.start_ns) continue;
     waiting += worker->assigned.size() - 1;
     start_workers(worker->lease->request, waiting);
   }
@@ -173,43 +170,50 @@ void Scheduler::place_ready() {
   while (ResourceClass* next = next_class()) {
     if (!place_front(next)) next->stuck = true;
   }
-  for (ResourceClass* resources : ready_classes_) resources->stuck = false;
+  for (ResourceClass* resources : ready_classes_)
+    resources->stuck = false;
 }
 
 void Scheduler::dispatch() {
   do {
     place_ready();
-  } while (steal(false));
-  start_workers_for_waiting(false);
+  } while (steal());
+  start_workers_for_waiting();
   while (queued_ != 0 && run_awaited_on_blocked()) {
   }
 }
 
+bool Scheduler::could_run(const Worker& worker) const {
+  if (waiting_work_ns(worker) == 0 || !pool_.fits(worker.lease->request)) return false;
+  return !idle_.empty() || may_start() || !blocked_requests_.empty();
+}
+
 bool Scheduler::wants_tick() const {
   if (making_way_ || (starts_paused_ && queued_ != 0)) return true;
-  if (idle_.empty() && !may_start()) return false;
-  return std::any_of(workers_.begin(), workers_.end(), [this](const Worker* worker) {
-    return waiting_work_ns(*worker) != 0 && pool_.fits(worker->lease->request);
-  });
+  return std::any_of(workers_.begin(), workers_.end(),
+                     [this](const Worker* worker) { return could_run(*worker); });
 }
 
 void Scheduler::tick() {
   starts_paused_ = false;
-  for (std::size_t i = idle_.size(); i > 0 && steal(true); --i) {
+  for (Worker* worker : workers_) {
+    worker->stuck = worker->finished == worker->finished_at_tick;
+    worker->finished_at_tick = worker->finished;
+    if (!worker->stuck || !could_run(*worker)) continue;
+    while (worker->assigned.size() > 1 && pull_back(worker->assigned.back())) {
+    }
   }
-  start_workers_for_waiting(true);
-  for (Worker* worker : workers_) worker->finished_at_tick = worker->finished;
-  for (ResourceClass* resources : ready_classes_) ++resources->ticks;
+  for (ResourceClass* resources : ready_classes_)
+    ++resources->ticks;
 }
 
-bool Scheduler::steal(bool only_stuck) {
+bool Scheduler::steal() {
   if (idle_.empty()) return false;
   Worker* victim = nullptr;
   std::int64_t most = 0;
   for (Worker* worker : workers_) {
     const std::int64_t work = waiting_work_ns(*worker);
-    if (work <= most || (!only_stuck && work < options_.steal_ns)) continue;
-    if (only_stuck && worker->finished != worker->finished_at_tick) continue;
+    if (work <= most || work < options_.steal_ns) continue;
     if (!pool_.fits(worker->lease->request)) continue;
     victim = worker;
     most = work;
@@ -228,9 +232,9 @@ bool Scheduler::steal(bool only_stuck) {
 
 bool Scheduler::run_awaited_on_blocked() {
   if (!idle_.empty() || starting_ != 0 || may_start()) return false;
-  const bool somebody_runs = std::any_of(workers_.begin(), workers_.end(), [](const Worker* worker) {
-    return worker->state != WorkerState::kBlocked;
-  });
+  const bool somebody_runs =
+      std::any_of(workers_.begin(), workers_.end(),
+                  [](const Worker* worker) { return worker->state != WorkerState::kBlocked; });
   // Without anyone who runs, what is found must be all that there is.
   std::size_t budget = somebody_runs ? kSearchBudget : std::numeric_limits<std::size_t>::max();
   ++searches_;
@@ -240,7 +244,8 @@ bool Scheduler::run_awaited_on_blocked() {
     if (worker->state != WorkerState::kBlocked || worker->doomed) continue;
     if (worker->assigned.front() != request->blocked_task) continue;
     std::vector<WaitNode>& nodes = request->nodes;
-    while (nodes[request->first_pending].object->producer == nullptr) ++request->first_pending;
+    while (nodes[request->first_pending].object->producer == nullptr)
+      ++request->first_pending;
     for (std::size_t i = request->first_pending; i < nodes.size() && budget != 0; ++i, --budget) {
       Task* task = runnable_for(nodes[i].object, budget);
       if (task == nullptr) continue;

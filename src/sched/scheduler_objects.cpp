@@ -189,7 +189,8 @@ bool Scheduler::start(Request& request, std::span<const ObjectId> ids, Worker* b
   for (std::size_t i = 0; i < ids.size(); ++i) {
     Object* object = objects_.find(ids[i].value);
     if (object == nullptr) {
-      for (std::size_t j = 0; j < i; ++j) drop_ref(request.nodes[j].object);
+      for (std::size_t j = 0; j < i; ++j)
+        drop_ref(request.nodes[j].object);
       request.nodes.clear();
       return false;
     }
@@ -226,16 +227,19 @@ void Scheduler::want_soon(Task* task) {
 }
 
 void Scheduler::complete_request(Request& request) {
-  for (WaitNode& node : request.nodes) unlink(node);
+  for (WaitNode& node : request.nodes)
+    unlink(node);
   unblock(request);
   request.completed = true;
   actions_.complete(request);
 }
 
 void Scheduler::withdraw(Request& request) {
-  for (WaitNode& node : request.nodes) unlink(node);
+  for (WaitNode& node : request.nodes)
+    unlink(node);
   unblock(request);
-  for (const WaitNode& node : request.nodes) drop_ref(node.object);
+  for (const WaitNode& node : request.nodes)
+    drop_ref(node.object);
   request.nodes.clear();
 }
 
@@ -262,7 +266,8 @@ void Scheduler::block(Request& request, Task* task) {
   if (worker->assigned.front() == task) worker->state = WorkerState::kBlocked;
   blocked_requests_.push_back(&request);
   story_.add(StoryEvent::kTaskBlocked, task->id.value, task->attempt, worker->slot);
-  for (const WaitNode& node : request.nodes) mark_awaited(node.object);
+  for (const WaitNode& node : request.nodes)
+    mark_awaited(node.object);
 }
 
 void Scheduler::unblock(Request& request) {

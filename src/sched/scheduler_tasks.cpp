@@ -148,9 +148,9 @@ bool Scheduler::fail_if_argument_failed(Task* task) {
   for (std::uint32_t i = 0; i < task->num_dependencies; ++i) {
     const Object* object = task->dependencies[i].object;
     if (object->state != ObjectState::kError) continue;
-    fail_task(task, passed_on_error(object->bytes.view(), *task),
-              object->inner ? std::span<const ObjectId>(*object->inner)
-                            : std::span<const ObjectId>());
+    fail_task(
+        task, passed_on_error(object->bytes.view(), *task),
+        object->inner ? std::span<const ObjectId>(*object->inner) : std::span<const ObjectId>());
     return true;
   }
   return false;
@@ -196,7 +196,8 @@ void Scheduler::finished(Worker& worker, TaskId id, std::uint32_t attempt, Outco
   Task* task = worker.assigned.front();
   if (task == nullptr || task->id != id) task = find_task(id);
   if (task == nullptr || task->worker != &worker || task->attempt != attempt) {
-    for (const NewValue& value : values) free_unpublished(value);
+    for (const NewValue& value : values)
+      free_unpublished(value);
     return;
   }
   ++worker.finished;
@@ -212,7 +213,8 @@ void Scheduler::finished(Worker& worker, TaskId id, std::uint32_t attempt, Outco
     end_task(task, values);
   } else {
     end_attempt_badly(task, outcome, values);
-    for (const NewValue& value : values) free_unpublished(value);
+    for (const NewValue& value : values)
+      free_unpublished(value);
   }
   settle();
   settle_worker(&worker);
@@ -318,7 +320,8 @@ void Scheduler::cancel(ObjectId id, bool force, bool recursive) {
     }
   }
   // Deepest first. None of them ends another: what depends on one ends in settle().
-  for (auto task = tasks.rbegin(); task != tasks.rend(); ++task) cancel_task(*task, force);
+  for (auto task = tasks.rbegin(); task != tasks.rend(); ++task)
+    cancel_task(*task, force);
   settle();
 }
 

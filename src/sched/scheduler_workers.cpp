@@ -15,7 +15,8 @@ Scheduler::~Scheduler() {
     if (task != nullptr && task->id.value == object->id.value) task_pool_.destroy(task);
     object_pool_.destroy(object);
   });
-  for (const Worker* worker : workers_) delete worker;
+  for (const Worker* worker : workers_)
+    delete worker;
 }
 
 void Scheduler::set_resource(const std::string& name, double total) {
@@ -96,6 +97,7 @@ void Scheduler::settle_worker(Worker* worker) {
     if (worker->state == WorkerState::kIdle) return;
     if (worker->lease != nullptr) give_up_lease(worker);
     worker->state = WorkerState::kIdle;
+    worker->stuck = false;
     if (!worker->doomed) idle_.push_back(worker);
     return;
   }

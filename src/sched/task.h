@@ -27,9 +27,9 @@ struct Function {
   FunctionId id;
   std::string name;
   ResourceClass* resources = nullptr;
-  std::int32_t max_retries = 3;   ///< Further starts after a worker's death; -1: without end.
-  bool retry_exceptions = false;  ///< Exceptions that the worker marks as retryable are retried.
-  std::int64_t timeout_ns = -1;   ///< Longest run of one attempt; -1: no limit.
+  std::int32_t max_retries = 3;    ///< Further starts after a worker's death; -1: without end.
+  bool retry_exceptions = false;   ///< Exceptions that the worker marks as retryable are retried.
+  std::int64_t timeout_ns = -1;    ///< Longest run of one attempt; -1: no limit.
   std::uint64_t block_offset = 0;  ///< Name and code in the arena, for the workers.
   std::uint32_t block_size = 0;
   std::int64_t mean_run_ns = -1;  ///< Moving average of measured runs; -1: never ran.
@@ -46,7 +46,7 @@ struct TaskSpec {
   TaskId id;
   Function* function = nullptr;
   ProcessId submitter;
-  TaskId parent;                   ///< The task that submits; none for a driver.
+  TaskId parent;  ///< The task that submits; none for a driver.
   std::uint32_t num_returns = 1;
   std::uint64_t payload_offset = 0;  ///< Arguments in the arena; 0: in `payload`.
   std::uint32_t payload_size = 0;
@@ -62,22 +62,22 @@ struct Task : Waiter {
   TaskId id;
   Function* function = nullptr;
   TaskState state = TaskState::kWaiting;
-  bool awaited = false;         ///< A blocked task waits for it.
+  bool awaited = false;  ///< A blocked task waits for it.
   bool cancel_requested = false;
   bool timed_out = false;
-  bool nested = false;          ///< Runs on top of a blocked task of its worker.
-  bool wanted_soon = false;     ///< Somebody waits for this very result.
-  bool settling = false;        ///< In the scheduler's list of tasks to settle.
-  bool lends_cpu = false;       ///< Blocked, or under a nested task: others use its CPU slot.
-  std::uint16_t depth = 0;      ///< In the call tree; 0: submitted by a driver.
+  bool nested = false;       ///< Runs on top of a blocked task of its worker.
+  bool wanted_soon = false;  ///< Somebody waits for this very result.
+  bool settling = false;     ///< In the scheduler's list of tasks to settle.
+  bool lends_cpu = false;    ///< Blocked, or under a nested task: others use its CPU slot.
+  std::uint16_t depth = 0;   ///< In the call tree; 0: submitted by a driver.
   std::uint32_t num_returns = 1;
-  std::uint32_t attempt = 0;    ///< Number of the latest assignment, from 1.
-  std::uint32_t starts = 0;     ///< Assignments that a worker began.
+  std::uint32_t attempt = 0;  ///< Number of the latest assignment, from 1.
+  std::uint32_t starts = 0;   ///< Assignments that a worker began.
   Worker* worker = nullptr;
-  std::uint64_t position = 0;   ///< In the worker's ring.
-  std::uint64_t order = 0;      ///< Rises with the time at which tasks became ready, from 1.
-  Link<Task> queue_link;        ///< Ready queue or the worker's assigned list.
-  Task* parent = nullptr;       ///< While the parent has not ended.
+  std::uint64_t position = 0;  ///< In the worker's ring.
+  std::uint64_t order = 0;     ///< Rises with the time at which tasks became ready, from 1.
+  Link<Task> queue_link;       ///< Ready queue or the worker's assigned list.
+  Task* parent = nullptr;      ///< While the parent has not ended.
   Link<Task> sibling_link;
   List<Task, &Task::sibling_link> children;
   std::uint64_t payload_offset = 0;
@@ -88,12 +88,12 @@ struct Task : Waiter {
   std::unique_ptr<WaitNode[]> dependencies;  ///< One per dependency, in argument order.
   std::unique_ptr<ObjectId[]> refs;
   Request* blocking_request = nullptr;  ///< On which its main thread sleeps.
-  std::uint64_t block_offset = 0;  ///< Arguments laid out for this attempt in the arena, or 0.
-  std::uint32_t visit = 0;         ///< Number of the last search that came by.
+  std::uint64_t block_offset = 0;       ///< Arguments laid out for this attempt in the arena, or 0.
+  std::uint32_t visit = 0;              ///< Number of the last search that came by.
 };
 
-/// Ready tasks of one class in the order in which they should start: awaited by a blocked task first,
-/// then deeper in the call tree, then first come.
+/// Ready tasks of one class in the order in which they should start: awaited by a blocked task
+/// first, then deeper in the call tree, then first come.
 class ReadyQueue {
  public:
   [[nodiscard]] bool empty() const { return occupied_ == 0; }
@@ -136,7 +136,8 @@ class ReadyQueue {
   std::size_t size_ = 0;
 };
 
-/// Tasks that ask for the same resources: they can follow each other on a worker without new accounting.
+/// Tasks that ask for the same resources: they can follow each other on a worker without new
+/// accounting.
 struct ResourceClass {
   ResourceRequest request;
   ReadyQueue ready;
@@ -161,11 +162,12 @@ struct Worker {
   bool doomed = false;             ///< Was told to end, or is given up: gets no more tasks.
   ResourceClass* lease = nullptr;  ///< Whose resources the tasks in its ring use; nested ones have
                                    ///< their own. None while its ring is empty.
-  List<Task, &Task::queue_link> assigned;  ///< The first runs or is about to: nested ones, then ring
-                                           ///< order.
-  std::uint32_t wanted_soon = 0;    ///< Assigned tasks whose very result somebody waits for.
-  std::uint64_t finished = 0;       ///< Tasks ended here.
+  List<Task, &Task::queue_link> assigned;  ///< The first runs or is about to: nested ones, then
+                                           ///< ring order.
+  std::uint32_t wanted_soon = 0;  ///< Assigned tasks whose very result somebody waits for.
+  std::uint64_t finished = 0;     ///< Tasks ended here.
   std::uint64_t finished_at_tick = 0;
+  bool stuck = false;  ///< Nothing ended here between the last two ticks, nor since.
 };
 
 }  // namespace haz

@@ -40,9 +40,7 @@ class ValueBytes {
   }
 
   [[nodiscard]] std::size_t size() const { return size_; }
-  [[nodiscard]] std::byte* data() {
-    return size_ > kInlineBytes ? storage_.heap : storage_.small;
-  }
+  [[nodiscard]] std::byte* data() { return size_ > kInlineBytes ? storage_.heap : storage_.small; }
   [[nodiscard]] const std::byte* data() const {
     return size_ > kInlineBytes ? storage_.heap : storage_.small;
   }

@@ -17,8 +17,8 @@ bool ValueStore::possible(std::uint64_t size) const { return size <= limit_bytes
 Error ValueStore::room_error(std::uint64_t size, const Error& cause) const {
   const StoreUsage now = usage();
   return Error{ErrorKind::kOverloaded,
-               "the object store has no room for " + std::to_string(size) + " bytes: " +
-                   std::to_string(now.used) + " of " + std::to_string(limit_bytes_) +
+               "the object store has no room for " + std::to_string(size) +
+                   " bytes: " + std::to_string(now.used) + " of " + std::to_string(limit_bytes_) +
                    " bytes are in use (" + cause.message + "). Drop refs and views that are no " +
                    "longer needed, or give init() a greater object_store_memory"};
 }
@@ -29,7 +29,8 @@ Result<StoreBlock> ValueStore::allocate(std::uint64_t size) {
     if (!block) return room_error(size, block.error());
     return StoreBlock{block->offset, block->size_bytes, false};
   }
-  if (!possible(size)) return room_error(size, Error{ErrorKind::kOverloaded, "more than the limit"});
+  if (!possible(size))
+    return room_error(size, Error{ErrorKind::kOverloaded, "more than the limit"});
   auto extent = extents_.allocate(size, can_populate() ? Reserve::kByCaller : Reserve::kNow);
   if (!extent) return room_error(size, extent.error());
   host_extents_.emplace(extent->offset, *extent);
@@ -67,7 +68,8 @@ Result<StoreBlock> ValueStore::lease_chunk(ProcessId process) {
 }
 
 Result<StoreBlock> ValueStore::lease_value(ProcessId process, std::uint64_t size) {
-  if (!possible(size)) return room_error(size, Error{ErrorKind::kOverloaded, "more than the limit"});
+  if (!possible(size))
+    return room_error(size, Error{ErrorKind::kOverloaded, "more than the limit"});
   auto extent = leases_.lease(process, size);
   if (!extent) return room_error(size, extent.error());
   value_leases_.emplace(extent->offset, process);

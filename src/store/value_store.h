@@ -1,5 +1,6 @@
 /// @file
-/// The host's account of the arena's object space: who may write where, and what is given back when.
+/// The host's account of the arena's object space: who may write where, and what is given back
+/// when.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +18,8 @@ namespace haz {
 /// A piece of the arena to write to.
 struct StoreBlock {
   std::uint64_t offset = 0;
-  std::uint64_t size = 0;   ///< At least what was asked for.
-  bool cold = false;        ///< Pages may be missing: fill it with copy_to_cold().
+  std::uint64_t size = 0;  ///< At least what was asked for.
+  bool cold = false;       ///< Pages may be missing: fill it with copy_to_cold().
 };
 
 /// Memory of the object space in use, in bytes.
@@ -48,8 +49,8 @@ class ValueStore {
   Result<StoreBlock> lease_chunk(ProcessId process);
   /// Room for one value of `process`.
   Result<StoreBlock> lease_value(ProcessId process, std::uint64_t size);
-  /// `process` has written a value at [offset, offset + size) of one of its leases: from now on it is
-  /// freed by free(). False when the range is not its own or already holds a value.
+  /// `process` has written a value at [offset, offset + size) of one of its leases: from now on it
+  /// is freed by free(). False when the range is not its own or already holds a value.
   bool adopt(ProcessId process, std::uint64_t offset, std::uint64_t size);
   /// `process` places no more values in its chunk at `offset`.
   void close_chunk(ProcessId process, std::uint64_t offset);
@@ -74,7 +75,7 @@ class ValueStore {
   std::unordered_map<std::uint64_t, Extent> host_extents_;         ///< By offset.
   std::unordered_map<std::uint64_t, std::uint64_t> leased_sizes_;  ///< Published values: size.
   std::unordered_map<std::uint64_t, ProcessId> value_leases_;      ///< Leases for one value each.
-  std::unordered_map<std::uint64_t, ProcessId> lent_;              ///< Host's blocks to be discarded.
+  std::unordered_map<std::uint64_t, ProcessId> lent_;  ///< Host's blocks to be discarded.
 };
 
 }  // namespace haz

@@ -13,8 +13,8 @@
 
 namespace haz {
 
-/// Takes parts off the front of a body. After the first part that does not fit ok() is false, and all
-/// further parts are empty or zero. Not thread-safe.
+/// Takes parts off the front of a body. After the first part that does not fit ok() is false, and
+/// all further parts are empty or zero. Not thread-safe.
 class MessageReader {
  public:
   explicit MessageReader(std::span<const std::byte> body) : left_(body) {}

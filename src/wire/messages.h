@@ -1,9 +1,9 @@
 /// @file
 /// Messages in the byte rings between a process and the scheduler's host.
 ///
-/// A record's kind is a MessageKind. Its body is one of the structs below, followed by the parts that
-/// it names, each padded to 8 bytes. A body that does not fit a ring lies in the arena, and the record
-/// is an IndirectMessage with kIndirectFlag set in its kind.
+/// A record's kind is a MessageKind. Its body is one of the structs below, followed by the parts
+/// that it names, each padded to 8 bytes. A body that does not fit a ring lies in the arena, and
+/// the record is an IndirectMessage with kIndirectFlag set in its kind.
 #pragma once
 
 #include <cstdint>
@@ -38,8 +38,8 @@ enum class MessageKind : std::uint32_t {
 
 inline constexpr std::uint32_t kIndirectFlag = 1U << 31;
 
-/// The body lies in the arena. From a process: in memory that it allocated, and the host frees it. From
-/// the host: the process gives it back with kDiscard.
+/// The body lies in the arena. From a process: in memory that it allocated, and the host frees it.
+/// From the host: the process gives it back with kDiscard.
 struct IndirectMessage {
   std::uint64_t offset;
   std::uint64_t size;

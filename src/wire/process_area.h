@@ -1,6 +1,6 @@
 /// @file
-/// The shared memory of one process: its control words and rings. Only that process and the host can
-/// write there.
+/// The shared memory of one process: its control words and rings. Only that process and the host
+/// can write there.
 #pragma once
 
 #include <array>
@@ -55,14 +55,15 @@ struct ProcessArea {
 
 inline constexpr std::size_t kProcessAreaStride = align_up(sizeof(ProcessArea), 64 * kKiB);
 
-/// First page of the arena: written by the host, except the doorbells, which all may ring. A process
-/// that scribbles there can only make the host look too early or, at most one timed sleep, too late.
+/// First page of the arena: written by the host, except the doorbells, which all may ring. A
+/// process that scribbles there can only make the host look too early or, at most one timed sleep,
+/// too late.
 struct ArenaHeader {
   std::uint64_t magic;
   std::uint32_t layout_version;
   std::uint32_t max_processes;
-  std::uint64_t epoch;          ///< Random number of the node.
-  std::uint64_t areas_offset;   ///< ProcessArea of slot 0; slot i is i * kProcessAreaStride further.
+  std::uint64_t epoch;         ///< Random number of the node.
+  std::uint64_t areas_offset;  ///< ProcessArea of slot 0; slot i is i * kProcessAreaStride further.
   std::uint64_t objects_offset;  ///< Where values lie, up to the end of the arena.
 };
 

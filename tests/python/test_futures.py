@@ -242,6 +242,29 @@ def test_future_that_comes_later():
         future.result(0)
 
 
+def test_engine_that_ends_meanwhile(later):
+    async def main():
+        ref = LaterRef()
+        future = ref.future()
+        task = asyncio.ensure_future(awaited(ref))
+        await until_waiting(ref)
+        runtime.engine = None
+        ref.finish(RuntimeError("not running"))
+        with pytest.raises(haz.exceptions.ObjectLostError, match="shut down"):
+            await task
+        with pytest.raises(haz.exceptions.ObjectLostError, match="shut down"):
+            future.result(0)
+
+    asyncio.run(main())
+
+
+def test_runtime_error_of_a_task_is_its_own():
+    ref = LaterRef()
+    ref.finish(RuntimeError("mine"))
+    with pytest.raises(RuntimeError, match="mine"):
+        ref.future().result(0)
+
+
 def test_cancelled_future(later):
     ref = LaterRef()
     future = ref.future()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from haz._core.runtime import runtime
+from haz.exceptions import HazError, ObjectLostError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,10 +25,19 @@ __all__ = ["await_ref", "future_of"]
 def _engine_of(ref: ObjectRef[Any]) -> Engine:
     engine = runtime.engine
     if engine is None:
-        from haz.exceptions import ObjectLostError
-
         raise ObjectLostError(f"{ref!r} is from a run of haz that was shut down")
     return engine
+
+
+def _value_of(engine: Engine, ref: ObjectRef[T]) -> T:
+    """The value of a ref that is ready, or whose engine has ended."""
+    try:
+        values: list[T] = engine.get((ref,), None)
+    except RuntimeError as error:
+        if runtime.engine is engine or isinstance(error, HazError):
+            raise
+        raise ObjectLostError(f"haz was shut down before {ref!r} was ready") from error
+    return values[0]
 
 
 def future_of(ref: ObjectRef[T]) -> Future[T]:
@@ -41,7 +51,7 @@ def future_of(ref: ObjectRef[T]) -> Future[T]:
         if not future.set_running_or_notify_cancel():
             return
         try:
-            value = engine.get((ref,), None)[0]
+            value = _value_of(engine, ref)
         except BaseException as error:
             future.set_exception(error)
         else:
@@ -107,7 +117,7 @@ def await_ref(ref: ObjectRef[T]) -> Generator[Any, None, T]:
         engine.add_done_callback(ref, lambda: bridge.post(waiter))
         yield from waiter.__await__()
     try:
-        values: list[T] = engine.get((ref,), None)
+        return _value_of(engine, ref)
     except BaseException as error:
         from haz._core.errors import without_stop_iteration
 
@@ -115,4 +125,3 @@ def await_ref(ref: ObjectRef[T]) -> Generator[Any, None, T]:
         if plain is not error:
             raise plain from plain.__cause__
         raise
-    return values[0]

@@ -17,7 +17,7 @@ from haz._core.refs import ObjectRef
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import Any
 
     from haz.engines.base import Descriptor, InitOptions, TaskOptions
@@ -305,4 +305,3 @@ def _show_output(lines: list[tuple[bool, str]]) -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
-

@@ -342,13 +342,14 @@ def test_worker_ids(node, gate):
 def test_preloaded_modules():
     haz.init(engine="native", num_cpus=1, preload=["colorsys"])
 
-    @haz.remote
+    @haz.remote(max_calls=1)
     def f():
         import sys
 
         return "colorsys" in sys.modules
 
-    assert haz.get(f.remote()) is True
+    # The first workers may have been forked before the import was done.
+    wait_until(lambda: haz.get(f.remote()))
 
 
 # ---- many ------------------------------------------------------------------------------------
