@@ -19,6 +19,8 @@ _ASYNC_GENERATOR = 0x200
 
 #: More arguments than any call has: a required keyword-only parameter makes plain calls wrong.
 _NEVER = 1 << 30
+#: A function with ``**keywords`` can be called in shapes without end.
+_SHAPES_KEPT = 256
 
 
 def _flags(function: Callable[..., Any]) -> int:
@@ -48,7 +50,16 @@ def name_of(function: Callable[..., Any]) -> str:
 class FunctionDescriptor:
     """Identity and signature of a remote function: see :class:`haz.engines.base.Descriptor`."""
 
-    __slots__ = ("__weakref__", "_function", "_names", "max_args", "min_args", "name", "uid")
+    __slots__ = (
+        "__weakref__",
+        "_fitting",
+        "_function",
+        "_names",
+        "max_args",
+        "min_args",
+        "name",
+        "uid",
+    )
 
     def __init__(self, function: Callable[..., Any], uid: bytes) -> None:
         self.uid = uid
@@ -56,6 +67,8 @@ class FunctionDescriptor:
         self.min_args = 0
         self.max_args = -1
         self._function = function
+        #: Shapes of calls with keywords that were found to fit: (number of arguments, keywords).
+        self._fitting: set[tuple[int, tuple[str, ...]]] = set()
         self._names: frozenset[str] | None = None
         if type(function) is FunctionType:
             self._read_code(function)
@@ -77,11 +90,21 @@ class FunctionDescriptor:
 
     def check_call(self, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
         """Raise TypeError if the function can't be called with `args` and `kwargs`."""
-        if not kwargs:
-            if self.min_args <= len(args) and (len(args) <= self.max_args or self.max_args == -1):
-                return
-        elif self._fits_quickly(args, kwargs):
+        shape = (len(args), tuple(kwargs))
+        if shape in self._fitting:
             return
+        if kwargs:
+            fits = self._fits_quickly(args, kwargs)
+        else:
+            fits = len(args) >= self.min_args and (
+                len(args) <= self.max_args or self.max_args == -1
+            )
+        if not fits:
+            self._ask_inspect(args, kwargs)
+        if len(self._fitting) < _SHAPES_KEPT:
+            self._fitting.add(shape)
+
+    def _ask_inspect(self, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
         import inspect
 
         try:
