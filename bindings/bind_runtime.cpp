@@ -383,34 +383,54 @@ void bind_runtime(nb::module_& m) {
         if (!init_ref_type(ref_base.ptr())) throw_set_error();
         return nb::borrow(reinterpret_cast<PyObject*>(ref_type()));
       },
-      nb::arg("ref_base"), "Make the type of refs, a subclass of `ref_base`; return it.");
+      nb::arg("ref_base"), "Make the type of refs, a subclass of `ref_base`; return it.",
+      nb::sig("def init_types(ref_base: type) -> type"));
   m.def("start_node", start_node, nb::arg("num_cpus"), nb::arg("resources"),
         nb::arg("object_store_bytes"), nb::arg("zygote_argv"), nb::arg("zygote_setup"),
         nb::arg("show_output").none(),
-        "Start this process' own node. `show_output` is called with lists of (is_stderr, line).");
+        "Start this process' own node. `show_output` is called with lists of (is_stderr, line).",
+        nb::sig("def start_node(num_cpus: float, resources: dict[str, float], object_store_bytes: "
+                "int, zygote_argv: list[str], zygote_setup: bytes, show_output: "
+                "collections.abc.Callable[[list[tuple[bool, str]]], None] | None) -> None"));
   m.def("stop_node", stop_node,
         "End the node of this process, with all processes that it started.");
   m.def("register_function", register_function, nb::arg("name"), nb::arg("code"),
         nb::arg("resources"), nb::arg("max_retries"), nb::arg("retry_exceptions"),
-        nb::arg("timeout_s"), "Register a function's code and options; return its number.");
+        nb::arg("timeout_s"), "Register a function's code and options; return its number.",
+        nb::sig("def register_function(name: str, code: bytes, resources: dict[str, float], "
+                "max_retries: int, retry_exceptions: bool, timeout_s: float) -> int"));
   m.def("bind_submitter", bind_submitter, nb::arg("function"), nb::arg("num_returns"),
         nb::arg("min_args"), nb::arg("max_args"), nb::arg("descriptor"),
-        "Return the callable that submits tasks of a registered function.");
-  m.def("get", get, nb::arg("refs"), nb::arg("timeout_s").none(), "Return the values of refs.");
+        "Return the callable that submits tasks of a registered function.",
+        nb::sig("def bind_submitter(function: int, num_returns: int, min_args: int, max_args: int, "
+                "descriptor: object) -> collections.abc.Callable[..., typing.Any]"));
+  m.def("get", get, nb::arg("refs"), nb::arg("timeout_s").none(), "Return the values of refs.",
+        nb::sig("def get(refs: collections.abc.Sequence[typing.Any], timeout_s: float | None) -> "
+                "list[typing.Any]"));
   m.def("wait", wait, nb::arg("refs"), nb::arg("num_returns"), nb::arg("timeout_s").none(),
-        "Return (ready, not ready), both in the order of `refs`.");
-  m.def("put", put, nb::arg("value").none(), "Store a value; return its ref.");
+        "Return (ready, not ready), both in the order of `refs`.",
+        nb::sig("def wait(refs: collections.abc.Sequence[typing.Any], num_returns: int, timeout_s: "
+                "float | None) -> tuple[list[typing.Any], list[typing.Any]]"));
+  m.def("put", put, nb::arg("value").none(), "Store a value; return its ref.",
+        nb::sig("def put(value: object) -> typing.Any"));
   m.def("cancel", cancel, nb::arg("ref"), nb::arg("force"), nb::arg("recursive"),
-        "Cancel the task that makes `ref`.");
-  m.def("free", free_objects, nb::arg("refs"), "Drop the values of refs now.");
+        "Cancel the task that makes `ref`.",
+        nb::sig("def cancel(ref: object, force: bool, recursive: bool) -> None"));
+  m.def("free", free_objects, nb::arg("refs"), "Drop the values of refs now.",
+        nb::sig("def free(refs: collections.abc.Sequence[typing.Any]) -> None"));
   m.def("subscribe", subscribe, nb::arg("ref"), nb::arg("token"),
-        "Report `token` once `ref` is ready; False if the object is gone.");
+        "Report `token` once `ref` is ready; False if the object is gone.",
+        nb::sig("def subscribe(ref: object, token: int) -> bool"));
   m.def("take_completions", take_completions, "Return the tokens that were reported.");
   m.def("completions_fd", completions_fd, "Readable while take_completions() has something.");
-  m.def("query", query, nb::arg("kind"), "Ask the node: 1 total, 2 available resources, 3 counts.");
-  m.def("snapshot", snapshot, "State of this process' node.");
-  m.def("story", story, nb::arg("subject"), "History of a task, object or process; 0: of all.");
-  m.def("identity", identity, "Return the node's epoch and this process' number.");
+  m.def("query", query, nb::arg("kind"), "Ask the node: 1 total, 2 available resources, 3 counts.",
+        nb::sig("def query(kind: int) -> dict[str, typing.Any]"));
+  m.def("snapshot", snapshot, "State of this process' node.",
+        nb::sig("def snapshot() -> dict[str, typing.Any]"));
+  m.def("story", story, nb::arg("subject"), "History of a task, object or process; 0: of all.",
+        nb::sig("def story(subject: int) -> list[tuple[int, int, int, int, int]]"));
+  m.def("identity", identity, "Return the node's epoch and this process' number.",
+        nb::sig("def identity() -> tuple[int, int]"));
   m.def("pin_pickled_refs", pin_pickled_refs, nb::arg("pin"),
         "Whether refs that this thread pickles by itself are kept without a warning.");
   m.def("usable_cpus", [] { return usable_cpus(); }, "Number of CPUs that this process may use.");

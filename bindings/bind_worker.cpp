@@ -333,10 +333,17 @@ void bind_worker(nb::module_& m) {
   m.def("worker_join", worker_join, nb::arg("slot"), nb::arg("process_id"), nb::arg("arena_fd"),
         "Make this process, forked by a zygote, a worker of its node.");
   m.def("worker_run", worker_run, nb::arg("load"), nb::arg("fail"), nb::arg("split"),
-        nb::arg("clean_up"), "Run tasks until the node ends.");
+        nb::arg("clean_up"), "Run tasks until the node ends.",
+        nb::sig("def worker_run(load: collections.abc.Callable[[bytes, int], "
+                "collections.abc.Callable[..., typing.Any]], fail: collections.abc.Callable[..., "
+                "tuple[dict[str, typing.Any], bool]], split: collections.abc.Callable[[typing.Any, "
+                "int], collections.abc.Sequence[typing.Any]], clean_up: "
+                "collections.abc.Callable[[], None]) -> None"));
   m.def("running_task", running_task,
-        "Return (task id, attempt, name, function number) of the running task, or None.");
-  m.def("running_name", running_name, "Return the name of the running task or None.");
+        "Return (task id, attempt, name, function number) of the running task, or None.",
+        nb::sig("def running_task() -> tuple[int, int, str | None, int] | None"));
+  m.def("running_name", running_name, "Return the name of the running task or None.",
+        nb::sig("def running_name() -> str | None"));
   m.def("interrupt_pending", interrupt_pending,
         "Return whether the running attempt is to be interrupted.");
   m.def(

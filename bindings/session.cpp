@@ -48,21 +48,22 @@ Session::Session(std::unique_ptr<Node> node)
       client_(std::make_unique<EmbeddedClient>(*node_)) {}
 
 Session::Session(std::unique_ptr<RingClient> ring)
-    : generation_(next_generation(ring->epoch())), ring_(ring.get()) {
-  client_ = std::move(ring);
+    : generation_(next_generation(ring->epoch())), client_(std::move(ring)) {
+  ring_ = static_cast<RingClient*>(client_.get());
 }
 
 Session::~Session() {
   if (getpid() == owner_pid_) return;
-  (void)node_.release();
-  (void)client_.release();
+  // The parent's; leaked here, so that nothing of it is torn down.
+  static_cast<void>(new auto(std::move(node_)));
+  static_cast<void>(new auto(std::move(client_)));
 }
 
 std::shared_ptr<Session> current_session() { return forked() ? nullptr : session_slot(); }
 
 void set_session(std::shared_ptr<Session> session) {
-  static const int registered = pthread_atfork(nullptr, nullptr, after_fork_in_child);
-  (void)registered;
+  static const int kRegistered = pthread_atfork(nullptr, nullptr, after_fork_in_child);
+  (void)kRegistered;
   arena_to_protect.store(session ? &session->client().arena() : nullptr, std::memory_order_relaxed);
   session_slot() = std::move(session);
 }

@@ -70,7 +70,7 @@ PyObject* make_refs(Session& session, TaskId task, std::uint32_t num_returns) {
 }
 
 PyObject* submit(PyObject* callable, PyObject* const* args, std::size_t nargsf, PyObject* names) {
-  SubmitterObject& self = *as_submitter(callable);
+  const SubmitterObject& self = *as_submitter(callable);
   const Py_ssize_t count = PyVectorcall_NARGS(nargsf);
   if (!check_call(self, args, count, names)) return nullptr;
   const std::shared_ptr<Session> session = current_session();

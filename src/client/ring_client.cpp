@@ -145,7 +145,7 @@ const TaskCommand* RingClient::next_task(WaitHooks& hooks) {
   if (const TaskCommand* command = tasks_.claim_next(); command != nullptr) return command;
   const std::int64_t idle_since = monotonic_ns();
   flush_drops();
-  ProcessControl& control = area_->control;
+  const ProcessControl& control = area_->control;
   // pairs with the host's store before it looks at the rings and sleeps
   if (unannounced_ && control.wake_on_idle.load(std::memory_order_seq_cst) != 0) ring_host();
   const TaskCommand* command = nullptr;

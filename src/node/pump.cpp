@@ -187,9 +187,9 @@ void Node::stop_leading() {
 }
 
 bool Node::spin_for(std::unique_lock<std::mutex>& lock, ThreadRequest& request) {
-  static const auto cpus = static_cast<std::uint32_t>(usable_cpus());
+  static const auto kCpus = static_cast<std::uint32_t>(usable_cpus());
   const std::int64_t now = monotonic_ns();
-  if (busy_workers() >= cpus || !spin_.allowed(now) || cpus < 2) return false;
+  if (busy_workers() >= kCpus || !spin_.allowed(now) || kCpus < 2) return false;
   finish_round(lock);
   const auto look = [&] {
     if (!lock.try_lock()) return false;

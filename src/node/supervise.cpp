@@ -85,7 +85,7 @@ void Node::show(const std::vector<LogLine>& lines) {
 }
 
 void Node::read_output(WorkerOutput& output, std::vector<LogLine>& lines) {
-  std::array<char, kReadBytes> buffer;
+  std::array<char, kReadBytes> buffer;  // NOLINT(cppcoreguidelines-pro-type-member-init): read into
   const auto read_from = [&](UniqueFd& fd, LogStream stream) {
     while (fd) {
       const ssize_t got = ::read(fd.get(), buffer.data(), buffer.size());

@@ -90,8 +90,8 @@ std::vector<std::byte> passed_on_error(std::span<const std::byte> error, const T
 }
 
 std::span<const std::byte> freed_error() {
-  static const std::vector<std::byte> bytes = copy_of(begin_error("freed", 1));
-  return bytes;
+  static const std::vector<std::byte> kBytes = copy_of(begin_error("freed", 1));
+  return kBytes;
 }
 
 }  // namespace haz

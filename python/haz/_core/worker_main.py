@@ -6,7 +6,6 @@ put back what a task has changed in the process.
 
 from __future__ import annotations
 
-import _signal
 import io
 import os
 import sys
@@ -19,8 +18,11 @@ from haz.engines.native import NativeEngine, UnpackedFunction
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal
     from collections.abc import Callable
     from typing import Any
+else:
+    import _signal  # `signal` costs milliseconds, and wraps these
 
 __all__ = ["run"]
 

@@ -17,7 +17,7 @@ from haz._core.refs import ObjectRef
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from haz.engines.base import Descriptor, InitOptions, TaskOptions
@@ -158,10 +158,17 @@ class NativeEngine:
         #: In a worker: resources of the functions that it has loaded, by their number.
         self.resources_of: dict[int, dict[str, float]] = {}
         _native.init_types(ObjectRef)
-        self.put = _native.put
-        self.get = _native.get
-        self.wait = _native.wait
-        self.free = _native.free
+        # Without a Python frame in between: these are called for every task.
+        self.__dict__.update(put=_native.put, get=_native.get, wait=_native.wait, free=_native.free)
+
+    if TYPE_CHECKING:
+
+        def put(self, value: Any) -> ObjectRef[Any]: ...
+        def get(self, refs: Sequence[ObjectRef[Any]], timeout_s: float | None) -> list[Any]: ...
+        def wait(
+            self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout_s: float | None
+        ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]: ...
+        def free(self, refs: Sequence[ObjectRef[Any]]) -> None: ...
 
     @classmethod
     def join(cls) -> NativeEngine:
@@ -177,7 +184,7 @@ class NativeEngine:
             environ = dict(os.environb)
             for name, value in options.env_vars.items():
                 environ[os.fsencode(name)] = os.fsencode(value)
-        preload_first = ()
+        preload_first: tuple[str, ...] = ()
         if options.preload is None:
             preload_first = tuple(name for name in _PRELOADED_IF_USED if name in sys.modules)
         num_cpus = options.num_cpus if options.num_cpus is not None else _native.usable_cpus()
