@@ -243,6 +243,7 @@ class Node final : private Actions {
   std::uint64_t freed_ = 0;     ///< Values freed.
   std::int64_t background_wakes_at_ns_ = 0;
   std::int64_t next_tick_ns_ = 0;
+  int short_sleeps_ = 0;  ///< Of the background thread, still to come.
   std::int64_t last_activity_ns_ = 0;
   SpinPolicy spin_;
   std::unique_ptr<ZygoteLink> zygote_;

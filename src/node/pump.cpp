@@ -14,6 +14,8 @@ constexpr std::uint64_t kNeverWake = std::numeric_limits<std::uint64_t>::max();
 constexpr std::int64_t kTickNs = 2 * kMillisecondNs;
 /// Longest sleep while references may have been dropped a moment ago.
 constexpr std::int64_t kActiveSleepNs = 50 * kMillisecondNs;
+/// Sleeps of one tick each after a timer was wanted.
+constexpr int kShortSleeps = 25;
 /// Longest sleep of an idle node: bounds the harm of a lost ring.
 constexpr std::int64_t kIdleSleepNs = 500 * kMillisecondNs;
 /// Longest sleep of a thread that has asked not to hear of every completion.
@@ -55,7 +57,9 @@ void Node::finish_round(std::unique_lock<std::mutex>& lock) {
   to_ring_.clear();
   const std::int64_t timer = next_timer(0);
   if (timer != 0 && leader_ == nullptr && timer + kTickNs < background_wakes_at_ns_) {
+    // It then sleeps in short steps for a while, even if this timer is not needed any more.
     background_wakes_at_ns_ = timer;
+    short_sleeps_ = kShortSleeps;
     to_ring.push_back(&doorbells_->background);
   }
   if (told) completions_event_->signal();
@@ -157,6 +161,10 @@ void Node::background() {
       const std::int64_t now = monotonic_ns();
       const bool active = now - last_activity_ns_ < 2 * kActiveSleepNs;
       std::int64_t wake_at = now + (active ? kActiveSleepNs : kIdleSleepNs);
+      if (short_sleeps_ > 0) {
+        --short_sleeps_;
+        wake_at = now + kTickNs;
+      }
       if (const std::int64_t timer = next_timer(0); timer != 0) wake_at = std::min(wake_at, timer);
       background_wakes_at_ns_ = wake_at;
       sleep_ns = std::max<std::int64_t>(wake_at - now, 0);

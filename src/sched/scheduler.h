@@ -34,6 +34,7 @@ struct SchedulerOptions {
   std::uint32_t max_pipeline = 512;      ///< Tasks to keep in a busy worker's ring.
   std::int64_t steal_ns = 100'000;       ///< Measured queued work that is worth a steal.
   std::int64_t start_ns = 5'000'000;     ///< Measured queued work that is worth one more worker.
+  std::int64_t wake_ns = 50'000;         ///< Work that is done before a sleeping worker would wake.
 };
 
 /// What a function's registration says.
@@ -226,6 +227,7 @@ class Scheduler {
   void assign(Task* task, Worker* worker);
   Worker* take_idle(const ResourceClass& resources);
   Worker* least_loaded(ResourceClass* resources, const Function& function);
+  Worker* soon_free(const ResourceClass& resources, const Function& function);
   [[nodiscard]] std::uint32_t pipeline_limit(const Function& function) const;
   [[nodiscard]] bool may_start() const;
   void start_workers(const ResourceRequest& request, std::size_t demand);

@@ -83,6 +83,22 @@ Worker* Scheduler::least_loaded(ResourceClass* resources, const Function& functi
   return best;
 }
 
+/// A busy worker that would have begun the task before an idle one had woken up; of several, the one
+/// with most to do, so that the others may stay asleep.
+Worker* Scheduler::soon_free(const ResourceClass& resources, const Function& function) {
+  const std::int64_t mean = function.mean_run_ns;
+  if (mean < 0 || pool_.overdrawn(resources.request)) return nullptr;
+  const auto limit = static_cast<std::size_t>(options_.wake_ns / std::max(mean, kShortestRunNs));
+  Worker* best = nullptr;
+  for (Worker* worker : resources.holders) {
+    if (worker->state != WorkerState::kBusy || worker->assigned.size() >= limit) continue;
+    if (best != nullptr && worker->assigned.size() <= best->assigned.size()) continue;
+    if (worker->stuck || worker->doomed || !actions_.has_room(*worker)) continue;
+    best = worker;
+  }
+  return best;
+}
+
 bool Scheduler::may_start() const {
   return !starts_paused_ && workers_.size() + starting_ < options_.max_workers;
 }
@@ -119,7 +135,7 @@ void Scheduler::assign(Task* task, Worker* worker) {
 bool Scheduler::must_make_way(const ResourceClass& resources) {
   const int rank = resources.ready.front_rank();
   const Task& task = *resources.ready.front();
-  for (const ResourceClass* other : ready_classes_) {
+  for (ResourceClass* other : ready_classes_) {
     if (!other->stuck || other->ready.front_rank() < rank) continue;
     const std::uint64_t patience = kPatience * pipeline_limit(*task.function);
     if (other->ready.front_rank() == rank && other->ready.front()->order + patience >= task.order) {
@@ -128,8 +144,8 @@ bool Scheduler::must_make_way(const ResourceClass& resources) {
     // What it lacks is a resource that both need, or a worker.
     const bool lacks_worker = pool_.fits(other->request) && idle_.empty() && starting_ == 0;
     if (!lacks_worker && !compete(pool_, other->request, resources.request)) continue;
-    making_way_ = true;
-    if (other->ticks % kMakeWayPeriod < kMakeWayTicks) return true;
+    other->held_up = making_way_ = true;
+    if (other->ticks_held_up % kMakeWayPeriod < kMakeWayTicks) return true;
   }
   return false;
 }
@@ -143,15 +159,17 @@ bool Scheduler::place_front(ResourceClass* resources) {
     return true;
   }
   if (must_make_way(*resources)) return false;
-  Worker* worker = take_idle(*resources);
-  if (worker != nullptr) {
-    take_lease(worker, resources);
-  } else {
+  Worker* worker = soon_free(*resources, *task->function);
+  if (worker == nullptr) {
+    worker = take_idle(*resources);
+    if (worker != nullptr) take_lease(worker, resources);
+  }
+  if (worker == nullptr) {
     if (idle_.empty()) start_workers(resources->request, resources->ready.size());
     worker = least_loaded(resources, *task->function);
   }
   if (worker == nullptr) return false;
-  resources->ticks = 0;
+  resources->ticks_held_up = 0;
   assign(task, worker);
   return true;
 }
@@ -167,6 +185,8 @@ ResourceClass* Scheduler::next_class() const {
 
 void Scheduler::place_ready() {
   making_way_ = false;
+  for (ResourceClass* resources : ready_classes_)
+    resources->held_up = false;
   while (ResourceClass* next = next_class()) {
     if (!place_front(next)) next->stuck = true;
   }
@@ -197,14 +217,17 @@ bool Scheduler::wants_tick() const {
 void Scheduler::tick() {
   starts_paused_ = false;
   for (Worker* worker : workers_) {
-    worker->stuck = worker->finished == worker->finished_at_tick;
-    worker->finished_at_tick = worker->finished;
+    const Task* first = worker->assigned.front();
+    const TaskId now = first != nullptr ? first->id : TaskId{};
+    worker->stuck = first != nullptr && now == worker->first_at_tick;
+    worker->first_at_tick = now;
     if (!worker->stuck || !could_run(*worker)) continue;
     while (worker->assigned.size() > 1 && pull_back(worker->assigned.back())) {
     }
   }
-  for (ResourceClass* resources : ready_classes_)
-    ++resources->ticks;
+  for (ResourceClass* resources : ready_classes_) {
+    if (resources->held_up) ++resources->ticks_held_up;
+  }
 }
 
 bool Scheduler::steal() {

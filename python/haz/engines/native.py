@@ -184,7 +184,7 @@ class NativeEngine:
             environ = dict(os.environb)
             for name, value in options.env_vars.items():
                 environ[os.fsencode(name)] = os.fsencode(value)
-        preload_first: tuple[str, ...] = ()
+        preload_first = options.preload or ()
         if options.preload is None:
             preload_first = tuple(name for name in _PRELOADED_IF_USED if name in sys.modules)
         num_cpus = options.num_cpus if options.num_cpus is not None else _native.usable_cpus()
@@ -198,7 +198,7 @@ class NativeEngine:
             resources,
             options.object_store_memory or 0,
             zygote.command(),
-            zygote.make_setup(options.preload or (), environ, preload_first, job),
+            zygote.make_setup((), environ, preload_first, job),
             _show_output if options.log_to_driver else None,
         )
 
