@@ -90,6 +90,11 @@ class Program:
         self._finished.stderr = "".join(self._errors)
         return self._finished
 
+    def stop(self) -> None:
+        """Kill the program, if it still runs, and wait until nothing of it is left."""
+        self._process.kill()
+        self.finish()
+
     def _processes_left(self) -> list[int]:
         found = []
         for entry in os.listdir("/proc"):

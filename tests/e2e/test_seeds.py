@@ -25,7 +25,10 @@ def started():
     """The sleeping programs, running."""
     names = ("tareas.py", "sleep_times.py", "fonctions.py")
     # The English text leaves the number of CPUs to the runtime: the others have 4.
-    return {name: Program([SEEDS / name], HAZ_NUM_CPUS="4") for name in names}
+    programs = {name: Program([SEEDS / name], HAZ_NUM_CPUS="4") for name in names}
+    yield programs
+    for program in programs.values():
+        program.stop()
 
 
 @pytest.fixture
