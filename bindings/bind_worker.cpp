@@ -2,6 +2,7 @@
 /// The main loop of a worker process: takes tasks, calls their functions, hands in what they
 /// return.
 #include <nanobind/nanobind.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstring>
@@ -164,6 +165,7 @@ class WorkerLoop {
                       "the object store had no room for the arguments of this task");
     } else {
       PyObject* returned = call(shared, in_ring);
+      if (forked()) leave_forked_child(returned);
       if (returned == nullptr || !add_returns(results, returned, num_returns)) {
         add_exception(results);
       }
@@ -174,6 +176,23 @@ class WorkerLoop {
     running_name_ = outer_name;
     running_function_ = outer_function;
     send(results, task, attempt, monotonic_ns() - begin);
+  }
+
+  /// The function has forked, and this is the child, which returns from it: it ends here, and only
+  /// the parent's return counts.
+  [[noreturn]] void leave_forked_child(PyObject* returned) {
+    constexpr int kFailed = 1;
+    int code = returned != nullptr ? 0 : kFailed;
+    if (returned == nullptr && PyErr_ExceptionMatches(PyExc_SystemExit) != 0) {
+      PyObject* error = take_exception();
+      PyObject* value = error != nullptr ? PyObject_GetAttrString(error, "code") : nullptr;
+      if (value == Py_None) code = 0;
+      if (value != nullptr && PyLong_Check(value)) code = static_cast<int>(PyLong_AsLong(value));
+    } else if (returned == nullptr) {
+      PyErr_Print();
+    }
+    clean_up();
+    _exit(code);
   }
 
   void send(Results& results, TaskId task, std::uint32_t attempt, std::int64_t run_ns) {

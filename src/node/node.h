@@ -185,6 +185,7 @@ class Node final : private Actions {
   void drain_drops();
   void run_timers(std::int64_t now_ns);
   [[nodiscard]] std::int64_t next_timer(std::int64_t now_ns) const;
+  void trim_idle_workers(std::int64_t now_ns);
   void set_wake_policy(bool every_completion);
   void finish_round(std::unique_lock<std::mutex>& lock);
   void background();
@@ -245,6 +246,7 @@ class Node final : private Actions {
   std::int64_t next_tick_ns_ = 0;
   int short_sleeps_ = 0;  ///< Of the background thread, still to come.
   std::int64_t last_activity_ns_ = 0;
+  std::int64_t crowded_since_ns_ = 0;  ///< More workers are idle than there are CPU slots; or 0.
   SpinPolicy spin_;
   std::unique_ptr<ZygoteLink> zygote_;
   std::uint32_t failed_starts_ = 0;      ///< To be told to the scheduler.

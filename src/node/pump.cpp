@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "node/node.h"
@@ -14,6 +15,8 @@ constexpr std::uint64_t kNeverWake = std::numeric_limits<std::uint64_t>::max();
 constexpr std::int64_t kTickNs = 2 * kMillisecondNs;
 /// Longest sleep while references may have been dropped a moment ago.
 constexpr std::int64_t kActiveSleepNs = 50 * kMillisecondNs;
+/// How long workers that were started while others were blocked are kept without work.
+constexpr std::int64_t kKeepCrowdNs = 5 * kSecondNs;
 /// Sleeps of one tick each after a timer was wanted.
 constexpr int kShortSleeps = 25;
 /// Longest sleep of an idle node: bounds the harm of a lost ring.
@@ -104,8 +107,24 @@ std::int64_t Node::next_timer(std::int64_t none) const {
   return next;
 }
 
+void Node::trim_idle_workers(std::int64_t now_ns) {
+  const auto keep = static_cast<std::size_t>(std::max(std::ceil(options_.num_cpus), 1.0));
+  if (scheduler_.counts().idle <= keep) {
+    crowded_since_ns_ = 0;
+  } else if (crowded_since_ns_ == 0) {
+    crowded_since_ns_ = now_ns;
+  } else if (now_ns - crowded_since_ns_ > kKeepCrowdNs) {
+    while (Worker* worker = scheduler_.retire_idle(keep)) {
+      WorkerPort& port = port_of(*worker);
+      port.area->control.stop.store(1, std::memory_order_relaxed);
+      touch(port);
+    }
+  }
+}
+
 void Node::run_timers(std::int64_t now_ns) {
   scheduler_.story().set_time(now_ns);
+  trim_idle_workers(now_ns);
   if (now_ns >= next_tick_ns_) {
     next_tick_ns_ = now_ns + kTickNs;
     if (scheduler_.wants_tick()) {

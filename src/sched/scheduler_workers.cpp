@@ -42,6 +42,14 @@ Worker& Scheduler::worker_started(std::uint32_t slot, ProcessId process) {
   return *worker;
 }
 
+Worker* Scheduler::retire_idle(std::size_t keep) {
+  if (idle_.size() <= keep) return nullptr;
+  Worker* worker = idle_.front();
+  idle_.erase(idle_.begin());
+  worker->doomed = true;
+  return worker;
+}
+
 void Scheduler::start_failed() {
   if (starting_ > 0) --starting_;
   starts_paused_ = true;
