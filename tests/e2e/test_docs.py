@@ -77,7 +77,9 @@ def _programs() -> Iterator[Section]:
 def test_code_of_a_section(section, tmp_path):
     program = tmp_path / (re.sub(r"\W+", "_", section.name) + ".py")
     program.write_text("\n".join(section.code) + "\n", encoding="utf-8")
-    finished = Program([program], cwd=tmp_path, HAZ_NUM_CPUS="4").finish()
+    # From Python 3.12 on, a fork in a process with threads is warned of.
+    quiet = "ignore:This process:DeprecationWarning"
+    finished = Program([program], cwd=tmp_path, HAZ_NUM_CPUS="4", PYTHONWARNINGS=quiet).finish()
     assert finished.code == 0, finished.stderr
     # Some of the tasks write there.
     assert all(line.startswith("(") for line in finished.stderr.splitlines()), finished.stderr
