@@ -152,8 +152,8 @@ class Scheduler {
   /// A worker's process has ended and its ring is drained. Its attempts are tried again or fail;
   /// its references are dropped. `worker` is gone afterwards. Batched.
   void worker_died(Worker& worker, const DeathCause& cause);
-  /// Gives up an idle worker that was not used for longest, if more than `keep` are idle: it gets no
-  /// more tasks, and the host ends it. nullptr when there is nothing to give up.
+  /// Gives up an idle worker that was not used for longest, if more than `keep` are idle: it gets
+  /// no more tasks, and the host ends it. nullptr when there is nothing to give up.
   Worker* retire_idle(std::size_t keep);
   /// A process without tasks (a driver of a long-lived node) has ended: drops its references.
   void process_ended(ProcessId process);

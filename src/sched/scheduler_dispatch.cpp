@@ -83,8 +83,8 @@ Worker* Scheduler::least_loaded(ResourceClass* resources, const Function& functi
   return best;
 }
 
-/// A busy worker that would have begun the task before an idle one had woken up; of several, the one
-/// with most to do, so that the others may stay asleep.
+/// A busy worker that would have begun the task before an idle one had woken up; of several, the
+/// one with most to do, so that the others may stay asleep.
 Worker* Scheduler::soon_free(const ResourceClass& resources, const Function& function) {
   const std::int64_t mean = function.mean_run_ns;
   if (mean < 0 || pool_.overdrawn(resources.request)) return nullptr;

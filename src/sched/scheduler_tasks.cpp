@@ -162,7 +162,8 @@ void Scheduler::enqueue(Task* task, bool at_front) {
   ResourceClass* resources = task->function->resources;
   if (resources->ready.empty()) {
     resources->stuck = false;
-    resources->ticks = 0;
+    resources->held_up = false;
+    resources->ticks_held_up = 0;
     ready_classes_.push_back(resources);
   }
   if (at_front) {

@@ -141,9 +141,10 @@ class ReadyQueue {
 struct ResourceClass {
   ResourceRequest request;
   ReadyQueue ready;
-  std::vector<Worker*> holders;  ///< Workers that hold this class' resources.
-  bool stuck = false;            ///< Its first task could not be placed in this round.
-  std::uint32_t ticks = 0;       ///< Passed since one of its ready tasks was placed.
+  std::vector<Worker*> holders;     ///< Workers that hold this class' resources.
+  bool stuck = false;               ///< Its first task could not be placed in this round.
+  bool held_up = false;             ///< Tasks that go after its first use what that one needs.
+  std::uint32_t ticks_held_up = 0;  ///< Since one of its tasks was placed.
 };
 
 enum class WorkerState : std::uint8_t {
@@ -164,10 +165,10 @@ struct Worker {
                                    ///< their own. None while its ring is empty.
   List<Task, &Task::queue_link> assigned;  ///< The first runs or is about to: nested ones, then
                                            ///< ring order.
-  std::uint32_t wanted_soon = 0;  ///< Assigned tasks whose very result somebody waits for.
-  std::uint64_t finished = 0;     ///< Tasks ended here.
-  std::uint64_t finished_at_tick = 0;
-  bool stuck = false;  ///< Nothing ended here between the last two ticks, nor since.
+  std::uint32_t wanted_soon = 0;           ///< Assigned tasks whose very result somebody waits for.
+  std::uint64_t finished = 0;              ///< Tasks ended here.
+  TaskId first_at_tick;                    ///< Of its tasks, at the last tick.
+  bool stuck = false;                      ///< It still was the first one a tick later, and is.
 };
 
 }  // namespace haz
