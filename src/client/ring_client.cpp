@@ -139,15 +139,19 @@ void RingClient::flush_drops() {
   send(MessageKind::kDropReferences, {bytes_of_ids(ids)}, false);
 }
 
+void RingClient::announce() {
+  flush_drops();
+  // pairs with the host's store before it looks at the rings and sleeps
+  if (unannounced_ && area_->control.wake_on_idle.load(std::memory_order_seq_cst) != 0) ring_host();
+}
+
 // ---- tasks -------------------------------------------------------------------------------------
 
 const TaskCommand* RingClient::next_task(WaitHooks& hooks) {
   if (const TaskCommand* command = tasks_.claim_next(); command != nullptr) return command;
   const std::int64_t idle_since = monotonic_ns();
-  flush_drops();
   const ProcessControl& control = area_->control;
-  // pairs with the host's store before it looks at the rings and sleeps
-  if (unannounced_ && control.wake_on_idle.load(std::memory_order_seq_cst) != 0) ring_host();
+  announce();
   const TaskCommand* command = nullptr;
   bool blocked = false;
   const std::int64_t longest_spin =
@@ -164,8 +168,14 @@ const TaskCommand* RingClient::next_task(WaitHooks& hooks) {
       std::unique_lock lock(reply_mutex_);
       idle_ = true;
       read_replies(lock);
-      sleep(lock, monotonic_ns() + kLongestSleepNs);
+      if (nested_.empty()) sleep(lock, monotonic_ns() + kLongestSleepNs);
       idle_ = false;
+      // One that was sent while the task below it blocked, and came when that had ended.
+      if (!nested_.empty()) {
+        run_nested_tasks(lock, blocked, hooks);
+        lock.unlock();
+        announce();
+      }
     }
     command = tasks_.claim_next();
     if (command == nullptr && hooks.interrupted()) break;
@@ -193,11 +203,7 @@ void RingClient::end_attempt(std::pair<TaskId, std::uint32_t> outer) {
 }
 
 bool RingClient::interrupt_pending() const noexcept {
-  const ProcessControl& control = area_->control;
-  // pairs with the host's store before it sends the signal
-  const std::uint64_t task = control.interrupt_task.load(std::memory_order_seq_cst);
-  return running_task_ && task == running_task_.value &&
-         control.interrupt_attempt.load(std::memory_order_relaxed) == running_attempt_;
+  return running_task_ && area_->control.interrupts.contains(running_task_.value, running_attempt_);
 }
 
 void RingClient::finish(const FinishedTask& finished) {
@@ -304,6 +310,8 @@ void RingClient::sleep(std::unique_lock<std::mutex>& lock, std::int64_t until_ns
   const std::int64_t now = monotonic_ns();
   const std::int64_t time_ns = std::clamp<std::int64_t>(until_ns - now, 0, kLongestSleepNs);
   if (sleeping_) {
+    // The one that sleeps may have looked before this thread waited for tasks.
+    if (has_news()) return;
     reply_arrived_.wait_for(lock, std::chrono::nanoseconds(time_ns));
     return;
   }

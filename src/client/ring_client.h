@@ -107,6 +107,7 @@ class RingClient final : public Client {
   void send_gathered(MessageKind kind, std::span<const std::byte> body, bool ring_host);
   bool try_append(MessageKind kind, std::size_t size, Parts parts);
   void flush_drops();
+  void announce();
   void ring_host();
 
   std::uint64_t expect_reply();

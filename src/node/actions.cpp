@@ -134,17 +134,18 @@ void Node::start_worker() {
 
 void Node::interrupt(Task& task) {
   const WorkerPort& port = port_of(*task.worker);
-  port.area->control.interrupt_attempt.store(task.attempt, std::memory_order_relaxed);
-  // pairs with the acquire in the worker's look at interrupt_task
-  port.area->control.interrupt_task.store(task.id.value, std::memory_order_seq_cst);
+  port.area->control.interrupts.add(task.id.value, task.attempt);
+  // Else on_worker_forked() does it, as soon as the process is known.
   if (zygote_ && port.pid != 0) (void)zygote_->signal_worker(port.pid, SIGINT);
 }
 
-void Node::kill_worker(Worker& worker) {
-  WorkerPort& port = port_of(worker);
-  if (port.killed || !zygote_ || port.pid == 0) return;
+void Node::kill_worker(Worker& worker) { kill_port(port_of(worker)); }
+
+void Node::kill_port(WorkerPort& port) {
+  if (port.killed) return;
   port.killed = true;
-  (void)zygote_->kill_worker(port.pid);
+  // Else on_worker_forked() does it, as soon as the process is known.
+  if (zygote_ && port.pid != 0) (void)zygote_->kill_worker(port.pid);
 }
 
 void Node::complete(Request& request) {
@@ -154,7 +155,7 @@ void Node::complete(Request& request) {
   }
   auto& mine = static_cast<ThreadRequest&>(request);
   if (mine.token != 0) {
-    completions_.push_back(mine.token);
+    ended_subscriptions_.push_back(mine.token);
   } else if (&mine != leader_) {
     to_ring_.push_back(&mine.doorbell);
   }

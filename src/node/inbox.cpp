@@ -45,8 +45,7 @@ void Node::drain(WorkerPort& port) {
     const RingRead read = port.submissions.next(record);
     if (read == RingRead::kEmpty) break;
     if (read == RingRead::kCorrupt || !handle(port, record)) {
-      if (!port.killed && zygote_ && port.pid != 0) (void)zygote_->kill_worker(port.pid);
-      port.killed = true;
+      kill_port(port);
       break;
     }
     ++progress_;
@@ -57,7 +56,9 @@ void Node::drain(WorkerPort& port) {
 }
 
 bool Node::handle(WorkerPort& port, const RecordView& record) {
-  const std::span<const std::byte> body(record.data, record.size_bytes);
+  // A copy: a process that scribbles over its ring must not change what was checked.
+  record_.assign(record.data, record.data + record.size_bytes);
+  const std::span<const std::byte> body(record_);
   const auto kind = static_cast<MessageKind>(record.kind & ~kIndirectFlag);
   if ((record.kind & kIndirectFlag) == 0) return handle_body(port, kind, body);
   MessageReader reader(body);
@@ -362,8 +363,7 @@ void Node::send_body(WorkerPort& port, MessageKind kind, std::span<const std::by
   auto block = store_.allocate(body.size());
   if (!block) {
     // Without room for the reply the process can't go on: its death is noticed and told.
-    if (!port.killed && zygote_ && port.pid != 0) (void)zygote_->kill_worker(port.pid);
-    port.killed = true;
+    kill_port(port);
     return;
   }
   std::memcpy(arena_->at(block->offset), body.data(), body.size());

@@ -112,6 +112,7 @@ void Node::shutdown() {
     if (shut_down_) return;
     shut_down_ = true;
     stopping_ = true;
+    shutdown_deadline_ns_ = monotonic_ns() + kShutdownNs;
     closed_.store(true, std::memory_order_relaxed);
     if (zygote_) zygote_->request_shutdown();
     for (ThreadRequest* request : waiting_threads_)
@@ -128,10 +129,10 @@ void Node::shutdown() {
       scheduler_.withdraw(*entry.second);
     port->requests.clear();
   }
-  for (const auto& request : subscriptions_)
+  for (const auto& [token, request] : subscriptions_)
     scheduler_.withdraw(*request);
   subscriptions_.clear();
-  if (zygote_) (void)zygote_->shutdown(kShutdownNs);
+  completions_event_->signal();  // for a thread that waits for it
   zygote_.reset();
 }
 

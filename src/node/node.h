@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -154,6 +155,7 @@ class Node final : private Actions {
   bool lay_out_arguments(TaskCommand& command, Task& task);
   WorkerPort& port_of(const Worker& worker) { return *ports_[worker.slot]; }
   void touch(WorkerPort& port);
+  void kill_port(WorkerPort& port);
 
   // Messages of workers (inbox.cpp).
   bool any_news() const;
@@ -188,6 +190,7 @@ class Node final : private Actions {
   void trim_idle_workers(std::int64_t now_ns);
   void set_wake_policy(bool every_completion);
   void finish_round(std::unique_lock<std::mutex>& lock);
+  void end_subscriptions();
   void background();
   WaitOutcome wait_for(std::unique_lock<std::mutex>& lock, ThreadRequest& request,
                        std::int64_t deadline_ns, WaitHooks& hooks);
@@ -230,9 +233,11 @@ class Node final : private Actions {
   std::vector<WorkerPort*> live_ports_;
   std::vector<WorkerPort*> touched_;
   std::vector<Doorbell*> to_ring_;
+  std::vector<std::byte> record_;  ///< The message being handled.
   std::vector<PortRequest*> completed_;
-  std::vector<ThreadRequest*> waiting_threads_;  ///< Followers.
-  std::vector<std::unique_ptr<ThreadRequest>> subscriptions_;
+  std::vector<ThreadRequest*> waiting_threads_;                                      ///< Followers.
+  std::unordered_map<std::uint64_t, std::unique_ptr<ThreadRequest>> subscriptions_;  ///< By token.
+  std::vector<std::uint64_t> ended_subscriptions_;  ///< Completed, to be withdrawn and told.
   std::vector<std::uint64_t> completions_;
   std::deque<WaitingAllocation> waiting_allocations_;
   std::vector<TimeLimit> time_limits_;
@@ -247,6 +252,7 @@ class Node final : private Actions {
   int short_sleeps_ = 0;  ///< Of the background thread, still to come.
   std::int64_t last_activity_ns_ = 0;
   std::int64_t crowded_since_ns_ = 0;  ///< More workers are idle than there are CPU slots; or 0.
+  std::int64_t shutdown_deadline_ns_ = 0;
   SpinPolicy spin_;
   std::unique_ptr<ZygoteLink> zygote_;
   std::uint32_t failed_starts_ = 0;      ///< To be told to the scheduler.

@@ -47,8 +47,9 @@ void Node::finish_round(std::unique_lock<std::mutex>& lock) {
       give_up_starting();
   }
   if (!completed_.empty()) answer_completed();
+  const bool told = !ended_subscriptions_.empty();
+  if (told) end_subscriptions();
   if (!waiting_allocations_.empty()) serve_allocations(monotonic_ns());
-  const bool told = !completions_.empty();
   set_wake_policy(false);
   std::vector<Doorbell*> to_ring;
   for (WorkerPort* port : touched_) {
@@ -408,17 +409,24 @@ WaitOutcome Node::wait(std::span<const ObjectId> ids, std::uint32_t needed,
 
 bool Node::subscribe(ObjectId id, std::uint64_t token) {
   Round round(*this);
-  std::erase_if(subscriptions_, [this](const std::unique_ptr<ThreadRequest>& request) {
-    if (request->completed) scheduler_.withdraw(*request);
-    return request->completed;
-  });
   auto request = std::make_unique<ThreadRequest>();
   request->process = process_;
   request->needed = 1;
   request->token = token;
   if (!scheduler_.start(*request, std::span(&id, 1), nullptr)) return false;
-  subscriptions_.push_back(std::move(request));
+  subscriptions_.emplace(token, std::move(request));
   return true;
+}
+
+void Node::end_subscriptions() {
+  for (const std::uint64_t token : ended_subscriptions_) {
+    completions_.push_back(token);
+    const auto ended = subscriptions_.find(token);
+    if (ended == subscriptions_.end()) continue;
+    scheduler_.withdraw(*ended->second);
+    subscriptions_.erase(ended);
+  }
+  ended_subscriptions_.clear();
 }
 
 std::vector<std::uint64_t> Node::take_completions() {

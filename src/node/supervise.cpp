@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <csignal>
 
 #include "node/node.h"
 #include "node/round.h"
@@ -15,8 +16,11 @@ namespace haz {
 namespace {
 
 /// Workers that may die before they are ready, one after the other, before tasks are failed.
-constexpr std::uint32_t kMaxFailuresInARow = 3;
+constexpr std::uint32_t kMaxFailuresInARow = 10;
 constexpr std::size_t kReadBytes = 64 * kKiB;
+/// Reads from one stream in one round: a worker that writes without end must not keep the others
+/// waiting, nor fill our memory.
+constexpr int kMaxReads = 16;
 constexpr int kWatchTimeoutMs = 1000;
 
 std::string joined(const std::vector<std::string>& lines) {
@@ -63,10 +67,16 @@ void Node::watch() {
     {
       Round round(*this);
       if (zygote_) zygote_->read_events(events);
+      const std::uint32_t failures_before = failures_in_a_row_;
       for (ZygoteEvent& event : events)
         on_zygote_event(event, lines);
+      // A zygote's death is one failure, whatever it was starting.
+      if (!events.empty() && std::holds_alternative<ZygoteDied>(events.back())) {
+        failures_in_a_row_ = failures_before + 1;
+      }
       if (!events.empty()) needs_dispatch_ = true;
-      stop = stopping_ && (!zygote_ || zygote_->zygote_pid() == 0);
+      stop = stopping_ &&
+             (!zygote_ || zygote_->zygote_pid() == 0 || monotonic_ns() > shutdown_deadline_ns_);
     }
     if (stop) {
       for (const auto& output : outputs_) {
@@ -87,7 +97,7 @@ void Node::show(const std::vector<LogLine>& lines) {
 void Node::read_output(WorkerOutput& output, std::vector<LogLine>& lines) {
   std::array<char, kReadBytes> buffer;  // NOLINT(cppcoreguidelines-pro-type-member-init): read into
   const auto read_from = [&](UniqueFd& fd, LogStream stream) {
-    while (fd) {
+    for (int reads = 0; fd && reads < kMaxReads; ++reads) {
       const ssize_t got = ::read(fd.get(), buffer.data(), buffer.size());
       if (got > 0) {
         output.lines.append(stream, {buffer.data(), static_cast<std::size_t>(got)}, lines);
@@ -110,7 +120,8 @@ void Node::on_zygote_event(ZygoteEvent& event, std::vector<LogLine>& lines) {
   } else if (const auto* failed = std::get_if<ForkFailed>(&event)) {
     if (ports_[failed->slot]) forget_port(*ports_[failed->slot]);
     fail_start("fork failed: error " + std::to_string(failed->error_number));
-  } else if (std::holds_alternative<ZygoteDied>(event)) {
+  } else if (const auto* died = std::get_if<ZygoteDied>(&event)) {
+    last_start_failure_ = "the zygote, which forks them, " + died->status;
     zygote_.reset();
   }
 }
@@ -121,7 +132,12 @@ void Node::on_worker_forked(WorkerForked& forked) {
   WorkerPort* port = ports_[forked.slot].get();
   if (port == nullptr || port->process.value != forked.process_id) return;
   port->pid = forked.pid;
-  if (port->killed && zygote_) (void)zygote_->kill_worker(forked.pid);
+  if (!zygote_) return;
+  if (port->killed) {
+    (void)zygote_->kill_worker(forked.pid);
+  } else if (!port->area->control.interrupts.empty()) {
+    (void)zygote_->signal_worker(forked.pid, SIGINT);
+  }
 }
 
 void Node::on_worker_exited(const WorkerExited& exited, std::vector<LogLine>& lines) {

@@ -302,6 +302,8 @@ void ZygoteLink::end_orphans(std::vector<ZygoteEvent>& out) {
 void ZygoteLink::request_shutdown() {
   if (!owned() || zygote_pid_ == 0 || shutting_down_) return;
   shutting_down_ = true;
+  // One that was stopped could end nothing.
+  send_signal(zygote_pidfd_.get(), zygote_pid_, SIGCONT);
   if (socket_closed_) return;
   outbound_ = MessageQueue();
   watch_for_writing(false);

@@ -23,6 +23,45 @@ inline constexpr std::uint32_t kSubmissionRingBytes = 128 * kKiB;
 
 using TaskRing = ClaimRing<TaskCommand, kTaskRingSlots>;
 
+/// The latest attempts that the host wants interrupted. It sends SIGINT after adding one; since
+/// that may arrive at any later time, the process looks here whom it is for. More than one at a
+/// time: a nested task and those below it may be cancelled together.
+class InterruptList {
+ public:
+  /// Host, one thread at a time.
+  void add(std::uint64_t task, std::uint32_t attempt) {
+    const std::uint32_t count = count_.load(std::memory_order_relaxed);
+    Entry& entry = entries_[count % entries_.size()];
+    entry.task.store(0, std::memory_order_relaxed);
+    entry.attempt.store(attempt, std::memory_order_release);  // pairs with contains()
+    entry.task.store(task, std::memory_order_release);        // pairs with contains()
+    count_.store(count + 1, std::memory_order_release);       // pairs with contains()
+  }
+
+  /// Whether the attempt was added. Async-signal-safe.
+  [[nodiscard]] bool contains(std::uint64_t task, std::uint32_t attempt) const {
+    if (count_.load(std::memory_order_acquire) == 0) return false;  // pairs with add()
+    for (const Entry& entry : entries_) {
+      // pairs with add()
+      if (entry.task.load(std::memory_order_acquire) == task &&
+          entry.attempt.load(std::memory_order_relaxed) == attempt) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  [[nodiscard]] bool empty() const { return count_.load(std::memory_order_relaxed) == 0; }
+
+ private:
+  struct Entry {
+    std::atomic<std::uint64_t> task;
+    std::atomic<std::uint32_t> attempt;
+  };
+  std::atomic<std::uint32_t> count_;  ///< Ever added, modulo 2^32.
+  std::array<Entry, 64> entries_;
+};
+
 /// Control words, written by the host; both sides ring the doorbell.
 struct ProcessControl {
   /// Rung by the host after publishing tasks or replies.
@@ -38,9 +77,7 @@ struct ProcessControl {
   std::atomic<std::uint32_t> replies_waiting;
   /// 1: end yourself.
   std::atomic<std::uint32_t> stop;
-  /// The attempt that an interrupt (SIGINT) is meant for.
-  std::atomic<std::uint64_t> interrupt_task;
-  std::atomic<std::uint32_t> interrupt_attempt;
+  InterruptList interrupts;
 };
 
 /// All of it. Zeroed memory is a valid start.
