@@ -171,8 +171,11 @@ class WorkerLoop {
       }
       Py_XDECREF(returned);
     }
+    // From here on an interrupt comes too late; clean_up() must not be its victim.
+    ring_.end_attempt({});
     if (dirty) clean_up();
     ring_.end_attempt(outer);
+    if (outer.first && ring_.interrupt_pending()) PyErr_SetInterrupt();
     running_name_ = outer_name;
     running_function_ = outer_function;
     send(results, task, attempt, monotonic_ns() - begin);

@@ -26,9 +26,6 @@ else:
 
 __all__ = ["run"]
 
-#: Signals whose handlers a task may have replaced. SIGINT interrupts the running attempt.
-_WATCHED = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGALRM, _signal.SIGUSR1, _signal.SIGUSR2)
-
 
 class _TaskStream(io.TextIOWrapper):
     """A worker's standard output or error: tells the driver which task the text is of."""
@@ -59,8 +56,10 @@ class _ProcessState:
     def __init__(self) -> None:
         self._cwd = self._current_folder()
         self._environ = dict(os.environ)
-        self._handlers = {number: _signal.getsignal(number) for number in _WATCHED}
+        self._handlers = {n: _signal.getsignal(n) for n in _signal.valid_signals()}
         self._mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
+        #: Whether a task has changed handlers or the mask.
+        self.signals_changed = False
 
     @staticmethod
     def _current_folder() -> str | None:
@@ -81,8 +80,17 @@ class _ProcessState:
             except OSError:
                 pass
         self._restore_environ()
+        if self.signals_changed:
+            self.signals_changed = False
+            self._restore_signals()
+
+    def _restore_signals(self) -> None:
+        for timer in (_signal.ITIMER_REAL, _signal.ITIMER_VIRTUAL, _signal.ITIMER_PROF):
+            _signal.setitimer(timer, 0)
+        for number in _signal.sigpending() - {_signal.SIGINT}:
+            _set_handler(number, _signal.SIG_IGN)  # was meant for the task
         for number, handler in self._handlers.items():
-            if _signal.getsignal(number) is not handler and handler is not None:
+            if handler is not None and _signal.getsignal(number) is not handler:
                 _set_handler(number, handler)
         _set_mask(_signal.SIG_SETMASK, self._mask)
 
@@ -101,8 +109,9 @@ _set_handler = _signal.signal
 _set_mask = _signal.pthread_sigmask
 
 
-def _noting_changes(function: Callable[..., Any]) -> Callable[..., Any]:
+def _noting_changes(function: Callable[..., Any], state: _ProcessState) -> Callable[..., Any]:
     def noting(*args: Any) -> Any:
+        state.signals_changed = True
         _native.mark_dirty()
         return function(*args)
 
@@ -122,7 +131,7 @@ class _Worker:
     def __init__(self, engine: NativeEngine) -> None:
         self._engine = engine
         self._retried: dict[int, Callable[[BaseException], bool]] = {}
-        self._state = _ProcessState()
+        self.state = _ProcessState()
 
     def load(self, code: bytes, number: int) -> Callable[..., Any]:
         unpacked = UnpackedFunction(code)
@@ -145,7 +154,7 @@ class _Worker:
         return info, test is not None and test(error)
 
     def clean_up(self) -> None:
-        self._state.restore()
+        self.state.restore()
 
 
 def _retry_test(
@@ -189,9 +198,9 @@ def run(slot: int, process_id: int, arena_fd: int) -> int:
     sys.stdout = _open_stream(1)
     sys.stderr = _open_stream(2)
     _set_handler(_signal.SIGINT, _interrupt)
-    _signal.signal = _noting_changes(_signal.signal)
-    _signal.pthread_sigmask = _noting_changes(_signal.pthread_sigmask)
     worker = _Worker(engine)
+    _signal.signal = _noting_changes(_signal.signal, worker.state)
+    _signal.pthread_sigmask = _noting_changes(_signal.pthread_sigmask, worker.state)
     _native.worker_run(worker.load, worker.fail, split_returns, worker.clean_up)
     sys.stdout.flush()
     sys.stderr.flush()
