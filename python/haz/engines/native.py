@@ -6,6 +6,7 @@ program. Everything that costs time is in ``haz._native``.
 
 from __future__ import annotations
 
+import atexit
 import marshal
 import os
 import sys
@@ -36,7 +37,11 @@ _PRELOADED_IF_USED = ("numpy",)
 def create_engine(options: InitOptions) -> NativeEngine:
     """Start a node and return its engine."""
     engine = NativeEngine(options)
-    engine.start()
+    try:
+        engine.start()
+    except BaseException:
+        engine.shutdown()  # Ctrl-C may come just after the start
+        raise
     return engine
 
 
@@ -93,6 +98,10 @@ class UnpackedFunction:
         self.function: Callable[..., Any] = serialize.load_function(function)
 
 
+# Native threads must end before the interpreter does, whatever became of the engine.
+atexit.register(_native.stop_node)
+
+
 class _Callbacks:
     """Calls functions when refs are ready, from one thread, started with the first of them."""
 
@@ -112,7 +121,8 @@ class _Callbacks:
             if not self._running:
                 self._running = True
                 self._ended.acquire()
-                start_new_thread(self._run, (_native.completions_fd(),))
+                # A copy, since the node closes its own when it ends.
+                start_new_thread(self._run, (os.dup(_native.completions_fd()),))
         if not _native.subscribe(ref, token):
             self._call(token)
 
@@ -125,16 +135,23 @@ class _Callbacks:
     def _run(self, fd: int) -> None:
         import select
 
+        poller = select.poll()
+        poller.register(fd, select.POLLIN)
         try:
             while not self._closed:
-                select.select([fd], [], [], 1.0)
+                poller.poll(1000)
                 for token in _native.take_completions():
                     self._call(token)
         finally:
+            os.close(fd)
             self._ended.release()
 
+    def stop(self) -> None:
+        """Let the thread end when the node's end wakes it."""
+        self._closed = True
+
     def close(self) -> None:
-        """Stop the thread; then call what is left."""
+        """Wait for the thread's end; then call what is left."""
         with self._lock:
             self._closed = True
             running = self._running
@@ -179,6 +196,7 @@ class NativeEngine:
         """Start the node."""
         options = self._options
         assert options is not None
+        _native.stop_node()  # one whose init() was interrupted
         environ = None
         if options.env_vars:
             environ = dict(os.environb)
@@ -295,6 +313,7 @@ class NativeEngine:
     def shutdown(self) -> None:
         if self._is_worker:
             return
+        self._callbacks.stop()
         _native.stop_node()
         self._callbacks.close()
 
