@@ -151,7 +151,7 @@ format: $(VENV)/.installed ## write the format that lint asks for
 	@$(if $(CPP_FILES),$(BIN)/clang-format -i $(CPP_FILES))
 
 docs: ext ## check that the documentation's names and examples hold
-	@$(BIN)/python -m pytest -q tests/tidy $(wildcard tests/docs)
+	@$(BIN)/python -m pytest -q tests/tidy tests/e2e/test_docs.py tests/e2e/test_walk.py
 
 clean: ## remove what was built (keeps the virtual environments)
 	rm -rf build/cp* build/asan build/tsan build/wheel-* dist python/haz/_native*.so \

@@ -271,6 +271,7 @@ bool RingClient::read_replies(std::unique_lock<std::mutex>& lock) {
     any = true;
   }
   if (any) replies_.release();
+  // pairs with the host's store when it finds the ring full
   if (any && area_->control.replies_waiting.load(std::memory_order_seq_cst) != 0) host_->ring();
   if (lent.empty()) return any;
   lock.unlock();

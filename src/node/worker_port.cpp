@@ -19,7 +19,8 @@ void WorkerPort::send(MessageKind kind, std::span<const std::byte> body) {
   touched = true;
   if (waiting_.empty() && try_send(kind, body)) return;
   waiting_.push_back({kind, {body.begin(), body.end()}});
-  area->control.replies_waiting.store(1, std::memory_order_relaxed);
+  // pairs with the load of the process when it has made room
+  area->control.replies_waiting.store(1, std::memory_order_seq_cst);
 }
 
 void WorkerPort::send_waiting() {

@@ -26,6 +26,15 @@ inline double from_resource_units(std::int64_t units) {
   return static_cast<double>(units) / static_cast<double>(kResourceUnit);
 }
 
+/// The amount for a person: "2", "0.5".
+inline std::string shown_amount(std::int64_t units) {
+  std::string text = std::to_string(units / kResourceUnit);
+  if (units % kResourceUnit == 0) return text;
+  std::string decimals = std::to_string(kResourceUnit + units % kResourceUnit);
+  decimals.erase(decimals.find_last_not_of('0') + 1);
+  return text + "." + decimals.substr(1);
+}
+
 /// What a task asks for: (resource index, units), indices rising, units positive.
 using ResourceRequest = std::vector<std::pair<std::size_t, std::int64_t>>;
 

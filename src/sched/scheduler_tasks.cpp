@@ -24,8 +24,8 @@ Result<Function*> Scheduler::register_function(const FunctionOptions& options) {
     const std::optional<std::size_t> index = pool_.find(name);
     const std::int64_t total = index ? pool_.total(*index) : 0;
     if (units > total) {
-      lacking += (lacking.empty() ? " " : ", ") + std::to_string(from_resource_units(units)) + " " +
-                 name + " of " + std::to_string(from_resource_units(total));
+      lacking += (lacking.empty() ? " " : ", ") + shown_amount(units) + " " +
+                 name + " of " + shown_amount(total);
     } else if (units > 0) {
       request.emplace_back(*index, units);
     }

@@ -9,7 +9,6 @@ namespace haz {
 
 enum class StoryEvent : std::uint16_t {
   kTaskSubmitted = 1,
-  kTaskQueued,
   kTaskAssigned,
   kTaskTakenBack,
   kTaskBlocked,
@@ -19,7 +18,6 @@ enum class StoryEvent : std::uint16_t {
   kTaskRetried,
   kTaskCancelled,
   kObjectPut,
-  kObjectReady,
   kObjectFreed,
   kWorkerStarted,
   kWorkerDied,

@@ -22,9 +22,9 @@ import haz
 
 #: Names of the story's events, by their numbers from 1: the StoryEvent of src/sched/story.h.
 EVENTS = (
-    *("TaskSubmitted", "TaskQueued", "TaskAssigned", "TaskTakenBack", "TaskBlocked"),
+    *("TaskSubmitted", "TaskAssigned", "TaskTakenBack", "TaskBlocked"),
     *("TaskResumed", "TaskFinished", "TaskFailed", "TaskRetried", "TaskCancelled"),
-    *("ObjectPut", "ObjectReady", "ObjectFreed", "WorkerStarted", "WorkerDied"),
+    *("ObjectPut", "ObjectFreed", "WorkerStarted", "WorkerDied"),
 )
 
 
