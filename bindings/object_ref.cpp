@@ -141,7 +141,10 @@ bool hook_id_of(PyObject* object, std::uint64_t* id) {
 PyObject* hook_make(std::uint64_t id) {
   const std::shared_ptr<Session> session = current_session();
   if (!session) {
-    PyErr_SetString(PyExc_RuntimeError, "haz has been shut down");
+    PyObject* type = decode_error_type();
+    if (type != nullptr) {
+      PyErr_SetString(type, "the data refers to an object of a node, and haz is not initialized");
+    }
     return nullptr;
   }
   return new_ref(*session, ObjectId{id});
