@@ -393,12 +393,22 @@ def _cloud_pickler_class() -> Any:
     global _CloudPickler
     if _CloudPickler is None:
         import cloudpickle
+        from cloudpickle.cloudpickle import _make_skeleton_class
 
         class CloudPickler(cloudpickle.Pickler):  # type: ignore[misc]
             def reducer_override(self, value: Any) -> Any:
                 reducer = _reducer_for(type(value), _DATA_REDUCERS)
                 reduced = NotImplemented if reducer is None else reducer(self, value)
-                return super().reducer_override(value) if reduced is NotImplemented else reduced
+                if reduced is not NotImplemented:
+                    return reduced
+                reduced = super().reducer_override(value)
+                if isinstance(value, type) and reduced is not NotImplemented:
+                    make, arguments = reduced[:2]
+                    slots = value.__dict__.get("__slots__")
+                    if make is _make_skeleton_class and slots:
+                        # cloudpickle sets it on the finished class, which then has no slots.
+                        arguments[3]["__slots__"] = slots  # a NamedTuple has (), and refuses it
+                return reduced
 
         _CloudPickler = CloudPickler
     return _CloudPickler

@@ -209,6 +209,7 @@ def main(socket_fd: int) -> "NoReturn":
     from haz._native import zygote_run, zygote_setup
 
     gc.disable()
+    _open_standard_streams()
     setup, driver_pid = _receive(zygote_setup, socket_fd)
     _resemble(setup)
     faulthandler.enable()
@@ -223,6 +224,24 @@ def main(socket_fd: int) -> "NoReturn":
         gc.enable()
     reseed()
     raise SystemExit(worker_main.run(slot, process_id, arena_fd))
+
+
+def fill_standard_descriptors() -> None:
+    """Open /dev/null where descriptor 0, 1 or 2 is closed."""
+    import os
+
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
+def _open_standard_streams() -> None:
+    """Open what the driver has closed, or has used for a file that is closed on exec."""
+    fill_standard_descriptors()
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _receive(

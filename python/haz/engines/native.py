@@ -211,6 +211,7 @@ class NativeEngine:
             resources["GPU"] = float(options.num_gpus)
         self._namespace = options.namespace or os.urandom(16).hex()
         job = {"namespace": self._namespace}
+        zygote.fill_standard_descriptors()  # or the node's own files might get these numbers
         _native.start_node(
             float(num_cpus),
             resources,

@@ -1,0 +1,67 @@
+"""What somebody new to haz ran into: odd values, odd surroundings."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import NamedTuple
+
+import haz
+import pytest
+
+PROGRAM = """
+import haz, sys
+@haz.remote
+def shout():
+    print("out"); print("err", file=sys.stderr); return 5
+with open(sys.argv[1], "w") as file:
+    file.write(str(haz.get(shout.remote())))
+haz.shutdown()
+"""
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_standard_descriptors_may_be_closed(closed, tmp_path):
+    answer = tmp_path / "answer"
+    command = f'exec "$0" -c "$1" "$2" {closed}'
+    subprocess.run(["sh", "-c", command, sys.executable, PROGRAM, answer], check=True, timeout=60)
+    assert answer.read_text() == "5"
+
+
+@pytest.fixture
+def engine():
+    haz.init(num_cpus=2)
+    yield
+    haz.shutdown()
+
+
+@haz.remote
+def same(x):
+    return x
+
+
+def test_classes_with_slots_come_back_from_tasks(engine):
+    class Base:
+        __slots__ = ("__hidden", "shown")
+
+        def __init__(self):
+            self.__hidden = 1
+            self.shown = 2
+
+        def hidden(self):
+            return self.__hidden
+
+    class Derived(Base):
+        __slots__ = "more"
+
+    class Pair(NamedTuple):
+        a: int
+        b: int = 2
+
+    derived = Derived()
+    derived.more = 3
+    back = haz.get(same.remote(derived))
+    assert type(back) is Derived
+    assert (back.hidden(), back.shown, back.more) == (1, 2, 3)
+    assert haz.get(same.remote([Pair(1)])) == [(1, 2)]
+    assert not haz.get(haz.remote(lambda kind: hasattr(kind(), "__dict__")).remote(Derived))
