@@ -44,6 +44,7 @@ bool ArgumentWriter::add(Session& session, PyObject* value) {
     append(stream_, encoder->data(), encoder->size());
     for (const std::uint64_t id : encoder->refs())
       refs_.push_back(ObjectId{id});
+    encoder->hand_over_kept(kept_);
     return true;
   }
   StoredValue stored;
@@ -107,6 +108,9 @@ void ArgumentWriter::release(Session& session) {
   for (const ObjectId id : owned_)
     session.client().drop_reference(id);
   owned_.clear();
+  for (PyObject* ref : kept_)
+    Py_DECREF(ref);
+  kept_.clear();
 }
 
 ScopedArguments::ScopedArguments(Session& session) : session_(session) {

@@ -45,6 +45,7 @@ class ArgumentWriter {
   std::vector<ObjectId> dependencies_;
   std::vector<ObjectId> refs_;
   std::vector<ObjectId> owned_;
+  std::vector<PyObject*> kept_;  ///< Refs that pickling has made.
 };
 
 /// Lends an ArgumentWriter; may be nested, since pickling may submit tasks.

@@ -104,8 +104,17 @@ class WorkerLoop {
     std::vector<Entry> entries;
     std::vector<std::byte> bytes;
     std::vector<ObjectId> ids;
+    /// Owned: what must not be let go of before its refs are counted by the node.
+    std::vector<PyObject*> kept;
     Outcome outcome = Outcome::kReturned;
 
+    Results() = default;
+    Results(const Results&) = delete;
+    Results& operator=(const Results&) = delete;
+    ~Results() {
+      for (PyObject* object : kept)
+        Py_DECREF(object);
+    }
     void clear() {
       entries.clear();
       bytes.clear();
@@ -169,7 +178,7 @@ class WorkerLoop {
       if (returned == nullptr || !add_returns(results, returned, num_returns)) {
         add_exception(results);
       }
-      Py_XDECREF(returned);
+      if (returned != nullptr) results.kept.push_back(returned);
     }
     // From here on an interrupt comes too late; clean_up() must not be its victim.
     ring_.end_attempt({});
@@ -228,6 +237,7 @@ class WorkerLoop {
     results.bytes.insert(results.bytes.end(), stored.value.bytes.begin(), stored.value.bytes.end());
     results.ids.insert(results.ids.end(), stored.value.refs.begin(), stored.value.refs.end());
     results.entries.push_back(entry);
+    encoder->hand_over_kept(results.kept);
     return true;
   }
 
@@ -245,7 +255,7 @@ class WorkerLoop {
     for (Py_ssize_t i = 0; ok && i < PySequence_Fast_GET_SIZE(fast); ++i) {
       ok = add_value(results, PySequence_Fast_GET_ITEM(fast, i), false);
     }
-    Py_DECREF(fast);
+    results.kept.push_back(fast);
     return ok;
   }
 
@@ -267,13 +277,12 @@ class WorkerLoop {
                                              name, running_function_);
     if (error != nullptr) PyException_SetTraceback(error, Py_None);
     Py_XDECREF(error);
+    if (packed != nullptr) results.kept.push_back(packed);
     if (packed != nullptr && PyTuple_Check(packed) && PyTuple_GET_SIZE(packed) == 2 &&
         add_value(results, PyTuple_GET_ITEM(packed, 0), true)) {
       if (PyTuple_GET_ITEM(packed, 1) == Py_True) results.outcome = Outcome::kRetryable;
-      Py_DECREF(packed);
       return;
     }
-    Py_XDECREF(packed);
     PyErr_Clear();
     add_plain_error(results, "serialization", "the task failed, and its error could not be packed");
   }

@@ -106,8 +106,18 @@ class Encoder {
 
   /// The encoder that pickles on this thread right now, or nullptr.
   static Encoder* current();
-  /// For a ref's __reduce__, on current(): loading the pickle makes a ref of this id.
-  void note_ref(std::uint64_t id) { refs_.push_back(id); }
+  /// For a ref's __reduce__, on current(): loading the pickle makes a ref of this id. The ref may
+  /// be one that only this pickling has made, so it is kept.
+  void note_ref(PyObject* ref, std::uint64_t id) {
+    refs_.push_back(id);
+    kept_.push_back(Py_NewRef(ref));
+  }
+  /// Hands over the refs that are kept, as new references: what refs() names must not go before the
+  /// payload has been given to the node. Otherwise they are let go of by reset().
+  void hand_over_kept(std::vector<PyObject*>& to) {
+    to.insert(to.end(), kept_.begin(), kept_.end());
+    kept_.clear();
+  }
   /// The pickle under way is thrown away and begun again: forgets the refs that it noted.
   void restart_pickle() { refs_.resize(pickle_refs_begin_); }
 
@@ -182,6 +192,7 @@ class Encoder {
   CopyFunction copy_;
   std::vector<FarBuffer> far_;
   std::vector<std::uint64_t> refs_;
+  std::vector<PyObject*> kept_;
   std::size_t pickle_refs_begin_ = 0;
   SeenObjects seen_objects_;
   std::vector<Seen> seen_;

@@ -185,6 +185,11 @@ void Encoder::reset() {
 void Encoder::release() {
   roll_back({0, 0, refs_.size()});
   trim(&far_);
+  while (!kept_.empty()) {
+    PyObject* ref = kept_.back();
+    kept_.pop_back();
+    Py_DECREF(ref);
+  }
 }
 
 void Encoder::roll_back(const Mark& mark) {

@@ -99,7 +99,7 @@ PyObject* reduce_ref(PyObject* self, PyObject* /*unused*/) {
   }
   Encoder* encoder = Encoder::current();
   if (encoder == nullptr) return reduce_outside(self, *session);
-  encoder->note_ref(as_ref(self)->id);
+  encoder->note_ref(self, as_ref(self)->id);
   static PyObject* restore = nullptr;
   if (cached_attribute(restore, "haz._native", "restore_ref") == nullptr) return nullptr;
   return Py_BuildValue("O(K)", restore, static_cast<unsigned long long>(as_ref(self)->id));

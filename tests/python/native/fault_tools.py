@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
 import random
@@ -11,6 +12,8 @@ from contextlib import contextmanager
 import haz
 from haz import _native
 from haz.testing import leak_check, wait_until
+
+faulthandler.enable()
 
 SEED = int(os.environ.get("SCENARIO_SEED", "1"))
 FOLDER = os.environ.get("SCENARIO_FOLDER", "")
@@ -30,8 +33,8 @@ def is_empty():
     """Whether no object and task is left, and no memory to speak of."""
     gc.collect()
     now = counts()
-    # Chunks that workers fill stay theirs; so do the functions.
-    small = (len(now["worker_pids"]) + 2) * (256 << 10) + (1 << 20)
+    # Workers keep the chunks that they fill; functions stay, each size in a chunk of its own.
+    small = len(now["worker_pids"]) * (256 << 10) + (4 << 20)
     return now["objects"] == 0 and now["tasks"] == 0 and now["store_used_bytes"] <= small
 
 
