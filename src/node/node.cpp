@@ -118,8 +118,8 @@ void Node::shutdown() {
     for (ThreadRequest* request : waiting_threads_)
       request->doorbell.ring();
   }
-  doorbells_->foreground.ring();
-  doorbells_->background.ring();
+  doorbells_->foreground.ring_always();
+  doorbells_->background.ring_always();
   watch_event_->signal();
   if (background_thread_.joinable()) background_thread_.join();
   if (watch_thread_.joinable()) watch_thread_.join();

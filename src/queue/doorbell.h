@@ -40,6 +40,12 @@ class Doorbell {
     return (word_.load(std::memory_order_seq_cst) & 1) != 0;  // pairs with prepare()
   }
 
+  /// Ringer: wakes the owner even if it sleeps without a mark, as at the end of all work.
+  void ring_always() {
+    word_.fetch_add(2, std::memory_order_relaxed);
+    futex_wake(word_, 1);
+  }
+
   /// Ringer: wakes the owner if it sleeps. Returns whether this call did it.
   bool ring() {
     std::uint32_t value = word_.load(std::memory_order_relaxed);

@@ -1,0 +1,22 @@
+// What the tests of the node and their workers share.
+#pragma once
+
+#include <string>
+
+namespace haz::test {
+
+/// First byte of a payload.
+enum class NativeTask : char {
+  kEcho = 'e',     ///< Returns the rest of the payload.
+  kRaise = 'r',    ///< Fails with the rest of the payload as the error.
+  kDie = 'd',      ///< Kills its process.
+  kLarge = 'l',    ///< Returns as many bytes as the rest says.
+  kSleepMs = 's',  ///< Sleeps as many milliseconds as the rest says.
+  kParent = 'p',   ///< Submits as many echoes as the rest says, and returns theirs joined.
+};
+
+inline std::string native_task(NativeTask kind, const std::string& rest) {
+  return std::string(1, static_cast<char>(kind)) + rest;
+}
+
+}  // namespace haz::test

@@ -1,0 +1,137 @@
+// A zygote whose workers run tasks without an interpreter, so that node, client and rings can be
+// tested together under the sanitizers. The first byte of a task's payload says what it does.
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "client/ring_client.h"
+#include "ipc/native_tasks.h"
+#include "node/zygote_loop.h"
+#include "os/clock.h"
+#include "os/process.h"
+
+namespace haz::test {
+
+namespace {
+
+class NoHooks final : public WaitHooks {};
+
+class NativeWorker {
+ public:
+  explicit NativeWorker(RingClient& ring) : ring_(ring) {
+    ring_.set_nested_runner([this](const TaskCommand& command) { execute(command, false); });
+  }
+
+  void run() {
+    ring_.ready();
+    NoHooks hooks;
+    while (const TaskCommand* command = ring_.next_task(hooks))
+      execute(*command, true);
+  }
+
+ private:
+  void execute(const TaskCommand& shared, bool in_ring) {
+    const TaskCommand command = shared;
+    const std::byte* block = command.block_offset != 0 ? ring_.arena().at(command.block_offset)
+                                                       : command.near_bytes.data();
+    const std::string payload(reinterpret_cast<const char*>(block), command.payload_size);
+    if (in_ring) ring_.release_task();
+    const auto outer = ring_.begin_attempt(TaskId{command.task}, command.attempt, false);
+    std::string result;
+    const Outcome outcome = act(command, payload, result);
+    ring_.end_attempt(outer);
+    hand_in(command, outcome, result);
+  }
+
+  Outcome act(const TaskCommand& command, const std::string& payload, std::string& result) {
+    const std::string_view rest = std::string_view(payload).substr(1);
+    switch (static_cast<NativeTask>(payload.front())) {
+      case NativeTask::kEcho:
+        result = rest;
+        return Outcome::kReturned;
+      case NativeTask::kRaise:
+        result = rest;
+        return Outcome::kRaised;
+      case NativeTask::kDie:
+        ::kill(::getpid(), SIGKILL);
+        return Outcome::kRaised;
+      case NativeTask::kLarge:
+        result.assign(std::stoul(std::string(rest)), 'x');
+        return Outcome::kReturned;
+      case NativeTask::kSleepMs:
+        ::usleep(static_cast<useconds_t>(std::stoul(std::string(rest)) * 1000));
+        return Outcome::kReturned;
+      case NativeTask::kParent:
+        return be_parent(command, std::stoul(std::string(rest)), result);
+    }
+    return Outcome::kRaised;
+  }
+
+  /// Submits `count` echoes of the numbers below, and returns them joined.
+  Outcome be_parent(const TaskCommand& command, std::size_t count, std::string& result) {
+    std::vector<ObjectId> ids;
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::string payload = native_task(NativeTask::kEcho, std::to_string(i) + ",");
+      Submission submission;
+      submission.id = TaskId{ring_.new_ids(1)};
+      submission.function = FunctionId{command.function};
+      submission.parent = TaskId{command.task};
+      submission.payload_size = static_cast<std::uint32_t>(payload.size());
+      submission.payload = std::as_bytes(std::span(payload));
+      if (!ring_.submit(submission)) return Outcome::kRaised;
+      ids.push_back(submission.id.return_id(0));
+    }
+    NoHooks hooks;
+    FetchedValues fetched;
+    if (ring_.get(ids, -1, hooks, fetched) != WaitOutcome::kDone) return Outcome::kRaised;
+    for (const FetchedValue& value : fetched.values) {
+      const std::byte* bytes = value.in_arena ? ring_.arena().at(value.offset)
+                                              : fetched.near_bytes.data() + value.offset;
+      result.append(reinterpret_cast<const char*>(bytes), value.size);
+      if (value.in_arena) ring_.drop_reference(value.id);
+    }
+    for (const ObjectId id : ids)
+      ring_.drop_reference(id);
+    return Outcome::kReturned;
+  }
+
+  void hand_in(const TaskCommand& command, Outcome outcome, const std::string& result) {
+    NewValue value{.size = result.size(), .is_error = outcome != Outcome::kReturned};
+    if (result.size() <= Client::kMaxNearValue) {
+      value.bytes = std::as_bytes(std::span(result));
+    } else {
+      NoHooks hooks;
+      auto block = ring_.allocate(result.size(), hooks);
+      if (!block) ::_exit(9);
+      std::memcpy(ring_.arena().at(block->offset), result.data(), result.size());
+      ring_.seal(*block);
+      value.offset = block->offset;
+    }
+    ring_.finish({TaskId{command.task}, command.attempt, outcome, 1000, std::span(&value, 1)});
+  }
+
+  RingClient& ring_;
+};
+
+int run() {
+  auto setup = receive_zygote_setup(kFirstInheritedFd);
+  if (!setup) return 2;
+  auto worker = run_zygote(UniqueFd(kFirstInheritedFd), setup->driver_pid, {});
+  if (!worker) return 0;
+  auto ring =
+      RingClient::join(std::move(worker->arena_fd), worker->slot, ProcessId{worker->process_id});
+  if (!ring) return 3;
+  NativeWorker(**ring).run();
+  return 0;
+}
+
+}  // namespace
+
+}  // namespace haz::test
+
+int main() { return haz::test::run(); }

@@ -1,0 +1,272 @@
+// A node with real processes and no interpreter: scheduler, rings, store and supervision together.
+#include "node/node.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <memory>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/units.h"
+#include "ipc/native_tasks.h"
+#include "os/clock.h"
+#include "wire/value.h"
+
+namespace haz::test {
+
+namespace {
+
+// Only against hangs.
+constexpr std::int64_t kPatienceNs = 60 * kSecondNs;
+
+class NoHooks final : public WaitHooks {};
+
+std::string child_program() {
+  char path[4096] = {};
+  const ssize_t size = ::readlink("/proc/self/exe", path, sizeof path);
+  const std::string self(path, static_cast<std::size_t>(size));
+  return self.substr(0, self.rfind('/') + 1) + "native_zygote_child";
+}
+
+class NodeTest : public ::testing::Test {
+ protected:
+  void SetUp() override { start(2, 64 * kMiB); }
+
+  void start(double num_cpus, std::uint64_t store_bytes) {
+    node_.reset();
+    NodeOptions options;
+    options.num_cpus = num_cpus;
+    options.object_store_bytes = store_bytes;
+    options.zygote_argv = {child_program()};
+    options.store_full_wait_s = 1;
+    auto node = Node::create(std::move(options));
+    ASSERT_TRUE(node.ok()) << node.error().message;
+    node_ = std::move(*node);
+    function_ = add_function({.name = "task", .resources = {{"CPU", 1.0}}});
+  }
+
+  FunctionId add_function(const FunctionOptions& options) {
+    auto function = node_->register_function(options, {});
+    EXPECT_TRUE(function.ok());
+    return (*function)->id;
+  }
+
+  ObjectId submit(NativeTask kind, const std::string& rest,
+                  std::span<const ObjectId> waits_for = {}) {
+    return submit(function_, kind, rest, waits_for);
+  }
+
+  ObjectId submit(FunctionId function, NativeTask kind, const std::string& rest,
+                  std::span<const ObjectId> waits_for = {}) {
+    const std::string payload = native_task(kind, rest);
+    TaskSpec spec;
+    spec.id = TaskId{node_->new_ids(1)};
+    spec.payload_size = static_cast<std::uint32_t>(payload.size());
+    spec.payload = std::as_bytes(std::span(payload));
+    spec.dependencies = waits_for;
+    EXPECT_TRUE(node_->submit(spec, function).ok());
+    return spec.id.return_id(0);
+  }
+
+  /// The value of `id`, or "error: " and the error's bytes.
+  std::string get(ObjectId id) {
+    NoHooks hooks;
+    FetchedValues fetched;
+    const WaitOutcome outcome =
+        node_->get(std::span(&id, 1), monotonic_ns() + kPatienceNs, hooks, fetched);
+    EXPECT_EQ(outcome, WaitOutcome::kDone);
+    if (outcome != WaitOutcome::kDone) return "no value";
+    const FetchedValue& value = fetched.values.front();
+    const std::byte* bytes =
+        value.in_arena ? node_->at(value.offset) : fetched.near_bytes.data() + value.offset;
+    std::string text(reinterpret_cast<const char*>(bytes), value.size);
+    if (value.in_arena) node_->drop_reference(id);
+    return value.is_error ? "error: " + text : text;
+  }
+
+  std::string get_and_drop(ObjectId id) {
+    std::string value = get(id);
+    node_->drop_reference(id);
+    return value;
+  }
+
+  /// Waits until nothing is left in the node.
+  void expect_empty() {
+    const std::int64_t until = monotonic_ns() + kPatienceNs;
+    Node::Snapshot now = node_->snapshot();
+    while ((now.counts.objects != 0 || now.counts.tasks != 0) && monotonic_ns() < until) {
+      ::usleep(1000);
+      now = node_->snapshot();
+    }
+    EXPECT_EQ(now.counts.objects, 0U);
+    EXPECT_EQ(now.counts.tasks, 0U);
+  }
+
+  std::unique_ptr<Node> node_;
+  FunctionId function_;
+};
+
+TEST_F(NodeTest, RunsTasks) {
+  for (int i = 0; i < 2000; ++i) {
+    const std::string text = std::to_string(i);
+    EXPECT_EQ(get_and_drop(submit(NativeTask::kEcho, text)), text);
+  }
+  expect_empty();
+}
+
+TEST_F(NodeTest, RunsManyTasksFromManyThreads) {
+  constexpr int kThreads = 8;
+  constexpr int kTasks = 1000;
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < kThreads; ++thread) {
+    threads.emplace_back([this, thread] {
+      std::vector<ObjectId> ids;
+      for (int i = 0; i < kTasks; ++i)
+        ids.push_back(submit(NativeTask::kEcho, std::to_string(thread * kTasks + i)));
+      for (int i = 0; i < kTasks; ++i)
+        EXPECT_EQ(get_and_drop(ids[static_cast<std::size_t>(i)]),
+                  std::to_string(thread * kTasks + i));
+    });
+  }
+  for (std::thread& thread : threads)
+    thread.join();
+  expect_empty();
+}
+
+TEST_F(NodeTest, LargeValuesAndDependents) {
+  const ObjectId large = submit(NativeTask::kLarge, "5000000");
+  const ObjectId after = submit(NativeTask::kEcho, "after", std::span(&large, 1));
+  EXPECT_EQ(get_and_drop(after), "after");
+  EXPECT_EQ(get_and_drop(large).size(), 5'000'000U);
+  expect_empty();
+}
+
+TEST_F(NodeTest, ParentsWaitForChildren) {
+  std::vector<ObjectId> parents;
+  for (int i = 0; i < 100; ++i)
+    parents.push_back(submit(NativeTask::kParent, "5"));
+  for (const ObjectId parent : parents)
+    EXPECT_EQ(get_and_drop(parent), "0,1,2,3,4,");
+  expect_empty();
+}
+
+TEST_F(NodeTest, WorkerWithMoreChildrenThanItsRingTakes) {
+  const std::string joined = get_and_drop(submit(NativeTask::kParent, "20000"));
+  EXPECT_EQ(joined.substr(0, 6), "0,1,2,");
+  EXPECT_EQ(joined.substr(joined.size() - 6), "19999,");
+  expect_empty();
+}
+
+TEST_F(NodeTest, ErrorsPassThroughDependents) {
+  const ObjectId failed = submit(NativeTask::kRaise, "reason");
+  const ObjectId after = submit(NativeTask::kEcho, "never", std::span(&failed, 1));
+  EXPECT_EQ(get_and_drop(failed), "error: reason");
+  EXPECT_EQ(get_and_drop(after).substr(0, 13), "error: reason");
+  expect_empty();
+}
+
+TEST_F(NodeTest, DeadWorkersAreReplacedAndTold) {
+  const FunctionId final =
+      add_function({.name = "final", .resources = {{"CPU", 1.0}}, .max_retries = 0});
+  std::vector<ObjectId> ids;
+  for (int i = 0; i < 60; ++i)
+    ids.push_back(i % 10 == 5 ? submit(final, NativeTask::kDie, "")
+                              : submit(NativeTask::kEcho, std::to_string(i)));
+  for (int i = 0; i < 60; ++i) {
+    const std::string value = get_and_drop(ids[static_cast<std::size_t>(i)]);
+    if (i % 10 == 5) {
+      EXPECT_NE(value.find("worker_crashed"), std::string::npos) << value;
+    } else {
+      EXPECT_EQ(value, std::to_string(i));
+    }
+  }
+  expect_empty();
+}
+
+TEST_F(NodeTest, KillsUnderLoadLoseNothing) {
+  std::vector<ObjectId> ids;
+  const FunctionId stubborn =
+      add_function({.name = "stubborn", .resources = {{"CPU", 1.0}}, .max_retries = -1});
+  for (int i = 0; i < 300; ++i)
+    ids.push_back(submit(stubborn, i % 3 == 0 ? NativeTask::kParent : NativeTask::kSleepMs, "3"));
+  std::thread killer([this] {
+    for (int i = 0; i < 10; ++i) {
+      ::usleep(20'000);
+      for (const auto& [slot, pid] : node_->snapshot().workers) {
+        if (pid == 0 || static_cast<int>(slot) % 2 != i % 2) continue;
+        ::kill(pid, SIGKILL);
+        break;
+      }
+    }
+  });
+  for (std::size_t i = 0; i < ids.size(); ++i)
+    EXPECT_EQ(get_and_drop(ids[i]), i % 3 == 0 ? "0,1,2," : "");
+  killer.join();
+  expect_empty();
+}
+
+TEST_F(NodeTest, FullStoreIsAnErrorOfTheCallOrWaits) {
+  NoHooks hooks;
+  EXPECT_FALSE(node_->allocate(65 * kMiB, hooks).ok());
+  auto block = node_->allocate(40 * kMiB, hooks);
+  ASSERT_TRUE(block.ok());
+  EXPECT_FALSE(node_->allocate(40 * kMiB, hooks).ok());
+  node_->discard(block->offset);
+  auto again = node_->allocate(40 * kMiB, hooks);
+  EXPECT_TRUE(again.ok());
+  if (again) node_->discard(again->offset);
+}
+
+TEST_F(NodeTest, CancelledWhileQueuedNeverRuns) {
+  const ObjectId slow = submit(NativeTask::kSleepMs, "200");
+  const ObjectId slow_too = submit(NativeTask::kSleepMs, "200");
+  std::vector<ObjectId> queued;
+  for (int i = 0; i < 50; ++i)
+    queued.push_back(submit(NativeTask::kDie, ""));
+  for (const ObjectId id : queued)
+    node_->cancel(id, false, true);
+  for (const ObjectId id : queued)
+    EXPECT_NE(get_and_drop(id).find("cancelled"), std::string::npos);
+  EXPECT_EQ(get_and_drop(slow), "");
+  EXPECT_EQ(get_and_drop(slow_too), "");
+  expect_empty();
+}
+
+TEST_F(NodeTest, SubscriptionsAreToldAndWaitsTimeOut) {
+  const ObjectId slow = submit(NativeTask::kSleepMs, "50");
+  ASSERT_TRUE(node_->subscribe(slow, 7));
+  NoHooks hooks;
+  std::vector<bool> ready;
+  EXPECT_EQ(node_->wait(std::span(&slow, 1), 1, monotonic_ns() + kMillisecondNs, hooks, ready),
+            WaitOutcome::kTimeout);
+  EXPECT_FALSE(ready.front());
+  std::vector<std::uint64_t> tokens;
+  const std::int64_t until = monotonic_ns() + kPatienceNs;
+  while (tokens.empty() && monotonic_ns() < until) {
+    ::usleep(1000);
+    tokens = node_->take_completions();
+  }
+  EXPECT_EQ(tokens, std::vector<std::uint64_t>{7});
+  node_->drop_reference(slow);
+}
+
+TEST_F(NodeTest, ShutdownEndsWaits) {
+  const ObjectId slow = submit(NativeTask::kSleepMs, "60000");
+  std::thread waiter([this, slow] {
+    NoHooks hooks;
+    FetchedValues fetched;
+    EXPECT_EQ(node_->get(std::span(&slow, 1), monotonic_ns() + kPatienceNs, hooks, fetched),
+              WaitOutcome::kClosed);
+  });
+  ::usleep(50'000);
+  node_->shutdown();
+  waiter.join();
+}
+
+}  // namespace
+
+}  // namespace haz::test
