@@ -65,3 +65,25 @@ def test_classes_with_slots_come_back_from_tasks(engine):
     assert (back.hidden(), back.shown, back.more) == (1, 2, 3)
     assert haz.get(same.remote([Pair(1)])) == [(1, 2)]
     assert not haz.get(haz.remote(lambda kind: hasattr(kind(), "__dict__")).remote(Derived))
+
+
+def test_numbers_and_names_beyond_what_the_core_can_hold(engine):
+    assert haz.get(same.options(max_retries=sys.maxsize).remote(1)) == 1
+    with pytest.raises(ValueError, match="at most"):
+        same.options(num_returns=2**40)
+    with pytest.raises(ValueError, match="half a character"):
+        same.options(name="\ud800")
+
+
+def test_memory_error_is_caught_as_one(engine):
+    class Greedy(MemoryError):
+        pass
+
+    @haz.remote
+    def take(kind):
+        raise kind("too much")
+
+    for kind in (MemoryError, Greedy):
+        with pytest.raises(kind, match="too much") as caught:
+            haz.get(take.remote(kind))
+        assert isinstance(caught.value, haz.exceptions.TaskError)

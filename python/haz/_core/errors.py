@@ -304,11 +304,11 @@ def _members(exc: BaseException) -> dict[str, Any]:
 
 
 def _builtin_base(kind: type[BaseException]) -> type[BaseException]:
-    """The nearest base of an exception type that is Python's own."""
-    for base in kind.__mro__:
-        if base.__module__ == "builtins" and not base.__flags__ & (1 << 9):  # not a heap type
-            return base
-    return BaseException
+    """The type of C code that gives an exception type its memory: the one whose __new__ is safe."""
+    base: Any = kind
+    while base.__flags__ & (1 << 9):  # a heap type
+        base = base.__base__
+    return base  # type: ignore[no-any-return]
 
 
 def _is_group(kind: object) -> bool:

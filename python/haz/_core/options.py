@@ -81,6 +81,10 @@ def check_str_dict(name: str, value: Any) -> dict[str, str]:
     return dict(value)
 
 
+#: What the core has room for.
+_MOST = 2**31 - 1
+
+
 def _num_returns(value: Any) -> int:
     if isinstance(value, str):
         if value in ("dynamic", "streaming"):
@@ -89,11 +93,22 @@ def _num_returns(value: Any) -> int:
                 f"yet; give the number of results, or return a list"
             )
         raise ValueError(f"num_returns must be an integer, not {value!r}")
-    return check_int("num_returns", value, 0)
+    number = check_int("num_returns", value, 0)
+    if number > _MOST:
+        raise ValueError(f"num_returns must be at most {_MOST}, not {number}")
+    return number
 
 
 def _max_retries(value: Any) -> int:
-    return check_int("max_retries", value, -1, " (-1: without end)")
+    # sys.maxsize and its like are meant as "without end".
+    return min(check_int("max_retries", value, -1, " (-1: without end)"), _MOST)
+
+
+def _name(value: Any) -> str:
+    name = check_str("name", value)
+    if any("\ud800" <= character <= "\udfff" for character in name):
+        raise ValueError(f"name must be text, and {name!r} has half a character")
+    return name
 
 
 def _retry_exceptions(value: Any) -> bool | tuple[type[BaseException], ...]:
@@ -142,7 +157,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "num_gpus": lambda value: _amount("num_gpus", value),
     "resources": lambda value: check_resources("resources", value),
     "num_returns": _num_returns,
-    "name": lambda value: check_str("name", value),
+    "name": _name,
     "max_retries": _max_retries,
     "retry_exceptions": _retry_exceptions,
     "timeout_s": _timeout_s,
