@@ -60,6 +60,7 @@ class GilHooks final : public WaitHooks {
     PyEval_RestoreThread(state_);
     state_ = nullptr;
   }
+  [[nodiscard]] bool may_run_tasks() const override { return true; }
   bool interrupted() override;
 
  private:

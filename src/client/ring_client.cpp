@@ -136,7 +136,13 @@ void RingClient::flush_drops() {
   if (drops_.empty()) return;
   std::vector<ObjectId> ids;
   drops_.drain([&ids](std::uint64_t id) { ids.push_back(ObjectId{id}); });
-  send(MessageKind::kDropReferences, {bytes_of_ids(ids)}, false);
+  // In pieces that fit the ring: a full store must not keep references from being dropped.
+  const std::size_t most = submissions_.max_record_bytes() / sizeof(ObjectId);
+  for (std::span<const ObjectId> left(ids); !left.empty();) {
+    const std::span<const ObjectId> piece = left.first(std::min(left.size(), most));
+    send(MessageKind::kDropReferences, {bytes_of_ids(piece)}, false);
+    left = left.subspan(piece.size());
+  }
 }
 
 void RingClient::announce() {
@@ -171,12 +177,9 @@ const TaskCommand* RingClient::next_task(WaitHooks& hooks) {
       if (nested_.empty()) sleep(lock, monotonic_ns() + kLongestSleepNs);
       idle_ = false;
       // One that was sent while the task below it blocked, and came when that had ended.
-      if (!nested_.empty()) {
-        run_nested_tasks(lock, blocked, hooks);
-        lock.unlock();
-        announce();
-      }
+      run_nested_tasks(lock, blocked, hooks);
     }
+    announce();
     command = tasks_.claim_next();
     if (command == nullptr && hooks.interrupted()) break;
   }
@@ -359,7 +362,7 @@ WaitOutcome RingClient::await_reply(std::uint64_t number, std::int64_t deadline_
       reply = std::move(found->second);
       break;
     }
-    if (on_main && !nested_.empty()) {
+    if (on_main && !nested_.empty() && hooks.may_run_tasks()) {
       run_nested_tasks(lock, blocked, hooks);
       continue;
     }
@@ -400,7 +403,7 @@ WaitOutcome RingClient::request(std::span<const ObjectId> ids, std::uint32_t nee
   // A poll asks for the state as it is, and its answer comes at once.
   const bool poll = deadline_ns >= 0 && deadline_ns <= monotonic_ns();
   std::uint32_t flags = wants_values ? kRequestGet : 0U;
-  if (on_main_thread() && running_task_ && !poll) flags |= kRequestBlocking;
+  if (running_task_ && !poll) flags |= on_main_thread() ? kRequestBlocking : kRequestThread;
   const RequestMessage message{number, flags, poll ? 0 : needed,
                                static_cast<std::uint32_t>(ids.size()), 0};
   send(MessageKind::kRequest, {bytes_of(message), bytes_of_ids(ids)}, true);

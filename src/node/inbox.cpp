@@ -238,7 +238,12 @@ bool Node::on_request(WorkerPort& port, std::span<const std::byte> body) {
   PortRequest& started = *request;
   port.requests.emplace(message.number, std::move(request));
   Worker* blocked = (message.flags & kRequestBlocking) != 0 ? port.worker : nullptr;
-  if (scheduler_.start(started, ids, blocked)) return true;
+  if (scheduler_.start(started, ids, blocked)) {
+    if ((message.flags & kRequestThread) != 0 && port.worker != nullptr) {
+      scheduler_.lend_while(started, *port.worker);
+    }
+    return true;
+  }
   port.requests.erase(message.number);
   const ObjectsMessage reply{message.number, 0, 1};
   touch(port);

@@ -26,6 +26,8 @@ struct Request : Waiter {
   Task* blocked_task = nullptr;     ///< The running task whose main thread sleeps on it.
   std::vector<WaitNode> nodes;      ///< One per object, in the order asked for.
   Link<Request> blocked_link;
+  Task* lending_task = nullptr;  ///< Of which another thread than the main one sleeps on it.
+  Link<Request> lending_link;
 };
 
 }  // namespace haz

@@ -138,6 +138,10 @@ class Scheduler {
   /// (none: the one on top). Completes through Actions::complete, perhaps before it returns. False,
   /// and nothing is done, when an id is unknown or more are needed than named. Batched.
   bool start(Request& request, std::span<const ObjectId> ids, Worker* blocked, TaskId task = {});
+  /// A thread of `worker`, not its main one, sleeps on `request`, which start() took. The main
+  /// thread may be waiting for that thread, so until the request has completed the running task
+  /// lends its CPU slot as if it were blocked itself. Batched.
+  void lend_while(Request& request, Worker& worker);
   /// Lets go of a request's objects, once its owner has read them; also ends a request that has not
   /// completed (its time is over, or its thread was interrupted).
   void withdraw(Request& request);
@@ -200,6 +204,9 @@ class Scheduler {
   void unblock(Request& request);
   void lend_cpu(Task* task);
   void take_cpu_back(Task* task);
+  void end_lending(Request& request);
+  void end_lending_of(const Task* task);
+  void pull_back_behind(Task* task);
 
   Task* make_task(const TaskSpec& spec);
   void attach_dependencies(Task* task, std::span<const ObjectId> ids);
@@ -229,6 +236,7 @@ class Scheduler {
   bool fail_if_argument_failed(Task* task);
   void assign(Task* task, Worker* worker);
   Worker* take_idle(const ResourceClass& resources);
+  bool may_queue_on(const Worker& worker);
   Worker* least_loaded(ResourceClass* resources, const Function& function);
   Worker* soon_free(const ResourceClass& resources, const Function& function);
   [[nodiscard]] std::uint32_t pipeline_limit(const Function& function) const;
@@ -263,6 +271,7 @@ class Scheduler {
   std::vector<Worker*> idle_;  ///< Last in, first out: the warmest worker is taken first.
   std::unordered_map<std::uint32_t, References> references_;
   List<Request, &Request::blocked_link> blocked_requests_;
+  List<Request, &Request::lending_link> lending_requests_;
   std::deque<Task*>
       settling_;  ///< Tasks whose arguments have all come, or one of them as an error.
   std::vector<Object*> dying_;  ///< Objects whose last reference went while others are being freed.

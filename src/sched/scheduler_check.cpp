@@ -42,6 +42,8 @@ void check_task(const Task& task) {
             "a blocked task and its request do not agree");
   HAZ_CHECK(task.blocking_request == nullptr || task.lends_cpu, "a blocked task keeps its slot");
   HAZ_CHECK(task.worker != nullptr || (!task.nested && !task.lends_cpu), "a task left too much");
+  HAZ_CHECK(task.waiting_threads == 0 || (task.lends_cpu && task.worker != nullptr),
+            "a task whose thread waits keeps its slot");
 }
 
 }  // namespace
@@ -92,8 +94,8 @@ void Scheduler::check_workers() const {
       const WorkerState running = front->nested ? WorkerState::kNested : WorkerState::kBusy;
       HAZ_CHECK(worker->state == (front->blocking_request ? WorkerState::kBlocked : running),
                 "a worker's state does not fit its tasks");
-      HAZ_CHECK(front->lends_cpu == (front->blocking_request != nullptr),
-                "a running task has lent its slot");
+      const bool waits = front->blocking_request != nullptr || front->waiting_threads != 0;
+      HAZ_CHECK(front->lends_cpu == waits, "a running task has lent its slot");
     }
     std::uint32_t wanted = 0;
     bool nested = true;

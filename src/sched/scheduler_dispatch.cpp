@@ -70,13 +70,19 @@ Worker* Scheduler::take_idle(const ResourceClass& resources) {
   return nullptr;
 }
 
+/// Whether a task may be queued behind what `worker` runs. Not where threads of the running task
+/// wait: it may be this very task that they wait for.
+bool Scheduler::may_queue_on(const Worker& worker) {
+  return worker.state == WorkerState::kBusy && !worker.stuck && !worker.doomed &&
+         worker.assigned.front()->waiting_threads == 0 && actions_.has_room(worker);
+}
+
 Worker* Scheduler::least_loaded(ResourceClass* resources, const Function& function) {
   if (pool_.overdrawn(resources->request)) return nullptr;
   Worker* best = nullptr;
   std::size_t best_load = pipeline_limit(function);
   for (Worker* worker : resources->holders) {
-    if (worker->state != WorkerState::kBusy || worker->assigned.size() >= best_load) continue;
-    if (worker->stuck || worker->doomed || !actions_.has_room(*worker)) continue;
+    if (worker->assigned.size() >= best_load || !may_queue_on(*worker)) continue;
     best = worker;
     best_load = worker->assigned.size();
   }
@@ -91,9 +97,9 @@ Worker* Scheduler::soon_free(const ResourceClass& resources, const Function& fun
   const auto limit = static_cast<std::size_t>(options_.wake_ns / std::max(mean, kShortestRunNs));
   Worker* best = nullptr;
   for (Worker* worker : resources.holders) {
-    if (worker->state != WorkerState::kBusy || worker->assigned.size() >= limit) continue;
+    if (worker->assigned.size() >= limit) continue;
     if (best != nullptr && worker->assigned.size() <= best->assigned.size()) continue;
-    if (worker->stuck || worker->doomed || !actions_.has_room(*worker)) continue;
+    if (!may_queue_on(*worker)) continue;
     best = worker;
   }
   return best;

@@ -1,3 +1,5 @@
+#include <limits>
+
 #include "base/check.h"
 #include "sched/error_values.h"
 #include "sched/scheduler.h"
@@ -230,6 +232,7 @@ void Scheduler::complete_request(Request& request) {
   for (WaitNode& node : request.nodes)
     unlink(node);
   unblock(request);
+  end_lending(request);
   request.completed = true;
   actions_.complete(request);
 }
@@ -238,6 +241,7 @@ void Scheduler::withdraw(Request& request) {
   for (WaitNode& node : request.nodes)
     unlink(node);
   unblock(request);
+  end_lending(request);
   for (const WaitNode& node : request.nodes)
     drop_ref(node.object);
   request.nodes.clear();
@@ -250,7 +254,7 @@ void Scheduler::lend_cpu(Task* task) {
 }
 
 void Scheduler::take_cpu_back(Task* task) {
-  if (!task->lends_cpu) return;
+  if (!task->lends_cpu || task->waiting_threads != 0) return;
   task->lends_cpu = false;
   pool_.add_cpu(-cpu_units(task->function->resources->request));
 }
@@ -258,8 +262,7 @@ void Scheduler::take_cpu_back(Task* task) {
 void Scheduler::block(Request& request, Task* task) {
   if (task->blocking_request != nullptr) return;
   Worker* worker = task->worker;
-  while (worker->assigned.back() != task && pull_back(worker->assigned.back())) {
-  }
+  pull_back_behind(task);
   request.blocked_task = task;
   task->blocking_request = &request;
   lend_cpu(task);
@@ -268,6 +271,46 @@ void Scheduler::block(Request& request, Task* task) {
   story_.add(StoryEvent::kTaskBlocked, task->id.value, task->attempt, worker->slot);
   for (const WaitNode& node : request.nodes)
     mark_awaited(node.object);
+}
+
+void Scheduler::pull_back_behind(Task* task) {
+  const Worker* worker = task->worker;
+  while (worker->assigned.back() != task && pull_back(worker->assigned.back())) {
+  }
+}
+
+void Scheduler::lend_while(Request& request, Worker& worker) {
+  Task* task = worker.assigned.front();
+  constexpr std::uint16_t kMostThreads = std::numeric_limits<std::uint16_t>::max();
+  if (task == nullptr || request.completed || task->waiting_threads == kMostThreads) return;
+  pull_back_behind(task);
+  request.lending_task = task;
+  lending_requests_.push_back(&request);
+  ++task->waiting_threads;
+  lend_cpu(task);
+  for (const WaitNode& node : request.nodes)
+    mark_awaited(node.object);
+}
+
+void Scheduler::end_lending(Request& request) {
+  Task* task = request.lending_task;
+  if (task == nullptr) return;
+  lending_requests_.remove(&request);
+  --task->waiting_threads;
+  request.lending_task = nullptr;
+  // Blocked itself, or below a nested task, it goes on lending.
+  if (task->blocking_request == nullptr && task->worker->assigned.front() == task) {
+    take_cpu_back(task);
+  }
+}
+
+void Scheduler::end_lending_of(const Task* task) {
+  Request* request = lending_requests_.front();
+  while (task->waiting_threads != 0) {
+    Request* next = List<Request, &Request::lending_link>::next(request);
+    if (request->lending_task == task) end_lending(*request);
+    request = next;
+  }
 }
 
 void Scheduler::unblock(Request& request) {

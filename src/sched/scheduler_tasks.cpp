@@ -297,6 +297,7 @@ bool Scheduler::pull_back(Task* task) {
 void Scheduler::leave_worker(Task* task) {
   Worker* worker = task->worker;
   if (task->blocking_request != nullptr) unblock(*task->blocking_request);
+  end_lending_of(task);
   take_cpu_back(task);
   worker->assigned.remove(task);
   if (task->wanted_soon) --worker->wanted_soon;

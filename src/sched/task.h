@@ -68,8 +68,10 @@ struct Task : Waiter {
   bool nested = false;       ///< Runs on top of a blocked task of its worker.
   bool wanted_soon = false;  ///< Somebody waits for this very result.
   bool settling = false;     ///< In the scheduler's list of tasks to settle.
-  bool lends_cpu = false;    ///< Blocked, or under a nested task: others use its CPU slot.
-  std::uint16_t depth = 0;   ///< In the call tree; 0: submitted by a driver.
+  bool lends_cpu = false;    ///< It or a thread of it waits, or it is under a nested task: others
+                             ///< use its CPU slot.
+  std::uint16_t waiting_threads = 0;  ///< Threads of it, but for its main one, that sleep.
+  std::uint16_t depth = 0;            ///< In the call tree; 0: submitted by a driver.
   std::uint32_t num_returns = 1;
   std::uint32_t attempt = 0;  ///< Number of the latest assignment, from 1.
   std::uint32_t starts = 0;   ///< Assignments that a worker began.

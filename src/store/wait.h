@@ -21,6 +21,8 @@ class WaitHooks {
   virtual void before_block() {}
   /// After before_block(), when the wait is over.
   virtual void after_block() {}
+  /// Whether the thread may run a task while it waits. Constant.
+  [[nodiscard]] virtual bool may_run_tasks() const { return false; }
   /// Asked while blocked, after signals and now and then: whether to give up.
   virtual bool interrupted() { return false; }
 };

@@ -86,6 +86,7 @@ struct PutMessage {
 enum RequestFlags : std::uint32_t {
   kRequestGet = 1,       ///< Values are wanted, and an error ends the wait.
   kRequestBlocking = 2,  ///< The process' main thread sleeps on it.
+  kRequestThread = 4,    ///< Another thread of it does, while a task runs.
 };
 
 struct RequestMessage {

@@ -53,6 +53,66 @@ TEST(SchedulerBlocking, ABlockedTaskLendsItsSlotAndAReplacementStarts) {
   node.end();
 }
 
+TEST(SchedulerBlocking, AThreadThatWaitsLendsTheSlotOfItsTask) {
+  FakeNode node(1);
+  Function* f = node.function();
+  node.submit(f);
+  node.answer_starts();
+  Worker& first = *node.scheduler->workers().front();
+  const Parent parent = begin(node, first);
+  const TaskId one = child_of(node, parent, f);
+  const TaskId other = child_of(node, parent, f);
+  node.dispatch();
+  // One of them may stand behind the parent, whose main thread waits for its threads.
+  const Request& request = node.thread_get(first, one);
+  const Request& request2 = node.thread_get(first, other);
+  EXPECT_EQ(first.state, WorkerState::kBusy);
+  EXPECT_EQ(first.assigned.size(), 1U);
+  EXPECT_EQ(node.free_cpus(), 1);
+  node.dispatch();
+  EXPECT_EQ(first.assigned.size(), 1U);
+  ASSERT_EQ(node.actions.starts_wanted, 1U);
+  Worker& second = node.start_worker();
+  node.dispatch();
+  node.finish(second, node.claim(second));
+  EXPECT_TRUE(node.was_completed(request));
+  EXPECT_EQ(node.free_cpus(), 0) << "the other thread still waits, and the second worker runs on";
+  node.dispatch();
+  node.finish(second, node.claim(second));
+  EXPECT_TRUE(node.was_completed(request2));
+  EXPECT_EQ(node.free_cpus(), 0);
+  node.finish(first, parent.claim);
+  EXPECT_EQ(node.free_cpus(), 1);
+  node.end();
+}
+
+TEST(SchedulerBlocking, AThreadMayWaitLongerThanItsTaskRuns) {
+  FakeNode node(2);
+  Function* f = node.function();
+  const TaskId slow = node.submit(f);
+  const TaskId task = node.submit(f);
+  node.answer_starts();
+  Worker& first = *node.scheduler->workers().front();
+  Worker& second = *node.scheduler->workers().back();
+  const Claim slow_claim = node.claim(first);
+  const Claim claim = node.claim(second);
+  ASSERT_EQ(claim.task, task);
+  Request& request = node.thread_get(second, slow);
+  EXPECT_EQ(node.free_cpus(), 1);
+  const Request& blocked = node.get(slow, task);
+  EXPECT_EQ(node.free_cpus(), 1) << "it has one slot to lend";
+  node.withdraw(request);
+  EXPECT_EQ(node.free_cpus(), 1) << "the main thread waits too";
+  node.thread_get(second, slow);
+  node.withdraw(const_cast<Request&>(blocked));
+  EXPECT_EQ(node.free_cpus(), 1);
+  node.finish(second, claim);
+  EXPECT_EQ(node.free_cpus(), 1);
+  node.finish(first, slow_claim);
+  EXPECT_EQ(node.free_cpus(), 2);
+  node.end();
+}
+
 TEST(SchedulerBlocking, AResumedTaskDoesNotWaitForASlot) {
   FakeNode node(1);
   Function* f = node.function();

@@ -270,6 +270,13 @@ class FakeNode {
   Request& get(TaskId id, TaskId blocked = {}) {
     return get(std::vector<ObjectId>{id.return_id(0)}, blocked);
   }
+  /// A get in another thread of `worker` than the one that runs its task.
+  Request& thread_get(Worker& worker, TaskId id) {
+    Request& request = get(id);
+    scheduler->lend_while(request, worker);
+    check();
+    return request;
+  }
   void withdraw(Request& request) {
     scheduler->withdraw(request);
     check();
