@@ -174,7 +174,7 @@ class Scheduler {
   /// Whether ready tasks wait for room in a ring, so that progress of any worker matters.
   [[nodiscard]] bool has_backlog() const { return queued_ != 0; }
   /// Ends everything that has not ended with an error, as when the node shuts down. Workers that
-  /// run something get no more tasks.
+  /// run something are told to end.
   void fail_all(const std::string& message);
 
   [[nodiscard]] const ResourcePool& resources() const { return pool_; }

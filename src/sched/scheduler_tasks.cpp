@@ -24,8 +24,8 @@ Result<Function*> Scheduler::register_function(const FunctionOptions& options) {
     const std::optional<std::size_t> index = pool_.find(name);
     const std::int64_t total = index ? pool_.total(*index) : 0;
     if (units > total) {
-      lacking += (lacking.empty() ? " " : ", ") + shown_amount(units) + " " +
-                 name + " of " + shown_amount(total);
+      lacking += (lacking.empty() ? " " : ", ") + shown_amount(units) + " " + name + " of " +
+                 shown_amount(total);
     } else if (units > 0) {
       request.emplace_back(*index, units);
     }
@@ -378,7 +378,7 @@ void Scheduler::fail_all(const std::string& message) {
     if (task == nullptr) continue;
     if (Worker* worker = task->worker; worker != nullptr) {
       if (!pull_back(task)) {
-        worker->doomed = true;
+        if (!worker->doomed) kill(*worker);
         leave_worker(task);
       }
       settle_worker(worker);
