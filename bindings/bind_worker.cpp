@@ -272,6 +272,7 @@ class WorkerLoop {
     PyObject* error = take_exception();
     give_back(results);
     results.outcome = Outcome::kRaised;
+    const std::string kind = error != nullptr ? Py_TYPE(error)->tp_name : "nothing";
     PyObject* name = running_name_ != nullptr ? running_name_ : Py_None;
     PyObject* packed = PyObject_CallFunction(hooks_.fail, "OOI", error != nullptr ? error : Py_None,
                                              name, running_function_);
@@ -284,7 +285,14 @@ class WorkerLoop {
       return;
     }
     PyErr_Clear();
-    add_plain_error(results, "serialization", "the task failed, and its error could not be packed");
+    add_plain_error(results, "serialization",
+                    shown_name() + " raised " + kind + ", and that error could not be packed");
+  }
+
+  [[nodiscard]] std::string shown_name() const {
+    const char* name = running_name_ != nullptr ? PyUnicode_AsUTF8(running_name_) : nullptr;
+    if (name == nullptr) PyErr_Clear();
+    return std::string("task ") + (name != nullptr ? name : "without a name");
   }
 
   static void add_plain_error(Results& results, std::string_view kind, std::string_view message) {

@@ -342,8 +342,13 @@ void Node::encode_query(QueryKind kind, std::vector<std::byte>& out) {
     writer.begin_dict(static_cast<std::uint32_t>(pool.size()));
     for (std::size_t i = 0; i < pool.size(); ++i) {
       writer.str(pool.name(i));
-      writer.number(
-          from_resource_units(kind == QueryKind::kTotalResources ? pool.total(i) : pool.free(i)));
+      const bool total = kind == QueryKind::kTotalResources;
+      if (!total && pool.name(i) == "object_store_memory") {
+        const StoreUsage usage = store_.usage();
+        writer.number(static_cast<double>(usage.limit - std::min(usage.used, usage.limit)));
+      } else {
+        writer.number(from_resource_units(total ? pool.total(i) : pool.free(i)));
+      }
     }
   }
   out.assign(writer.data().begin(), writer.data().end());

@@ -52,7 +52,11 @@ Result<std::unique_ptr<Node>> Node::create(NodeOptions options) {
   // Twice the limit of address space, so that fragments do not make room unusable.
   const std::uint64_t size = align_up(objects + 2 * limit + 64 * kMiB, ValueStore::kChunkBytes);
   auto arena = Arena::create(size);
-  if (!arena) return arena.error();
+  if (!arena) {
+    return Error{arena.error().kind, arena.error().message + "; it was for an object store of " +
+                                         std::to_string(limit) +
+                                         " bytes: init() takes a smaller object_store_memory"};
+  }
   std::unique_ptr<Node> node(new Node(std::move(options), std::move(*arena), limit));
   const Status started = node->start();
   if (!started) return started.error();
@@ -158,7 +162,9 @@ Result<Function*> Node::add_function(const FunctionOptions& options,
                            static_cast<std::uint32_t>(code.size())};
   std::memcpy(to, &head, sizeof head);
   std::memcpy(to + sizeof head, options.name.data(), options.name.size());
-  std::memcpy(to + sizeof head + options.name.size(), code.data(), code.size());
+  if (!code.empty()) {
+    std::memcpy(to + sizeof head + options.name.size(), code.data(), code.size());
+  }
   (*function)->block_offset = block->offset;
   (*function)->block_size = static_cast<std::uint32_t>(size);
   return function;

@@ -36,7 +36,7 @@ bool WorkerPort::try_send(MessageKind kind, std::span<const std::byte> body) {
   std::byte* space =
       replies.try_append(static_cast<std::uint32_t>(kind), static_cast<std::uint32_t>(body.size()));
   if (space == nullptr) return false;
-  std::memcpy(space, body.data(), body.size());
+  if (!body.empty()) std::memcpy(space, body.data(), body.size());
   replies.publish();
   return true;
 }

@@ -38,6 +38,19 @@ class List {
     ++size_;
   }
 
+  /// Puts `item` before `position`, an element, or at the end when that is nullptr.
+  void insert_before(T* position, T* item) {
+    if (position == nullptr) {
+      push_back(item);
+      return;
+    }
+    T* previous = (position->*Member).previous;
+    (item->*Member) = Link<T>{previous, position};
+    (previous != nullptr ? (previous->*Member).next : front_) = item;
+    (position->*Member).previous = item;
+    ++size_;
+  }
+
   void remove(T* item) {
     Link<T>& link = item->*Member;
     (link.previous != nullptr ? (link.previous->*Member).next : front_) = link.next;

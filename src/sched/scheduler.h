@@ -209,7 +209,7 @@ class Scheduler {
   void pull_back_behind(Task* task);
 
   Task* make_task(const TaskSpec& spec);
-  void attach_dependencies(Task* task, std::span<const ObjectId> ids);
+  void attach_dependencies(Task* task);
   void settle();
   void settle_task(Task* task);
   void enqueue(Task* task, bool at_front);

@@ -53,12 +53,20 @@ Status Scheduler::submit(const TaskSpec& spec) {
       return Error{ErrorKind::kInvalid, "submit: the task id is in use"};
     }
   }
-  for (const ObjectId id : spec.dependencies) {
-    if (objects_.find(id.value) == nullptr) {
+  // Each id is looked up once: the caller's memory may belong to a process gone mad.
+  std::unique_ptr<WaitNode[]> dependencies;
+  if (!spec.dependencies.empty()) {
+    dependencies = std::make_unique<WaitNode[]>(spec.dependencies.size());
+  }
+  for (std::size_t i = 0; i < spec.dependencies.size(); ++i) {
+    dependencies[i].object = objects_.find(spec.dependencies[i].value);
+    if (dependencies[i].object == nullptr) {
       return Error{ErrorKind::kLost, "submit: an argument's object is gone"};
     }
   }
   Task* task = make_task(spec);
+  task->num_dependencies = static_cast<std::uint32_t>(spec.dependencies.size());
+  task->dependencies = std::move(dependencies);
   for (std::uint32_t i = 0; i < num_objects; ++i) {
     Object* object = make_object(spec.id.return_id(i), task);
     add_ref(object);
@@ -67,7 +75,7 @@ Status Scheduler::submit(const TaskSpec& spec) {
     count_reference(spec.submitter, object->id);
   }
   story_.add(StoryEvent::kTaskSubmitted, spec.id.value);
-  attach_dependencies(task, spec.dependencies);
+  attach_dependencies(task);
   settle();
   return Ok{};
 }
@@ -100,14 +108,11 @@ Task* Scheduler::make_task(const TaskSpec& spec) {
   return task;
 }
 
-void Scheduler::attach_dependencies(Task* task, std::span<const ObjectId> ids) {
-  task->num_dependencies = static_cast<std::uint32_t>(ids.size());
-  if (!ids.empty()) task->dependencies = std::make_unique<WaitNode[]>(ids.size());
+void Scheduler::attach_dependencies(Task* task) {
   bool failed = false;
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    Object* object = objects_.find(ids[i].value);
+  for (std::uint32_t i = 0; i < task->num_dependencies; ++i) {
+    Object* object = task->dependencies[i].object;
     add_ref(object);
-    task->dependencies[i].object = object;
     failed = failed || object->state == ObjectState::kError;
     if (object->state != ObjectState::kPending) continue;
     link(task->dependencies[i], task);
@@ -167,7 +172,7 @@ void Scheduler::enqueue(Task* task, bool at_front) {
     ready_classes_.push_back(resources);
   }
   if (at_front) {
-    resources->ready.push_front(task);
+    resources->ready.put_back(task);
   } else {
     resources->ready.push_back(task);
   }

@@ -106,8 +106,15 @@ class ReadyQueue {
   [[nodiscard]] Task* front() const { return lists_[index(front_rank())].front(); }
 
   void push_back(Task* task) { list_for(task).push_back(task); }
-  /// For a task that was taken back from a worker: it was first once.
-  void push_front(Task* task) { list_for(task).push_front(task); }
+  /// For a task that was taken back from a worker: it gets its place again, which is among the
+  /// first, since what it passes over was taken back, too.
+  void put_back(Task* task) {
+    TaskList& list = list_for(task);
+    Task* next = list.front();
+    while (next != nullptr && next->order < task->order)
+      next = TaskList::next(next);
+    list.insert_before(next, task);
+  }
 
   void remove(Task* task) {
     const int rank = rank_of(*task);

@@ -231,7 +231,9 @@ class Engine(Protocol):
         """Store `value`; return a ref to it."""
 
     def get(self, refs: Sequence[ObjectRef[Any]], timeout_s: float | None) -> list[Any]:
-        """Return the values of `refs` (a list or a tuple); raise the first error in their order.
+        """Return the values of `refs` (a list or a tuple).
+
+        Raises as soon as one of them has failed: the first in their order that has by then.
 
         Raises :class:`haz.exceptions.GetTimeoutError` after `timeout_s` seconds (0: does not
         block), and TypeError (``haz._core.checks.not_a_ref``) for an element that is not a ref.
