@@ -242,7 +242,9 @@ bool Scheduler::steal() {
   std::int64_t most = 0;
   for (Worker* worker : workers_) {
     const std::int64_t work = waiting_work_ns(*worker);
-    if (work <= most || work < options_.steal_ns) continue;
+    if (work == 0 || work < most || work < options_.steal_ns) continue;
+    // Of those with equally much to do, from the one whose task has waited longest.
+    if (work == most && worker->assigned.back()->order > victim->assigned.back()->order) continue;
     if (!pool_.fits(worker->lease->request)) continue;
     victim = worker;
     most = work;
