@@ -9,6 +9,7 @@
 #pragma once
 
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -102,7 +103,8 @@ class ByteRingWriter {
   std::uint64_t cached_head_ = 0;
 };
 
-/// One record as the consumer sees it: bytes in the ring, valid until consume().
+/// One record as the consumer sees it: bytes in the ring, valid until consume(). A producer gone
+/// mad may still change them: what is checked must be copied first.
 struct RecordView {
   std::uint32_t kind = 0;
   std::uint32_t size_bytes = 0;
@@ -122,20 +124,23 @@ class ByteRingReader {
   RingRead next(RecordView& out) {
     for (;;) {
       if (head_ == cached_tail_) {
-        cached_tail_ = header_->tail.load(std::memory_order_acquire);  // pairs with publish()
-        if (head_ == cached_tail_) return RingRead::kEmpty;
-        if (cached_tail_ < head_ || cached_tail_ - head_ > capacity_ ||
-            cached_tail_ % kRecordAlignment != 0) {
+        const std::uint64_t tail =
+            header_->tail.load(std::memory_order_acquire);  // pairs with publish()
+        if (tail == head_) return RingRead::kEmpty;
+        if (tail < head_ || tail - head_ > capacity_ || tail % kRecordAlignment != 0) {
           return RingRead::kCorrupt;
         }
+        cached_tail_ = tail;
       }
       const std::uint64_t position = head_ & (capacity_ - 1);
-      RecordHeader header{};
-      std::memcpy(&header, data_ + position, sizeof header);
+      const std::uint64_t to_end = capacity_ - position;
+      const RecordHeader header = read_header(position);
       const std::uint64_t total =
           align_up(sizeof(RecordHeader) + std::uint64_t{header.size_bytes}, kRecordAlignment);
-      if (total > cached_tail_ - head_ || total > capacity_ - position) return RingRead::kCorrupt;
+      if (total > cached_tail_ - head_ || total > to_end) return RingRead::kCorrupt;
       if (header.kind == kPaddingRecord) {
+        // It fills the end of the ring and no more; so at most one is passed before a record.
+        if (position == 0 || total != to_end) return RingRead::kCorrupt;
         head_ += total;
         continue;
       }
@@ -163,6 +168,13 @@ class ByteRingReader {
   }
 
  private:
+  /// In one access: read twice, it might be another one the second time.
+  RecordHeader read_header(std::uint64_t position) const {
+    const std::uint64_t word =
+        __atomic_load_n(reinterpret_cast<const std::uint64_t*>(data_ + position), __ATOMIC_RELAXED);
+    return std::bit_cast<RecordHeader>(word);
+  }
+
   ByteRingHeader* header_ = nullptr;
   const std::byte* data_ = nullptr;
   std::uint64_t capacity_ = 0;

@@ -46,9 +46,10 @@ class Doorbell {
     futex_wake(word_, 1);
   }
 
-  /// Ringer: wakes the owner if it sleeps. Returns whether this call did it.
+  /// Ringer: wakes the owner if it sleeps. Returns whether this call did it. Call after a
+  /// sequentially consistent publication.
   bool ring() {
-    std::uint32_t value = word_.load(std::memory_order_relaxed);
+    std::uint32_t value = word_.load(std::memory_order_seq_cst);  // pairs with prepare()
     while ((value & 1) != 0) {
       if (word_.compare_exchange_weak(value, (value & ~std::uint32_t{1}) + 2,
                                       std::memory_order_relaxed)) {
