@@ -140,7 +140,8 @@ void bind_zygote(nb::module_& m) {
             check(link.request_worker(slot, process_id));
           },
           nb::arg("slot"), nb::arg("process_id"))
-      .def("read_events", read_events, nb::sig("def read_events(self) -> list[tuple[typing.Any, ...]]"),
+      .def("read_events", read_events,
+           nb::sig("def read_events(self) -> list[tuple[typing.Any, ...]]"),
            "What has happened, as tuples: ``('forked', slot, process_id, pid, stdout, stderr)``,\n"
            "``('exited', slot, process_id, pid, exit_code, signal)``,\n"
            "``('failed', slot, process_id, errno)``, ``('died', how)``.")

@@ -49,8 +49,8 @@ void dealloc_pin(PyObject* self) {
   Py_DECREF(type);
 }
 
-/// Never called: a type with a traverse function of its own does not inherit the base class' part in
-/// garbage collection, which would make each ref 16 bytes larger and every collection slower.
+/// Never called: a type with a traverse function of its own does not inherit the base class' part
+/// in garbage collection, which would make each ref 16 bytes larger and every collection slower.
 int traverse_ref(PyObject* /*self*/, visitproc /*visit*/, void* /*arg*/) { return 0; }
 
 Py_hash_t hash_ref(PyObject* self) {
