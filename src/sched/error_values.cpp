@@ -79,14 +79,14 @@ std::vector<std::byte> damaged_result_error(const Task& task) {
   return copy_of(writer);
 }
 
-std::vector<std::byte> passed_on_error(std::span<const std::byte> error, const Task& task) {
+ValueBytes passed_on_error(const ValueBytes& error, const Task& task) {
   constexpr std::size_t kMaxBytes = 16 * kKiB;
-  std::vector<std::byte> passed(error.begin(), error.end());
-  if (passed.size() > kMaxBytes) return passed;
+  if (error.size() > kMaxBytes) return error.share();
+  std::vector<std::byte> passed(error.view().begin(), error.view().end());
   ValueWriter writer;
   writer.str(task.function->name);
   passed.insert(passed.end(), writer.data().begin(), writer.data().end());
-  return passed;
+  return ValueBytes(passed);
 }
 
 std::span<const std::byte> freed_error() {

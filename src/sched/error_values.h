@@ -30,7 +30,7 @@ std::vector<std::byte> damaged_result_error(const Task& task);
 /// `error` as it is passed on to `task`, whose argument it was: the name of the task is appended as
 /// a further value of the payload. Chains of tasks beyond some kilobytes of names are not told in
 /// full.
-std::vector<std::byte> passed_on_error(std::span<const std::byte> error, const Task& task);
+ValueBytes passed_on_error(const ValueBytes& error, const Task& task);
 /// `freed`. Constant; the span is valid for ever.
 std::span<const std::byte> freed_error();
 

@@ -1,95 +1,146 @@
 /// @file
-/// A hash map from non-zero 64-bit ids to pointers, for tables that are asked on every task.
+/// A map from non-zero 64-bit ids to small values, for tables that are asked on every task.
 #pragma once
 
+#include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
+#include "sched/pool.h"
+
 namespace haz {
 
-/// Open addressing with linear probing and backward-shift deletion (Knuth, TAOCP 6.4, algorithm R),
-/// so there are no tombstones and a table that stays small stays fast. Not thread-safe.
-template <typename T>
+/// Ids of one maker are consecutive, so they are kept in pages of neighbours: an entry takes little
+/// more than its value, and who asks for one soon asks for the next. The pages are found by
+/// hashing, with linear probing and backward-shift deletion (Knuth, TAOCP 6.4, algorithm R).
+/// `Value{}` means "not there". Not thread-safe.
+template <typename Value>
 class IdMap {
  public:
-  IdMap() : cells_(kInitialCapacity), mask_(kInitialCapacity - 1) {}
+  IdMap() : table_(kInitialCapacity) {}
 
-  /// The pointer stored under `id`, or nullptr.
-  [[nodiscard]] T* find(std::uint64_t id) const {
-    for (std::size_t i = home_of(id);; i = (i + 1) & mask_) {
-      if (cells_[i].id == id) return cells_[i].value;
-      if (cells_[i].id == 0) return nullptr;
-    }
+  /// The value of `id`, or Value{}.
+  [[nodiscard]] Value find(std::uint64_t id) const {
+    const Page* page = page_of(id >> kPageBits);
+    return page != nullptr ? page->values[id & kPageMask] : Value{};
   }
 
-  /// Stores `value` under `id`. Precondition: id != 0 and not in the map.
-  void insert(std::uint64_t id, T* value) {
-    if ((size_ + 1) * 2 > cells_.size()) rehash(cells_.size() * 2);
-    place(id, value);
-    ++size_;
-  }
-
-  /// Removes `id` if it is there.
-  void erase(std::uint64_t id) {
-    std::size_t hole = home_of(id);
-    while (cells_[hole].id != id) {
-      if (cells_[hole].id == 0) return;
-      hole = (hole + 1) & mask_;
+  /// Gives `id`, which is not 0, a value; Value{} removes it.
+  void set(std::uint64_t id, Value value) {
+    Page* page = page_of(id >> kPageBits);
+    if (page == nullptr) {
+      if (value == Value{}) return;
+      page = add_page(id >> kPageBits);
     }
-    --size_;
-    for (std::size_t next = (hole + 1) & mask_; cells_[next].id != 0; next = (next + 1) & mask_) {
-      const std::size_t distance_home = (next - home_of(cells_[next].id)) & mask_;
-      const std::size_t distance_hole = (next - hole) & mask_;
-      if (distance_home >= distance_hole) {
-        cells_[hole] = cells_[next];
-        hole = next;
-      }
-    }
-    cells_[hole] = Cell{};
-    if (cells_.size() > kInitialCapacity && size_ * 16 < cells_.size()) rehash(cells_.size() / 4);
+    Value& place = page->values[id & kPageMask];
+    const int change = (value != Value{} ? 1 : 0) - (place != Value{} ? 1 : 0);
+    place = value;
+    if (change == 0) return;
+    size_ += static_cast<std::size_t>(change);
+    page->used += static_cast<std::uint32_t>(change);
+    if (page->used == 0) forget(page);
   }
+  void erase(std::uint64_t id) { set(id, Value{}); }
 
   [[nodiscard]] std::size_t size() const { return size_; }
 
-  /// Calls `visit(id, pointer)` for each entry; the map must not be changed meanwhile.
+  /// Calls `visit(id, value)` for each entry; the map must not be changed meanwhile.
   template <typename Visit>
   void for_each(Visit&& visit) const {
-    for (const Cell& cell : cells_) {
-      if (cell.id != 0) visit(cell.id, cell.value);
+    for (const Page* page : table_) {
+      if (page == nullptr || page->used == 0) continue;
+      for (std::size_t i = 0; i < page->values.size(); ++i) {
+        if (page->values[i] != Value{}) visit(page->number << kPageBits | i, page->values[i]);
+      }
     }
   }
 
  private:
-  struct Cell {
-    std::uint64_t id = 0;
-    T* value = nullptr;
+  static constexpr unsigned kPageBits = 5;
+  static constexpr std::uint64_t kPageMask = (1U << kPageBits) - 1;
+  static constexpr std::size_t kInitialCapacity = 64;
+  static constexpr std::size_t kRecentPages = 4;
+
+  struct Page {
+    std::uint64_t number = 0;  ///< The ids' high bits.
+    std::uint32_t used = 0;
+    std::array<Value, kPageMask + 1> values{};
   };
-  static constexpr std::size_t kInitialCapacity = 1024;
 
-  [[nodiscard]] std::size_t home_of(std::uint64_t id) const {
-    // Ids of one maker are consecutive: keeping them neighbours makes probing walk one cache line.
-    return (id ^ ((id >> 40) * 0x9E3779B97F4A7C15ULL)) & mask_;
-  }
-
-  void place(std::uint64_t id, T* value) {
-    std::size_t i = home_of(id);
-    while (cells_[i].id != 0)
-      i = (i + 1) & mask_;
-    cells_[i] = Cell{id, value};
-  }
-
-  void rehash(std::size_t capacity) {
-    std::vector<Cell> old(capacity);
-    old.swap(cells_);
-    mask_ = capacity - 1;
-    for (const Cell& cell : old) {
-      if (cell.id != 0) place(cell.id, cell.value);
+  Page* page_of(std::uint64_t number) const {
+    Page*& recent = recent_[number % kRecentPages];
+    if (recent != nullptr && recent->number == number) return recent;
+    for (std::size_t i = home_of(number);; i = next(i)) {
+      Page* page = table_[i];
+      if (page == nullptr) return nullptr;
+      if (page->number == number) return recent = page;
     }
   }
 
-  std::vector<Cell> cells_;
-  std::size_t mask_;
+  Page* add_page(std::uint64_t number) {
+    if ((num_pages_ + 1) * 2 > table_.size()) rehash(table_.size() * 2);
+    Page* page = pool_.make();
+    page->number = number;
+    place(page);
+    ++num_pages_;
+    return recent_[number % kRecentPages] = page;
+  }
+
+  /// `page` is empty. One empty page is kept, since the next id is likely to be in it.
+  void forget(Page* page) {
+    if (empty_ != nullptr && empty_ != page && empty_->used == 0) remove_page(empty_);
+    empty_ = page;
+  }
+
+  void remove_page(Page* page) {
+    Page*& recent = recent_[page->number % kRecentPages];
+    if (recent == page) recent = nullptr;
+    std::size_t hole = home_of(page->number);
+    while (table_[hole] != page)
+      hole = next(hole);
+    for (std::size_t i = next(hole); table_[i] != nullptr; i = next(i)) {
+      const std::size_t from_home = (i - home_of(table_[i]->number)) & (table_.size() - 1);
+      const std::size_t from_hole = (i - hole) & (table_.size() - 1);
+      if (from_home < from_hole) continue;
+      table_[hole] = table_[i];
+      hole = i;
+    }
+    table_[hole] = nullptr;
+    pool_.destroy(page);
+    --num_pages_;
+    if (table_.size() > kInitialCapacity && num_pages_ * 16 < table_.size()) {
+      rehash(table_.size() / 4);
+    }
+  }
+
+  [[nodiscard]] std::size_t home_of(std::uint64_t number) const {
+    const std::uint64_t mixed = number * 0x9E3779B97F4A7C15ULL;
+    return mixed >> (64 - std::countr_zero(table_.size()));
+  }
+  [[nodiscard]] std::size_t next(std::size_t i) const { return (i + 1) & (table_.size() - 1); }
+
+  void place(Page* page) {
+    std::size_t i = home_of(page->number);
+    while (table_[i] != nullptr)
+      i = next(i);
+    table_[i] = page;
+  }
+
+  void rehash(std::size_t capacity) {
+    std::vector<Page*> old(capacity);
+    old.swap(table_);
+    for (Page* page : old) {
+      if (page != nullptr) place(page);
+    }
+  }
+
+  std::vector<Page*> table_;  ///< At most half full; its size is a power of two.
+  mutable std::array<Page*, kRecentPages> recent_{};
+  Page* empty_ = nullptr;  ///< May hold entries again.
+  Pool<Page, 16> pool_;
+  std::size_t num_pages_ = 0;
   std::size_t size_ = 0;
 };
 

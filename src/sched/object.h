@@ -45,7 +45,8 @@ struct NewValue {
   std::uint64_t size = 0;    ///< In bytes.
   bool is_error = false;
   std::span<const std::byte> bytes{};
-  std::span<const ObjectId> refs{};  ///< Objects that the value refers to.
+  const ValueBytes* shared = nullptr;  ///< Instead of `bytes`, where they have an owner already.
+  std::span<const ObjectId> refs{};    ///< Objects that the value refers to.
 };
 
 /// One object. Freed when nothing refers to it: `refs` counts handles of processes, pins of

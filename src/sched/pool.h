@@ -10,9 +10,9 @@
 
 namespace haz {
 
-/// Allocates `T`s from blocks of `BlockSize`; freed ones are handed out again first. Memory goes
-/// back to the system when the pool ends, and per block never before. Not thread-safe. Objects
-/// alive at the pool's end are not destroyed.
+/// Allocates `T`s from blocks of `BlockSize`; freed ones are handed out again first. After a flood
+/// the memory goes back once all are destroyed. Not thread-safe. Objects alive at the pool's end
+/// are not destroyed.
 template <typename T, std::size_t BlockSize = 256>
 class Pool {
  public:
@@ -22,9 +22,7 @@ class Pool {
 
   template <typename... Args>
   T* make(Args&&... args) {
-    if (free_ == nullptr) grow();
-    Cell* cell = free_;
-    free_ = cell->next;
+    Cell* cell = free_ != nullptr ? std::exchange(free_, free_->next) : fresh_cell();
     ++live_;
     return new (cell) T(std::forward<Args>(args)...);
   }
@@ -34,7 +32,7 @@ class Pool {
     Cell* cell = new (object) Cell;
     cell->next = free_;
     free_ = cell;
-    --live_;
+    if (--live_ == 0 && blocks_.size() > kBlocksKept) clear();
   }
 
   [[nodiscard]] std::size_t live() const { return live_; }
@@ -45,17 +43,25 @@ class Pool {
     alignas(T) std::byte storage[sizeof(T)];
   };
 
-  void grow() {
-    blocks_.push_back(std::make_unique_for_overwrite<Cell[]>(BlockSize));
-    Cell* cells = blocks_.back().get();
-    for (std::size_t i = BlockSize; i > 0; --i) {
-      cells[i - 1].next = free_;
-      free_ = &cells[i - 1];
+  static constexpr std::size_t kBlocksKept = 16;
+
+  Cell* fresh_cell() {
+    if (fresh_ == BlockSize) {
+      blocks_.push_back(std::make_unique_for_overwrite<Cell[]>(BlockSize));
+      fresh_ = 0;
     }
+    return &blocks_.back()[fresh_++];
+  }
+
+  void clear() {
+    blocks_.clear();
+    free_ = nullptr;
+    fresh_ = BlockSize;
   }
 
   std::vector<std::unique_ptr<Cell[]>> blocks_;
   Cell* free_ = nullptr;
+  std::size_t fresh_ = BlockSize;  ///< First cell of the last block that was never used.
   std::size_t live_ = 0;
 };
 

@@ -185,7 +185,7 @@ class Scheduler {
   void check_invariants() const;
 
  private:
-  using References = std::unordered_map<std::uint64_t, std::uint32_t>;
+  using References = IdMap<std::uint32_t>;  ///< How often, by object.
 
   Object* make_object(ObjectId id, Task* producer);
   void add_ref(Object* object) { ++object->refs; }
@@ -209,6 +209,8 @@ class Scheduler {
   void pull_back_behind(Task* task);
 
   Task* make_task(const TaskSpec& spec);
+  static void adopt(Task* parent, Task* child);
+  static void disown(Task* child);
   void attach_dependencies(Task* task);
   void settle();
   void settle_task(Task* task);
@@ -216,6 +218,7 @@ class Scheduler {
   void unqueue(Task* task);
   void mark_awaited(Object* object);
   void end_task(Task* task, std::span<const NewValue> values);
+  void fail_task(Task* task, const ValueBytes& error, std::span<const ObjectId> refs = {});
   void fail_task(Task* task, std::span<const std::byte> error, std::span<const ObjectId> refs = {});
   void end_attempt_badly(Task* task, Outcome outcome, std::span<const NewValue> values);
   void leave_worker(Task* task);
@@ -264,7 +267,7 @@ class Scheduler {
   std::uint32_t next_function_ = 1;
   Pool<Object> object_pool_;
   Pool<Task> task_pool_;
-  IdMap<Object> objects_;
+  IdMap<Object*> objects_;
   std::vector<std::unique_ptr<Function>> functions_;
   std::vector<std::unique_ptr<ResourceClass>> classes_;
   std::vector<Worker*> workers_;

@@ -144,8 +144,7 @@ void Scheduler::check_objects() const {
   });
   HAZ_CHECK(tasks == task_pool_.live(), "a task is not to be found by its id");
   for (const auto& [process, references] : references_) {
-    for (const auto& [id, count] : references)
-      known[id] += count;
+    references.for_each([&known](std::uint64_t id, std::uint32_t count) { known[id] += count; });
   }
   for (const auto& [id, count] : known) {
     const Object* object = objects_.find(id);

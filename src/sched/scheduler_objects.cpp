@@ -10,7 +10,7 @@ Object* Scheduler::make_object(ObjectId id, Task* producer) {
   Object* object = object_pool_.make();
   object->id = id;
   object->producer = producer;
-  objects_.insert(id.value, object);
+  objects_.set(id.value, object);
   return object;
 }
 
@@ -40,8 +40,13 @@ void Scheduler::drop_ref(Object* object) {
 void Scheduler::set_value(Object* object, const NewValue& value) {
   object->state = value.is_error ? ObjectState::kError : ObjectState::kReady;
   object->offset = value.offset;
-  object->size = value.offset != 0 ? value.size : value.bytes.size();
-  if (value.offset == 0) object->bytes.assign(value.bytes);
+  object->bytes.clear();
+  if (value.shared != nullptr) {
+    object->bytes = value.shared->share();
+  } else if (value.offset == 0) {
+    object->bytes.assign(value.bytes);
+  }
+  object->size = value.offset != 0 ? value.size : object->bytes.size();
   if (!value.refs.empty()) {
     object->inner = std::make_unique<std::vector<ObjectId>>();
     for (const ObjectId id : value.refs) {
@@ -76,15 +81,15 @@ Status Scheduler::put(ProcessId owner, ObjectId id, const NewValue& value) {
 
 void Scheduler::count_reference(ProcessId process, ObjectId id) {
   const auto table = references_.find(process.value);
-  if (table != references_.end()) ++table->second[id.value];
+  if (table != references_.end()) table->second.set(id.value, table->second.find(id.value) + 1);
 }
 
 bool Scheduler::uncount_reference(ProcessId process, ObjectId id) {
   const auto table = references_.find(process.value);
   if (table == references_.end()) return true;
-  const auto entry = table->second.find(id.value);
-  if (entry == table->second.end()) return false;
-  if (--entry->second == 0) table->second.erase(entry);
+  const std::uint32_t count = table->second.find(id.value);
+  if (count == 0) return false;
+  table->second.set(id.value, count - 1);
   return true;
 }
 
@@ -103,16 +108,13 @@ void Scheduler::drop_reference(ProcessId process, ObjectId id) {
 }
 
 void Scheduler::drop_references_of(ProcessId process) {
-  const auto table = references_.find(process.value);
-  if (table == references_.end()) return;
-  const References dropped = std::move(table->second);
-  references_.erase(table);
-  for (const auto& [id, count] : dropped) {
+  const auto table = references_.extract(process.value);
+  if (table.empty()) return;
+  table.mapped().for_each([this](std::uint64_t id, std::uint32_t count) {
     for (std::uint32_t i = 0; i < count; ++i) {
-      Object* object = objects_.find(id);
-      if (object != nullptr) drop_ref(object);
+      if (Object* object = objects_.find(id); object != nullptr) drop_ref(object);
     }
-  }
+  });
 }
 
 void Scheduler::process_ended(ProcessId process) { drop_references_of(process); }

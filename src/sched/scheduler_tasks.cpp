@@ -90,10 +90,9 @@ Task* Scheduler::make_task(const TaskSpec& spec) {
   if (spec.payload_offset == 0) task->payload.assign(spec.payload);
   if (spec.parent) {
     if (Task* parent = find_task(spec.parent); parent != nullptr) {
-      task->parent = parent;
       task->depth = static_cast<std::uint16_t>(
           std::min<int>(parent->depth + 1, std::numeric_limits<std::uint16_t>::max()));
-      parent->children.push_back(task);
+      adopt(parent, task);
     }
   }
   if (!spec.refs.empty()) {
@@ -106,6 +105,21 @@ Task* Scheduler::make_task(const TaskSpec& spec) {
     }
   }
   return task;
+}
+
+void Scheduler::adopt(Task* parent, Task* child) {
+  child->parent = parent;
+  child->sibling_link = {nullptr, parent->first_child};
+  if (parent->first_child != nullptr) parent->first_child->sibling_link.previous = child;
+  parent->first_child = child;
+}
+
+void Scheduler::disown(Task* child) {
+  const Link<Task> link = child->sibling_link;
+  (link.previous != nullptr ? link.previous->sibling_link.next : child->parent->first_child) =
+      link.next;
+  if (link.next != nullptr) link.next->sibling_link.previous = link.previous;
+  child->parent = nullptr;
 }
 
 void Scheduler::attach_dependencies(Task* task) {
@@ -153,9 +167,9 @@ bool Scheduler::fail_if_argument_failed(Task* task) {
   for (std::uint32_t i = 0; i < task->num_dependencies; ++i) {
     const Object* object = task->dependencies[i].object;
     if (object->state != ObjectState::kError) continue;
-    fail_task(
-        task, passed_on_error(object->bytes.view(), *task),
-        object->inner ? std::span<const ObjectId>(*object->inner) : std::span<const ObjectId>());
+    const auto refs =
+        object->inner ? std::span<const ObjectId>(*object->inner) : std::span<const ObjectId>();
+    fail_task(task, passed_on_error(object->bytes, *task), refs);
     return true;
   }
   return false;
@@ -257,12 +271,9 @@ void Scheduler::end_task(Task* task, std::span<const NewValue> values) {
   const bool failed = shared && values.front().is_error;
   story_.add(failed ? StoryEvent::kTaskFailed : StoryEvent::kTaskFinished, task->id.value,
              task->attempt);
-  while (task->children.front() != nullptr) {
-    Task* child = task->children.front();
-    task->children.remove(child);
-    child->parent = nullptr;
-  }
-  if (task->parent != nullptr) task->parent->children.remove(task);
+  while (task->first_child != nullptr)
+    disown(task->first_child);
+  if (task->parent != nullptr) disown(task);
   const std::uint32_t num_objects = std::max<std::uint32_t>(task->num_returns, 1);
   for (std::uint32_t i = 0; i < num_objects; ++i) {
     Object* object = objects_.find(task->id.return_id(i).value);
@@ -284,10 +295,14 @@ void Scheduler::end_task(Task* task, std::span<const NewValue> values) {
   task_pool_.destroy(task);
 }
 
+void Scheduler::fail_task(Task* task, const ValueBytes& error, std::span<const ObjectId> refs) {
+  const NewValue value{.is_error = true, .shared = &error, .refs = refs};
+  end_task(task, std::span(&value, 1));
+}
+
 void Scheduler::fail_task(Task* task, std::span<const std::byte> error,
                           std::span<const ObjectId> refs) {
-  const NewValue value{.is_error = true, .bytes = error, .refs = refs};
-  end_task(task, std::span(&value, 1));
+  fail_task(task, ValueBytes(error), refs);
 }
 
 bool Scheduler::pull_back(Task* task) {
@@ -321,8 +336,7 @@ void Scheduler::cancel(ObjectId id, bool force, bool recursive) {
   if (object == nullptr || object->producer == nullptr) return;
   std::vector<Task*> tasks{object->producer};
   for (std::size_t i = 0; recursive && i < tasks.size(); ++i) {
-    for (Task* child = tasks[i]->children.front(); child != nullptr;
-         child = List<Task, &Task::sibling_link>::next(child)) {
+    for (Task* child = tasks[i]->first_child; child != nullptr; child = child->sibling_link.next) {
       tasks.push_back(child);
     }
   }
@@ -372,7 +386,7 @@ void Scheduler::kill(Worker& worker) {
 }
 
 void Scheduler::fail_all(const std::string& message) {
-  const std::vector<std::byte> error = node_died_error(message);
+  const ValueBytes error(node_died_error(message));
   std::vector<std::uint64_t> ids;
   objects_.for_each([&ids](std::uint64_t id, const Object* object) {
     if (object->producer != nullptr) ids.push_back(id);

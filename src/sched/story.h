@@ -48,15 +48,15 @@ class Story {
     if (records_.size() < capacity_) {
       records_.push_back(record);
     } else {
-      records_[next_ % capacity_] = record;
+      records_[next_] = record;
     }
-    ++next_;
+    if (++next_ == capacity_) next_ = 0;
   }
 
   /// Records of `subject`, oldest first; of everything when `subject` is 0.
   [[nodiscard]] std::vector<StoryRecord> of(std::uint64_t subject) const {
     std::vector<StoryRecord> found;
-    const std::size_t start = records_.size() < capacity_ ? 0 : next_ % capacity_;
+    const std::size_t start = records_.size() < capacity_ ? 0 : next_;
     for (std::size_t i = 0; i < records_.size(); ++i) {
       const StoryRecord& record = records_[(start + i) % records_.size()];
       if (subject == 0 || record.subject == subject) found.push_back(record);
@@ -66,7 +66,7 @@ class Story {
 
  private:
   std::size_t capacity_;
-  std::size_t next_ = 0;
+  std::size_t next_ = 0;  ///< Where the next record goes.
   std::int64_t now_ns_ = 0;
   std::vector<StoryRecord> records_;
 };

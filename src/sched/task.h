@@ -46,7 +46,7 @@ struct TaskSpec {
   TaskId id;
   Function* function = nullptr;
   ProcessId submitter;
-  TaskId parent;  ///< The task that submits; none for a driver.
+  TaskId parent{};  ///< The task that submits; none for a driver.
   std::uint32_t num_returns = 1;
   std::uint64_t payload_offset = 0;  ///< Arguments in the arena; 0: in `payload`.
   std::uint32_t payload_size = 0;
@@ -81,17 +81,17 @@ struct Task : Waiter {
   Link<Task> queue_link;       ///< Ready queue or the worker's assigned list.
   Task* parent = nullptr;      ///< While the parent has not ended.
   Link<Task> sibling_link;
-  List<Task, &Task::sibling_link> children;
+  Task* first_child = nullptr;  ///< Of those that have not ended, the latest.
   std::uint64_t payload_offset = 0;
   std::uint32_t payload_size = 0;
   std::uint32_t num_dependencies = 0;
   std::uint32_t num_refs = 0;
+  std::uint32_t visit = 0;  ///< Number of the last search that came by.
   ValueBytes payload;
   std::unique_ptr<WaitNode[]> dependencies;  ///< One per dependency, in argument order.
   std::unique_ptr<ObjectId[]> refs;
   Request* blocking_request = nullptr;  ///< On which its main thread sleeps.
   std::uint64_t block_offset = 0;       ///< Arguments laid out for this attempt in the arena, or 0.
-  std::uint32_t visit = 0;              ///< Number of the last search that came by.
 };
 
 /// Ready tasks of one class in the order in which they should start: awaited by a blocked task

@@ -236,6 +236,27 @@ TEST(SchedulerTasks, AnErrorPassesThroughAChainWithoutRecursion) {
   node.end();
 }
 
+TEST(SchedulerTasks, ALongErrorIsSharedByAllThatItPassesTo) {
+  FakeNode node(1);
+  Function* f = node.function();
+  const TaskId first = node.submit(f, {.num_returns = 2});
+  std::vector<TaskId> chain{first};
+  for (int i = 0; i < 100; ++i) {
+    chain.push_back(node.submit(f, {.dependencies = {chain.back().return_id(0)}}));
+  }
+  node.answer_starts();
+  Worker& worker = *node.scheduler->workers().front();
+  node.raise(worker, node.claim(worker), std::string(100'000, 'x'));
+  const std::byte* bytes = node.scheduler->find(first.return_id(0))->bytes.data();
+  EXPECT_EQ(node.scheduler->find(first.return_id(1))->bytes.data(), bytes);
+  for (const TaskId task : chain) {
+    EXPECT_EQ(node.scheduler->find(task.return_id(0))->bytes.data(), bytes);
+    node.drop(task);
+  }
+  EXPECT_EQ(node.value(first.return_id(1)), std::string(100'000, 'x'));
+  node.end();
+}
+
 TEST(SchedulerTasks, RefsInAnErrorAreHeldAndPassedOn) {
   FakeNode node;
   Function* f = node.function();
