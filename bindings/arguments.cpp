@@ -93,7 +93,7 @@ bool ArgumentWriter::place(Session& session, Submission& submission) {
     return true;
   }
   GilHooks hooks;
-  auto block = session.client().allocate(head_.size(), hooks);
+  auto block = session.client().allocate(head_.size(), hooks, StoreUse::kMessage);
   if (!block) {
     set_python_error(block.error());
     return false;

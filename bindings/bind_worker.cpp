@@ -230,7 +230,9 @@ class WorkerLoop {
     ScopedEncoder encoder;
     if (!encoder->encode(value)) return false;
     StoredValue stored;
-    if (!store_encoded(session_, *encoder, stored)) return false;
+    // An error is kept by the node itself: the store only passes it on.
+    const StoreUse use = is_error ? StoreUse::kMessage : StoreUse::kValue;
+    if (!store_encoded(session_, *encoder, stored, use)) return false;
     Results::Entry entry{stored.value, results.bytes.size(), results.ids.size(),
                          stored.value.refs.size()};
     entry.value.is_error = is_error;

@@ -30,7 +30,7 @@ void copy_far_buffer(void* to, const void* from, std::size_t size_bytes) {
   copy_large(to, from, size_bytes);
 }
 
-bool store_encoded(Session& session, Encoder& encoder, StoredValue& out) {
+bool store_encoded(Session& session, Encoder& encoder, StoredValue& out, StoreUse use) {
   const std::size_t size = encoder.size();
   const auto* ids = reinterpret_cast<const ObjectId*>(encoder.refs().data());
   out.value = NewValue{.size = size};
@@ -40,7 +40,7 @@ bool store_encoded(Session& session, Encoder& encoder, StoredValue& out) {
     return true;
   }
   GilHooks hooks;
-  auto block = session.client().allocate(size, hooks);
+  auto block = session.client().allocate(size, hooks, use);
   if (!block) {
     set_python_error(block.error());
     return false;

@@ -20,7 +20,8 @@ struct StoredValue {
 
 /// Puts what `encoder` holds where an object's value belongs: near if it is small, else into the
 /// arena. May let go of the GIL. False with a Python error.
-bool store_encoded(Session& session, Encoder& encoder, StoredValue& out);
+bool store_encoded(Session& session, Encoder& encoder, StoredValue& out,
+                   StoreUse use = StoreUse::kValue);
 
 /// Encodes `value` and puts it as a new object. Its id; none with a Python error.
 ObjectId put_value(Session& session, PyObject* value);

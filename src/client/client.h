@@ -54,7 +54,7 @@ class Client {
                                                std::span<const std::byte> code) = 0;
 
   /// Memory in the arena to write a value or payload into, 64-byte aligned.
-  virtual Result<StoreBlock> allocate(std::uint64_t size, WaitHooks& hooks) = 0;
+  virtual Result<StoreBlock> allocate(std::uint64_t size, WaitHooks& hooks, StoreUse use) = 0;
   /// The block is written and will be given to submit() or put().
   virtual void seal(const StoreBlock& block) = 0;
   /// The block will not be used.

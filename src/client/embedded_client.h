@@ -22,8 +22,8 @@ class EmbeddedClient final : public Client {
     if (!function) return function.error();
     return (*function)->id;
   }
-  Result<StoreBlock> allocate(std::uint64_t size, WaitHooks& hooks) override {
-    return node_.allocate(size, hooks);
+  Result<StoreBlock> allocate(std::uint64_t size, WaitHooks& hooks, StoreUse use) override {
+    return node_.allocate(size, hooks, use);
   }
   void seal(const StoreBlock& /*block*/) override {}
   void discard(const StoreBlock& block) override { node_.discard(block.offset); }

@@ -87,7 +87,10 @@ bool RingClient::try_append(MessageKind kind, std::size_t size, Parts parts) {
   const std::lock_guard lock(send_mutex_);
   std::byte* to =
       submissions_.try_append(static_cast<std::uint32_t>(kind), static_cast<std::uint32_t>(size));
-  if (to == nullptr) return false;
+  if (to == nullptr) {
+    HAZ_CHECK(!submissions_.is_damaged(), "this process has damaged its shared memory");
+    return false;
+  }
   for (const std::span<const std::byte> part : parts) {
     if (!part.empty()) std::memcpy(to, part.data(), part.size());
     to += align_up(part.size(), 8);
@@ -122,7 +125,7 @@ void RingClient::send_gathered(MessageKind kind, std::span<const std::byte> body
     return;
   }
   NoHooks hooks;
-  auto block = allocate(body.size(), hooks);
+  auto block = allocate(body.size(), hooks, StoreUse::kMessage);
   HAZ_CHECK(block.ok(), "no room for a message in the object store");
   std::memcpy(arena_->at(block->offset), body.data(), body.size());
   seal(*block);
@@ -160,8 +163,9 @@ const TaskCommand* RingClient::next_task(WaitHooks& hooks) {
   announce();
   const TaskCommand* command = nullptr;
   bool blocked = false;
+  const std::uint32_t spin_us = control.spin_us.load(std::memory_order_relaxed);
   const std::int64_t longest_spin =
-      std::int64_t{control.spin_us.load(std::memory_order_relaxed)} * kMicrosecondNs;
+      std::int64_t{std::min(spin_us, kMaxWorkerSpinUs)} * kMicrosecondNs;
   if (spin_.allowed(idle_since) &&
       spin_.spin(idle_since, idle_since + std::min(spin_ns_, longest_spin),
                  [this] { return tasks_.has_news(); })) {
@@ -260,7 +264,10 @@ bool RingClient::read_replies(std::unique_lock<std::mutex>& lock) {
   std::vector<std::uint64_t> lent;
   bool any = false;
   RecordView record;
-  while (replies_.next(record) == RingRead::kRecord) {
+  for (;;) {
+    const RingRead read = replies_.next(record);
+    HAZ_CHECK(read != RingRead::kCorrupt, "this process has damaged its shared memory");
+    if (read == RingRead::kEmpty) break;
     const std::span<const std::byte> body(record.data, record.size_bytes);
     const auto kind = static_cast<MessageKind>(record.kind & ~kIndirectFlag);
     if ((record.kind & kIndirectFlag) != 0) {
@@ -487,12 +494,13 @@ Result<StoreBlock> RingClient::ask_for_memory(AllocateKind kind, std::uint64_t s
   }
   const Status writable = arena_->make_writable(answer.value, answer.size);
   if (!writable) return writable.error();
-  return StoreBlock{answer.value, answer.size, kind == AllocateKind::kValue};
+  return StoreBlock{answer.value, answer.size, kind != AllocateKind::kChunk};
 }
 
-Result<StoreBlock> RingClient::allocate(std::uint64_t size, WaitHooks& hooks) {
+Result<StoreBlock> RingClient::allocate(std::uint64_t size, WaitHooks& hooks, StoreUse use) {
   if (size > kMaxChunkValue) {
-    auto block = ask_for_memory(AllocateKind::kValue, size, hooks);
+    auto block = ask_for_memory(
+        use == StoreUse::kMessage ? AllocateKind::kMessage : AllocateKind::kValue, size, hooks);
     if (!block) return block;
     const std::lock_guard lock(memory_mutex_);
     value_leases_.push_back(block->offset);

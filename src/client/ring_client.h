@@ -69,7 +69,7 @@ class RingClient final : public Client {
   }
   Result<FunctionId> register_function(const FunctionOptions& options,
                                        std::span<const std::byte> code) override;
-  Result<StoreBlock> allocate(std::uint64_t size, WaitHooks& hooks) override;
+  Result<StoreBlock> allocate(std::uint64_t size, WaitHooks& hooks, StoreUse use) override;
   void seal(const StoreBlock& block) override;
   void discard(const StoreBlock& block) override;
   Status submit(const Submission& submission) override;

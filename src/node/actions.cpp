@@ -66,7 +66,7 @@ bool Node::lay_out_arguments(TaskCommand& command, Task& task) {
   }
   std::byte* block = command.near_bytes.data();
   if (total > TaskCommand::kNearBytes) {
-    auto room = store_.allocate(total);
+    auto room = store_.allocate(total, StoreUse::kMessage);
     if (!room) return false;
     command.block_offset = task.block_offset = room->offset;
     block = arena_->at(room->offset);

@@ -23,14 +23,15 @@ std::span<const ObjectId> as_ids(std::span<const std::byte> bytes) {
 
 bool Node::any_news() const {
   return std::any_of(live_ports_.begin(), live_ports_.end(),
-                     [](const WorkerPort* port) { return port->submissions.has_news(); });
+                     [](const WorkerPort* port) { return port->has_news(); });
 }
 
 bool Node::pump() {
   bool progress = false;
   for (std::size_t i = 0; i < live_ports_.size(); ++i) {
     WorkerPort& port = *live_ports_[i];
-    if (!port.submissions.has_news()) continue;
+    if (port.send_waiting()) touch(port);
+    if (!port.has_news()) continue;
     drain(port);
     progress = true;
   }
@@ -41,18 +42,28 @@ bool Node::pump() {
 
 void Node::drain(WorkerPort& port) {
   RecordView record;
-  for (;;) {
+  while (!port.unheard) {
     const RingRead read = port.submissions.next(record);
     if (read == RingRead::kEmpty) break;
     if (read == RingRead::kCorrupt || !handle(port, record)) {
+      port.unheard = true;
       kill_port(port);
-      break;
+      return;
     }
     ++progress_;
     port.submissions.consume();
   }
   port.submissions.release();
-  port.send_waiting();
+}
+
+void Node::check_ports() {
+  for (WorkerPort* port : live_ports_) {
+    if (port->worker == nullptr) continue;
+    const Task* task = port->worker->assigned.front();
+    while (task != nullptr && task->nested)
+      task = List<Task, &Task::queue_link>::next(task);
+    if (task != nullptr && !port->is_intact(task->position)) kill_port(*port);
+  }
 }
 
 bool Node::handle(WorkerPort& port, const RecordView& record) {
@@ -126,14 +137,14 @@ bool Node::on_finished(WorkerPort& port, std::span<const std::byte> body) {
       message.outcome > static_cast<std::uint32_t>(Outcome::kRetryable)) {
     return false;
   }
+  const std::span<const std::byte> entries =
+      reader.take_bytes(message.num_values * sizeof(ValueEntry));
+  if (!reader.ok()) return false;
   std::array<NewValue, kFewValues> few;
   std::vector<NewValue> many(message.num_values > kFewValues ? message.num_values : 0);
   const std::span<NewValue> values =
       many.empty() ? std::span(few).first(message.num_values) : std::span(many);
   std::vector<std::vector<std::byte>> copies;
-  const std::span<const std::byte> entries =
-      reader.take_bytes(message.num_values * sizeof(ValueEntry));
-  if (!reader.ok()) return false;
   for (std::size_t i = 0; i < values.size(); ++i) {
     ValueEntry entry{};
     std::memcpy(&entry, entries.data() + i * sizeof entry, sizeof entry);
@@ -370,7 +381,7 @@ void Node::send_body(WorkerPort& port, MessageKind kind, std::span<const std::by
     port.send(kind, body);
     return;
   }
-  auto block = store_.allocate(body.size());
+  auto block = store_.allocate(body.size(), StoreUse::kMessage);
   if (!block) {
     // Without room for the reply the process can't go on: its death is noticed and told.
     kill_port(port);
@@ -437,9 +448,12 @@ void Node::answer_objects(WorkerPort& port, PortRequest& request) {
 bool Node::try_allocation(const WaitingAllocation& waiting, bool last_try) {
   const AllocateMessage& message = waiting.message;
   const ProcessId process = waiting.port->process;
-  const Result<StoreBlock> block = message.kind == AllocateKind::kChunk
-                                       ? store_.lease_chunk(process)
-                                       : store_.lease_value(process, message.size);
+  const Result<StoreBlock> block =
+      message.kind == AllocateKind::kChunk
+          ? store_.lease_chunk(process)
+          : store_.lease_value(
+                process, message.size,
+                message.kind == AllocateKind::kMessage ? StoreUse::kMessage : StoreUse::kValue);
   if (block.ok()) {
     answer(*waiting.port, message.number, AnswerStatus::kOk, block.value().offset,
            block.value().size, {});

@@ -23,6 +23,8 @@ constexpr std::uint32_t kMaxWorkerCap = 1000;
 constexpr std::uint64_t kStoreShareOfMemory = 3;
 constexpr std::uint64_t kMinStoreBytes = 64 * kMiB;
 constexpr std::int64_t kShutdownNs = 5 * kSecondNs;
+/// Time in which a worker that has nothing to do lets go of what its last task had.
+constexpr std::int64_t kLetGoNs = 100 * kMillisecondNs;
 
 std::uint32_t worker_cap(double num_cpus) {
   const double wanted = 4 * std::max(num_cpus, 1.0);
@@ -45,17 +47,26 @@ std::uint64_t random_epoch() {
 }  // namespace
 
 Result<std::unique_ptr<Node>> Node::create(NodeOptions options) {
-  const std::uint64_t limit =
-      options.object_store_bytes != 0 ? options.object_store_bytes : default_store_bytes();
+  const bool chosen = options.object_store_bytes != 0;
+  std::uint64_t limit = chosen ? options.object_store_bytes : default_store_bytes();
   const std::uint64_t areas = (worker_cap(options.num_cpus) + 1) * kProcessAreaStride;
   const std::uint64_t objects = align_up(kAreasOffset + areas, ValueStore::kChunkBytes);
   // Twice the limit of address space, so that fragments do not make room unusable.
-  const std::uint64_t size = align_up(objects + 2 * limit + 64 * kMiB, ValueStore::kChunkBytes);
-  auto arena = Arena::create(size);
+  const auto create_arena = [&] {
+    return Arena::create(align_up(objects + 2 * limit + 64 * kMiB, ValueStore::kChunkBytes));
+  };
+  auto arena = create_arena();
+  // A default may be too much for this process' address space (ulimit -v).
+  while (!arena && !chosen && limit > kMinStoreBytes) {
+    limit = std::max(limit / 2, kMinStoreBytes);
+    arena = create_arena();
+  }
   if (!arena) {
-    return Error{arena.error().kind, arena.error().message + "; it was for an object store of " +
-                                         std::to_string(limit) +
-                                         " bytes: init() takes a smaller object_store_memory"};
+    Error error = arena.error();
+    error.message += "; it was for an object store of " + std::to_string(limit) +
+                     " bytes, which takes twice as much address space (ulimit -v) and a memory " +
+                     "file (ulimit -f): init() takes a smaller object_store_memory";
+    return error;
   }
   std::unique_ptr<Node> node(new Node(std::move(options), std::move(*arena), limit));
   const Status started = node->start();
@@ -155,7 +166,7 @@ Result<Function*> Node::add_function(const FunctionOptions& options,
   const std::uint64_t size = sizeof(FunctionBlock) + options.name.size() + code.size();
   auto function = scheduler_.register_function(options);
   if (!function) return function;
-  auto block = store_.allocate(size);
+  auto block = store_.allocate(size, StoreUse::kMessage);
   if (!block) return block.error();
   std::byte* to = arena_->at(block->offset);
   const FunctionBlock head{static_cast<std::uint32_t>(options.name.size()),
@@ -192,7 +203,7 @@ void Node::cancel(ObjectId id, bool force, bool recursive) {
 
 // ---- objects -----------------------------------------------------------------------------------
 
-Result<StoreBlock> Node::allocate(std::uint64_t size, WaitHooks& hooks) {
+Result<StoreBlock> Node::allocate(std::uint64_t size, WaitHooks& hooks, StoreUse use) {
   bool blocked = false;
   std::int64_t last_progress_ns = monotonic_ns();
   std::uint64_t last_freed = 0;
@@ -201,20 +212,20 @@ Result<StoreBlock> Node::allocate(std::uint64_t size, WaitHooks& hooks) {
     {
       Round round(*this);
       drain_drops();
-      Result<StoreBlock> block = store_.allocate(size);
+      Result<StoreBlock> block = store_.allocate(size, use);
+      if (!block && pump()) block = store_.allocate(size, use);
       const bool full = !block && store_.possible(size);
-      const SchedulerCounts counts = scheduler_.counts();
-      const bool room_can_come = counts.tasks != 0 && !shut_down_;
       const std::int64_t now = monotonic_ns();
       if (freed_ != last_freed) last_progress_ns = now;
       last_freed = freed_;
-      const bool patient =
-          now - last_progress_ns < static_cast<std::int64_t>(options_.store_full_wait_s * 1e9);
-      if (!full || !room_can_come || !patient) {
+      const std::int64_t patience_ns =
+          scheduler_.counts().tasks != 0
+              ? static_cast<std::int64_t>(options_.store_full_wait_s * 1e9)
+              : kLetGoNs;
+      if (!full || shut_down_ || now - last_progress_ns >= patience_ns) {
         result = std::move(block);
         break;
       }
-      pump();
     }
     if (!blocked) hooks.before_block();
     blocked = true;

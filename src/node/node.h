@@ -80,7 +80,8 @@ class Node final : private Actions {
   /// `spec.submitter` is set here; the function by its id.
   Status submit(TaskSpec& spec, FunctionId function);
   /// Memory to write a value or payload into. Waits for room where room can come.
-  Result<StoreBlock> allocate(std::uint64_t size, WaitHooks& hooks);
+  Result<StoreBlock> allocate(std::uint64_t size, WaitHooks& hooks,
+                              StoreUse use = StoreUse::kValue);
   /// Gives back what allocate() gave and no put() or submit() took.
   void discard(std::uint64_t offset);
   Status put(ObjectId id, const NewValue& value);
@@ -161,6 +162,7 @@ class Node final : private Actions {
   bool any_news() const;
   bool pump();
   void drain(WorkerPort& port);
+  void check_ports();
   bool handle(WorkerPort& port, const RecordView& record);
   bool handle_body(WorkerPort& port, MessageKind kind, std::span<const std::byte> body);
   bool on_finished(WorkerPort& port, std::span<const std::byte> body);

@@ -165,6 +165,7 @@ void Node::background() {
       if (leader_ == nullptr && pump()) last_activity_ns_ = now;
       drain_drops();
       run_timers(now);
+      check_ports();
       round.end();
     }
     {

@@ -197,10 +197,11 @@ void Node::give_up_starting() {
     scheduler_.dispatch();
     return;
   }
-  if (scheduler_.counts().workers == 0) {
+  const SchedulerCounts counts = scheduler_.counts();
+  if (counts.workers == 0 && counts.starting == 0) {
     scheduler_.fail_all("no worker process could be started: " + last_start_failure_);
+    failures_in_a_row_ = 0;
   }
-  failures_in_a_row_ = 0;
 }
 
 }  // namespace haz

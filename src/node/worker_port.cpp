@@ -16,20 +16,21 @@ WorkerPort::WorkerPort(std::uint32_t slot_number, ProcessId process_id, ProcessA
 
 void WorkerPort::send(MessageKind kind, std::span<const std::byte> body) {
   HAZ_CHECK(body.size() <= replies.max_record_bytes(), "a reply is greater than its ring takes");
-  touched = true;
   if (waiting_.empty() && try_send(kind, body)) return;
   waiting_.push_back({kind, {body.begin(), body.end()}});
   // pairs with the load of the process when it has made room
   area->control.replies_waiting.store(1, std::memory_order_seq_cst);
 }
 
-void WorkerPort::send_waiting() {
-  if (waiting_.empty()) return;
+bool WorkerPort::send_waiting() {
+  if (waiting_.empty()) return false;
+  bool sent = false;
   while (!waiting_.empty() && try_send(waiting_.front().kind, waiting_.front().body)) {
     waiting_.pop_front();
-    touched = true;
+    sent = true;
   }
   if (waiting_.empty()) area->control.replies_waiting.store(0, std::memory_order_relaxed);
+  return sent;
 }
 
 bool WorkerPort::try_send(MessageKind kind, std::span<const std::byte> body) {

@@ -31,8 +31,15 @@ struct WorkerPort {
 
   /// Sends a reply, or keeps it until the ring has room. `doorbell` is left to the caller.
   void send(MessageKind kind, std::span<const std::byte> body);
-  /// Sends what waited, as far as there is room now.
-  void send_waiting();
+  /// Sends what waited, as far as there is room now; whether that was anything.
+  bool send_waiting();
+  /// Whether the process can still take what is sent to it; `first` is the position of the first
+  /// task in its ring that it has not finished.
+  [[nodiscard]] bool is_intact(std::uint64_t first) const {
+    return tasks.is_intact(first) && (waiting_.empty() || !replies.is_damaged());
+  }
+
+  [[nodiscard]] bool has_news() const { return !unheard && submissions.has_news(); }
 
   std::uint32_t slot;
   ProcessId process;
@@ -40,6 +47,7 @@ struct WorkerPort {
   pid_t pid = 0;             ///< 0 until the zygote has said.
   Worker* worker = nullptr;  ///< None until the process has said that it is ready.
   bool killed = false;       ///< We have sent SIGKILL.
+  bool unheard = false;      ///< It wrote nonsense: nothing is read from it any more.
   bool touched = false;      ///< Something was written to it since its doorbell was looked at.
   std::uint64_t finished_seen = 0;
   std::uint64_t wake_after = 0;  ///< What area->control.wake_after holds.

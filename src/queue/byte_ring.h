@@ -74,6 +74,13 @@ class ByteRingWriter {
     header_->tail.store(tail_, std::memory_order_seq_cst);
   }
 
+  /// Whether the consumer's mark is one that it can't have set: it has damaged the ring, which may
+  /// never have room again.
+  [[nodiscard]] bool is_damaged() const {
+    const std::uint64_t head = header_->head.load(std::memory_order_relaxed);
+    return head > tail_ || head < cached_head_;
+  }
+
   /// Bytes ever appended.
   [[nodiscard]] std::uint64_t tail() const { return tail_; }
 

@@ -83,6 +83,16 @@ class ClaimRingWriter {
         std::memory_order_relaxed);
   }
 
+  /// Whether the entry at `position`, which was not taken back, still can be or has been claimed.
+  /// False: the consumer's process has damaged the ring, and may never claim it.
+  [[nodiscard]] bool is_intact(std::uint64_t position) const {
+    if (tail_ - position > Ring::kCapacity) return true;  // its slot holds a later one
+    const std::uint64_t word =
+        ring_->slots[position & (Ring::kCapacity - 1)].claim.load(std::memory_order_relaxed);
+    return word == detail::claim_word(position, detail::kClaimReady) ||
+           word == detail::claim_word(position, detail::kClaimClaimed);
+  }
+
  private:
   Ring* ring_ = nullptr;
   std::uint64_t tail_ = 0;

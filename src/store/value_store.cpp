@@ -1,14 +1,25 @@
 #include "store/value_store.h"
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
 namespace haz {
 
+namespace {
+
+std::uint64_t reserve_of(std::uint64_t limit_bytes) {
+  constexpr std::uint64_t kShare = 8;
+  return std::clamp(limit_bytes / kShare, 4 * kMiB, 256 * kMiB);
+}
+
+}  // namespace
+
 ValueStore::ValueStore(Arena& arena, std::uint64_t begin, std::uint64_t end,
                        std::uint64_t limit_bytes)
     : limit_bytes_(limit_bytes),
-      extents_(arena, {.begin = begin, .end = end, .limit_bytes = limit_bytes}),
+      extents_(arena,
+               {.begin = begin, .end = end, .limit_bytes = limit_bytes + reserve_of(limit_bytes)}),
       chunks_(extents_),
       leases_(extents_) {}
 
@@ -23,14 +34,23 @@ Error ValueStore::room_error(std::uint64_t size, const Error& cause) const {
                    "longer needed, or give init() a greater object_store_memory"};
 }
 
-Result<StoreBlock> ValueStore::allocate(std::uint64_t size) {
+Status ValueStore::check_limit(std::uint64_t size, StoreUse use) const {
+  if (!possible(size)) {
+    return room_error(size, Error{ErrorKind::kOverloaded, "more than the limit"});
+  }
+  if (use == StoreUse::kValue && usage().used + size > limit_bytes_) {
+    return room_error(size, Error{ErrorKind::kOverloaded, "too much is in use"});
+  }
+  return Ok{};
+}
+
+Result<StoreBlock> ValueStore::allocate(std::uint64_t size, StoreUse use) {
   if (size <= ChunkAllocator::kMaxBlockBytes) {
     auto block = chunks_.allocate(size == 0 ? 1 : size);
     if (!block) return room_error(size, block.error());
     return StoreBlock{block->offset, block->size_bytes, false};
   }
-  if (!possible(size))
-    return room_error(size, Error{ErrorKind::kOverloaded, "more than the limit"});
+  if (const Status allowed = check_limit(size, use); !allowed) return allowed.error();
   auto extent = extents_.allocate(size, can_populate() ? Reserve::kByCaller : Reserve::kNow);
   if (!extent) return room_error(size, extent.error());
   host_extents_.emplace(extent->offset, *extent);
@@ -67,9 +87,8 @@ Result<StoreBlock> ValueStore::lease_chunk(ProcessId process) {
   return StoreBlock{extent->offset, extent->size_bytes, false};
 }
 
-Result<StoreBlock> ValueStore::lease_value(ProcessId process, std::uint64_t size) {
-  if (!possible(size))
-    return room_error(size, Error{ErrorKind::kOverloaded, "more than the limit"});
+Result<StoreBlock> ValueStore::lease_value(ProcessId process, std::uint64_t size, StoreUse use) {
+  if (const Status allowed = check_limit(size, use); !allowed) return allowed.error();
   auto extent = leases_.lease(process, size);
   if (!extent) return room_error(size, extent.error());
   value_leases_.emplace(extent->offset, process);

@@ -22,6 +22,10 @@ struct StoreBlock {
   bool cold = false;       ///< Pages may be missing: fill it with copy_to_cold().
 };
 
+/// What memory is for. Values leave a reserve, so that calls and messages go on in a full store:
+/// those may free some.
+enum class StoreUse : std::uint8_t { kValue, kMessage };
+
 /// Memory of the object space in use, in bytes.
 struct StoreUsage {
   std::uint64_t limit = 0;
@@ -35,11 +39,12 @@ class ValueStore {
  public:
   static constexpr std::uint64_t kChunkBytes = LeaseTable::kChunkBytes;
 
-  /// Manages [begin, end) of `arena`, of which `limit_bytes` may be in use at once.
+  /// Manages [begin, end) of `arena`, of which `limit_bytes` may be in use at once, and some more
+  /// for what is small or a message.
   ValueStore(Arena& arena, std::uint64_t begin, std::uint64_t end, std::uint64_t limit_bytes);
 
   /// Memory for the host to write, 64-byte aligned. kOverloaded when there is no room.
-  Result<StoreBlock> allocate(std::uint64_t size);
+  Result<StoreBlock> allocate(std::uint64_t size, StoreUse use = StoreUse::kValue);
   /// Takes back what allocate() gave and nobody has filled.
   void give_back(std::uint64_t offset);
   /// Frees a value, a block or a discarded lease at `offset`. Unknown offsets are ignored.
@@ -48,7 +53,8 @@ class ValueStore {
   /// A chunk in which `process` places small values itself.
   Result<StoreBlock> lease_chunk(ProcessId process);
   /// Room for one value of `process`.
-  Result<StoreBlock> lease_value(ProcessId process, std::uint64_t size);
+  Result<StoreBlock> lease_value(ProcessId process, std::uint64_t size,
+                                 StoreUse use = StoreUse::kValue);
   /// `process` has written a value at [offset, offset + size) of one of its leases: from now on it
   /// is freed by free(). False when the range is not its own or already holds a value.
   bool adopt(ProcessId process, std::uint64_t offset, std::uint64_t size);
@@ -67,6 +73,7 @@ class ValueStore {
 
  private:
   Error room_error(std::uint64_t size, const Error& cause) const;
+  [[nodiscard]] Status check_limit(std::uint64_t size, StoreUse use) const;
 
   std::uint64_t limit_bytes_;
   ExtentAllocator extents_;

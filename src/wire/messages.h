@@ -115,7 +115,7 @@ struct CancelMessage {
   std::uint32_t reserved;
 };
 
-enum class AllocateKind : std::uint32_t { kValue = 0, kChunk = 1 };
+enum class AllocateKind : std::uint32_t { kValue = 0, kChunk = 1, kMessage = 2 };
 
 struct AllocateMessage {
   std::uint64_t number;

@@ -106,7 +106,7 @@ class NativeWorker {
       value.bytes = std::as_bytes(std::span(result));
     } else {
       NoHooks hooks;
-      auto block = ring_.allocate(result.size(), hooks);
+      auto block = ring_.allocate(result.size(), hooks, StoreUse::kValue);
       if (!block) ::_exit(9);
       std::memcpy(ring_.arena().at(block->offset), result.data(), result.size());
       ring_.seal(*block);

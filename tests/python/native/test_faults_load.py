@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
+import signal
+import sys
 import threading
 import time
 
@@ -112,8 +115,6 @@ def test_many_values_in_one_message(tmp_path):
 
 
 def pushed_back():
-    "Workers say much while the driver does not listen, and are told much while they don't."
-
     @haz.remote(num_cpus=0)
     def puts(n):
         refs = [haz.put(bytes(700)) for _ in range(n)]
@@ -151,6 +152,57 @@ def pushed_back():
 
 def test_rings_push_back(tmp_path):
     run_scenario(pushed_back, tmp_path)
+
+
+def replies_that_wait():
+    @haz.remote(num_cpus=0)
+    def waits(refs, number):
+        ready = []
+
+        def use():
+            touch("waits")
+            ready.append(len(haz.wait(refs, num_returns=len(refs))[0]))
+            ready.append(sum(haz.get(refs[:200])))
+
+        threads = [threading.Thread(target=use) for _ in range(number)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return os.getpid(), sum(ready)
+
+    @haz.remote(num_cpus=0)
+    def opens():
+        wait_until(lambda: touched("open"))
+        return 1
+
+    @haz.remote(num_cpus=0)
+    def one(gate):
+        return gate
+
+    with world():
+        # Each reply takes a fifth of the ring, and the worker is stopped while they are sent.
+        gate = opens.remote()
+        refs = [one.remote(gate) for _ in range(400)]
+        result = waits.remote(refs, 12)
+        wait_until(lambda: touched("waits") == 12)
+        time.sleep(0.1)
+        stopped = workers()
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        touch("open")
+        for pid in stopped:
+            # One after the other: only the last one's replies are all sent before it goes on.
+            time.sleep(0.1)
+            os.kill(pid, signal.SIGCONT)
+        assert haz.get(result)[1] == 12 * 600
+        # It is woken as ever.
+        assert haz.get([one.remote(i) for i in range(200)]) == list(range(200))
+        del gate, refs, result
+
+
+def test_replies_wait_for_room(tmp_path):
+    run_scenario(replies_that_wait, tmp_path)
 
 
 # ---- call trees ----------------------------------------------------------------------------------
@@ -302,12 +354,12 @@ def refs_in_every_order():
 
     @haz.remote
     def keeps(container):
-        keeps.kept = container
+        sys.kept = container
         return len(container)
 
     @haz.remote
     def forgets():
-        keeps.kept = None
+        sys.kept = None
 
     def open_box(box):
         return box[1]
