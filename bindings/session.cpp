@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <atomic>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -48,15 +49,15 @@ Session::Session(std::unique_ptr<Node> node)
       client_(std::make_unique<EmbeddedClient>(*node_)) {}
 
 Session::Session(std::unique_ptr<RingClient> ring)
-    : generation_(next_generation(ring->epoch())), client_(std::move(ring)) {
-  ring_ = static_cast<RingClient*>(client_.get());
-}
+    : generation_(next_generation(ring->epoch())),
+      client_(std::move(ring)),
+      ring_(static_cast<RingClient*>(client_.get())) {}
 
 Session::~Session() {
   if (getpid() == owner_pid_) return;
   // The parent's; leaked here, so that nothing of it is torn down.
-  static_cast<void>(new auto(std::move(node_)));
-  static_cast<void>(new auto(std::move(client_)));
+  static_cast<void>(new (std::nothrow) auto(std::move(node_)));
+  static_cast<void>(new (std::nothrow) auto(std::move(client_)));
 }
 
 std::shared_ptr<Session> current_session() { return forked() ? nullptr : session_slot(); }

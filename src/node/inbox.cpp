@@ -249,7 +249,7 @@ bool Node::on_request(WorkerPort& port, std::span<const std::byte> body) {
   PortRequest& started = *request;
   port.requests.emplace(message.number, std::move(request));
   Worker* blocked = (message.flags & kRequestBlocking) != 0 ? port.worker : nullptr;
-  if (scheduler_.start(started, ids, blocked)) {
+  if (scheduler_.start(started, ids, blocked, TaskId{message.task})) {
     if ((message.flags & kRequestThread) != 0 && port.worker != nullptr) {
       scheduler_.lend_while(started, *port.worker);
     }

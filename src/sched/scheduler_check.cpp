@@ -71,6 +71,7 @@ void Scheduler::check_queues() const {
 
 void Scheduler::check_workers() const {
   std::vector<std::int64_t> free;
+  free.reserve(pool_.size());
   for (std::size_t i = 0; i < pool_.size(); ++i)
     free.push_back(pool_.total(i));
   const auto take = [&free](const ResourceRequest& request) {

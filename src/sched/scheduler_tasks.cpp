@@ -241,15 +241,16 @@ void Scheduler::finished(Worker& worker, TaskId id, std::uint32_t attempt, Outco
 }
 
 void Scheduler::end_attempt_badly(Task* task, Outcome outcome, std::span<const NewValue> values) {
-  if (outcome == Outcome::kReturned) {
-    fail_task(task, damaged_result_error(*task));
-  } else if (task->cancel_requested) {
+  const bool raised = outcome != Outcome::kReturned;
+  const bool has_error =
+      !values.empty() && values.front().offset == 0 && !values.front().bytes.empty();
+  if (raised && task->cancel_requested) {
     fail_task(task, cancelled_error(*task));
-  } else if (task->timed_out) {
+  } else if (raised && task->timed_out) {
     fail_task(task, timeout_error(*task));
   } else if (outcome == Outcome::kRetryable && may_retry(*task)) {
     retry(task);
-  } else if (values.empty() || values.front().offset != 0 || values.front().bytes.empty()) {
+  } else if (!raised || !has_error) {
     fail_task(task, damaged_result_error(*task));
   } else {
     fail_task(task, values.front().bytes, values.front().refs);

@@ -91,6 +91,7 @@ enum RequestFlags : std::uint32_t {
 
 struct RequestMessage {
   std::uint64_t number;
+  std::uint64_t task;  ///< The running one; 0: none. A nested one may be on its way to its worker.
   std::uint32_t flags;
   std::uint32_t needed;
   std::uint32_t num_objects;

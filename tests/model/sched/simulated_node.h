@@ -478,10 +478,15 @@ class SimulatedNode {
   void block(Process& process, Frame& frame) {
     const std::vector<ObjectId> ids = pick_handles(process, 4);
     if (ids.empty()) return;
+    if (chance(0.2)) {
+      start_request(process, ids, {}, true);  // a thread of the task waits, which may outlive it
+      return;
+    }
     frame.request = &start_request(process, ids, frame.claim.task);
   }
 
-  Request& start_request(Process& process, const std::vector<ObjectId>& ids, TaskId blocked) {
+  Request& start_request(Process& process, const std::vector<ObjectId>& ids, TaskId blocked,
+                         bool in_thread = false) {
     requests_.push_back(std::make_unique<Request>());
     Request& request = *requests_.back();
     request.process = process.id;
@@ -491,7 +496,7 @@ class SimulatedNode {
     request.stop_at_error = chance(0.6);
     request.bulk = chance(0.2);
     const std::uint64_t id = request.number;
-    process.messages.push_back([this, &process, id, ids, blocked] {
+    process.messages.push_back([this, &process, id, ids, blocked, in_thread] {
       Request* found = find_request(id);
       if (found == nullptr) return;  // was given up before it was sent
       bool known = true;
@@ -499,6 +504,7 @@ class SimulatedNode {
         known = known && must_exist(object);
       EXPECT_EQ(scheduler_->start(*found, ids, blocked ? process.worker : nullptr, blocked), known);
       if (known) started_[id] = ids;
+      if (known && in_thread) scheduler_->lend_while(*found, *process.worker);
       if (!known) tell_completion(*found);
       after_call();
     });
