@@ -411,8 +411,9 @@ WaitOutcome RingClient::request(std::span<const ObjectId> ids, std::uint32_t nee
   const bool poll = deadline_ns >= 0 && deadline_ns <= monotonic_ns();
   std::uint32_t flags = wants_values ? kRequestGet : 0U;
   if (running_task_ && !poll) flags |= on_main_thread() ? kRequestBlocking : kRequestThread;
-  const RequestMessage message{number, running_task_.value, flags, poll ? 0 : needed,
-                               static_cast<std::uint32_t>(ids.size()), 0};
+  const RequestMessage message{
+      number, running_task_.value, flags, poll ? 0 : needed, static_cast<std::uint32_t>(ids.size()),
+      0};
   send(MessageKind::kRequest, {bytes_of(message), bytes_of_ids(ids)}, true);
   const WaitOutcome outcome = await_reply(number, poll ? -1 : deadline_ns, hooks, reply);
   if (outcome == WaitOutcome::kDone) return outcome;
