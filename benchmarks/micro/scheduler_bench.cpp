@@ -5,8 +5,10 @@
 
 #include <benchmark/benchmark.h>
 #include <malloc.h>
+#include <unistd.h>
 
 #include <deque>
+#include <fstream>
 #include <memory>
 #include <vector>
 
@@ -155,18 +157,25 @@ void chained_tasks(benchmark::State& state) {
 }
 BENCHMARK(chained_tasks)->Arg(1000)->Arg(100'000)->Unit(benchmark::kMillisecond);
 
+double resident_bytes() {
+  std::ifstream file("/proc/self/statm");
+  double total_pages = 0;
+  double resident_pages = 0;
+  file >> total_pages >> resident_pages;
+  return resident_pages * static_cast<double>(sysconf(_SC_PAGESIZE));
+}
+
 /// Not a time: bytes of memory a task that is queued.
 void memory_of_queued_tasks(benchmark::State& state) {
   const auto tasks = static_cast<std::size_t>(state.range(0));
   double bytes = 0;
   for (auto _ : state) {
     malloc_trim(0);
-    const struct mallinfo2 before = mallinfo2();
+    const double before = resident_bytes();
     Node node(4);
     for (std::size_t i = 0; i < tasks; ++i)
       node.submit();
-    const struct mallinfo2 after = mallinfo2();
-    bytes = static_cast<double>(after.uordblks + after.hblkhd - before.uordblks - before.hblkhd);
+    bytes = resident_bytes() - before;
   }
   state.counters["bytes_per_task"] = bytes / static_cast<double>(tasks);
 }
