@@ -14,6 +14,7 @@ namespace {
 constexpr std::size_t kMaxArgumentBytes = 8 * kKiB;
 
 void append(std::vector<std::byte>& to, const void* bytes, std::size_t size) {
+  if (size == 0) return;
   const std::size_t at = to.size();
   to.resize(at + size);
   std::memcpy(to.data() + at, bytes, size);

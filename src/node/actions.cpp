@@ -157,7 +157,7 @@ void Node::complete(Request& request) {
   if (mine.token != 0) {
     ended_subscriptions_.push_back(mine.token);
   } else if (&mine != leader_) {
-    to_ring_.push_back(&mine.doorbell);
+    threads_to_ring_.push_back(&mine.doorbell);
   }
 }
 

@@ -234,7 +234,7 @@ class Node final : private Actions {
   std::vector<std::unique_ptr<WorkerPort>> ports_;  ///< By slot; slot 0 is the host's own.
   std::vector<WorkerPort*> live_ports_;
   std::vector<WorkerPort*> touched_;
-  std::vector<Doorbell*> to_ring_;
+  std::vector<Doorbell*> threads_to_ring_;  ///< At the end of the round.
   std::vector<std::byte> record_;  ///< The message being handled.
   std::vector<PortRequest*> completed_;
   std::vector<ThreadRequest*> waiting_threads_;                                      ///< Followers.

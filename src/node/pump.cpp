@@ -57,8 +57,10 @@ void Node::finish_round(std::unique_lock<std::mutex>& lock) {
     if (port->area->control.doorbell.wanted()) to_ring.push_back(&port->area->control.doorbell);
   }
   touched_.clear();
-  if (!to_ring_.empty()) to_ring.insert(to_ring.end(), to_ring_.begin(), to_ring_.end());
-  to_ring_.clear();
+  // With the lock: these lie on stacks that their threads may leave as soon as it is free.
+  for (Doorbell* doorbell : threads_to_ring_)
+    doorbell->ring();
+  threads_to_ring_.clear();
   const std::int64_t timer = next_timer(0);
   if (timer != 0 && leader_ == nullptr && timer + kTickNs < background_wakes_at_ns_) {
     // It then sleeps in short steps for a while, even if this timer is not needed any more.
@@ -208,7 +210,7 @@ void Node::stop_leading() {
   leader_ = nullptr;
   last_activity_ns_ = monotonic_ns();
   if (!waiting_threads_.empty()) {
-    to_ring_.push_back(&waiting_threads_.front()->doorbell);
+    threads_to_ring_.push_back(&waiting_threads_.front()->doorbell);
     return;
   }
   (void)doorbells_->background.prepare();
@@ -325,7 +327,8 @@ WaitOutcome Node::wait_for(std::unique_lock<std::mutex>& lock, ThreadRequest& re
   }
   if (request.completed) outcome = WaitOutcome::kDone;
   std::erase(waiting_threads_, &request);
-  if (leader_ == &request) stop_leading();
+  // Nobody leads: this thread was asked to, and leaves all the same.
+  if (leader_ == &request || leader_ == nullptr) stop_leading();
   if (blocked) {
     finish_round(lock);
     hooks.after_block();

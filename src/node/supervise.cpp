@@ -179,7 +179,6 @@ void Node::forget_port(WorkerPort& port) {
   store_.process_ended(port.process);
   std::erase(live_ports_, &port);
   std::erase(touched_, &port);
-  std::erase(to_ring_, &port.area->control.doorbell);
   ports_[port.slot].reset();
 }
 
