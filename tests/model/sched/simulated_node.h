@@ -87,7 +87,7 @@ class SimulatedNode {
       dispatch();
       if (actions_.assigned.size() != assigned || actions_.starts_wanted != 0) ++events_;
       check();
-      if (events_ != before) {
+      if (events_ != before || unfinished_.empty()) {
         idle_rounds = 0;
         continue;
       }
