@@ -235,7 +235,7 @@ class Node final : private Actions {
   std::vector<WorkerPort*> live_ports_;
   std::vector<WorkerPort*> touched_;
   std::vector<Doorbell*> threads_to_ring_;  ///< At the end of the round.
-  std::vector<std::byte> record_;  ///< The message being handled.
+  std::vector<std::byte> record_;           ///< The message being handled.
   std::vector<PortRequest*> completed_;
   std::vector<ThreadRequest*> waiting_threads_;                                      ///< Followers.
   std::unordered_map<std::uint64_t, std::unique_ptr<ThreadRequest>> subscriptions_;  ///< By token.
