@@ -87,3 +87,23 @@ def test_memory_error_is_caught_as_one(engine):
         with pytest.raises(kind, match="too much") as caught:
             haz.get(take.remote(kind))
         assert isinstance(caught.value, haz.exceptions.TaskError)
+
+
+def test_no_new_node_while_the_interpreter_ends(tmp_path):
+    # As a daemon thread does that still submits after haz's own handler has run.
+    program = tmp_path / "late.py"
+    program.write_text(
+        "import atexit, haz\n"
+        "same = haz.remote(lambda x: x)\n"
+        "def late():\n"
+        "    try:\n"
+        "        print('started again', haz.get(same.remote(1)))\n"
+        "    except RuntimeError as error:\n"
+        "        print('refused:', error)\n"
+        "atexit.register(late)\n"
+        "print(haz.get(same.remote(1)))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, str(program)], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ended.stdout.startswith("1\nrefused: "), ended.stdout

@@ -58,6 +58,7 @@ class Runtime:
     __slots__ = (
         "_bound",
         "_engine_before_fork",
+        "_exiting",
         "_hooked",
         "_lock",
         "_warned",
@@ -79,6 +80,7 @@ class Runtime:
         self._bound: dict[int, weak_ref[RemoteFunction[..., Any]]] = {}
         self._warned: set[str] = set()
         self._hooked = False
+        self._exiting = False
         self._engine_before_fork: Engine | None = None
 
     def ensure(self) -> Engine:
@@ -100,6 +102,8 @@ class Runtime:
         """Start an engine; raise RuntimeError if there is one."""
         with self._lock:
             self.check_not_forked()
+            if self._exiting:
+                raise RuntimeError("haz can't be started: the interpreter is ending")
             if self.engine is not None:
                 raise RuntimeError("haz is initialized already")
             engine = _create_engine(engine_name, options)
@@ -162,8 +166,13 @@ class Runtime:
     def _hook(self) -> None:
         if not self._hooked:
             self._hooked = True
-            atexit.register(self.stop)
+            atexit.register(self._stop_for_good)
             os.register_at_fork(after_in_child=self._after_fork_in_child)
+
+    def _stop_for_good(self) -> None:
+        # A daemon thread that still runs must not start another node now.
+        self._exiting = True
+        self.stop()
 
     def _after_fork_in_child(self) -> None:
         self._lock = RLock()
