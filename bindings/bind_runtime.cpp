@@ -37,6 +37,14 @@ std::shared_ptr<Session> session_or_throw() {
   throw_set_error();
 }
 
+/// The session of that number: what one node has registered means nothing to the next.
+std::shared_ptr<Session> session_or_throw(std::uint32_t generation) {
+  std::shared_ptr<Session> session = session_or_throw();
+  if (session->generation() == generation) return session;
+  PyErr_SetString(PyExc_RuntimeError, "haz was shut down by another thread at the same time");
+  throw_set_error();
+}
+
 std::int64_t deadline_of(nb::handle timeout_s) {
   if (timeout_s.is_none()) return -1;
   const double seconds = nb::cast<double>(timeout_s);
@@ -91,14 +99,18 @@ void start_node(double num_cpus, const nb::dict& resources, std::uint64_t object
   set_session(std::make_shared<Session>(std::move(*node)));
 }
 
-void stop_node() {
+void stop_node(std::uint32_t generation) {
+  constexpr std::int64_t kLeaveNs = 300 * kMillisecondNs;
   std::shared_ptr<Session> session = current_session();
   if (!session || session->node() == nullptr) return;
+  if (generation != 0 && session->generation() != generation) return;
   set_session(nullptr);
   const nb::gil_scoped_release no_gil;
   session->node()->shutdown();
-  // Threads that wait in it let go of it as they notice.
-  while (session.use_count() > 1)
+  // Threads that wait in it let go of it as they notice; not so one that calls this from a signal
+  // handler in the middle of a wait. The last one to leave ends it.
+  const std::int64_t deadline = monotonic_ns() + kLeaveNs;
+  while (session.use_count() > 1 && monotonic_ns() < deadline)
     yield_cpu();
   session.reset();
   shutdown_copy_threads();
@@ -106,10 +118,10 @@ void stop_node() {
 
 // ---- functions ---------------------------------------------------------------------------------
 
-std::uint32_t register_function(const std::string& name, const nb::bytes& code,
-                                const nb::dict& resources, int max_retries, bool retry_exceptions,
-                                double timeout_s) {
-  const std::shared_ptr<Session> session = session_or_throw();
+std::uint32_t register_function(std::uint32_t session_number, const std::string& name,
+                                const nb::bytes& code, const nb::dict& resources, int max_retries,
+                                bool retry_exceptions, double timeout_s) {
+  const std::shared_ptr<Session> session = session_or_throw(session_number);
   FunctionOptions options;
   options.name = name;
   for (const auto& [key, amount] : resources) {
@@ -132,9 +144,10 @@ std::uint32_t register_function(const std::string& name, const nb::bytes& code,
   throw_set_error();
 }
 
-nb::object bind_submitter(std::uint32_t function, std::uint32_t num_returns, long long min_args,
-                          long long max_args, nb::handle descriptor) {
-  const std::shared_ptr<Session> session = session_or_throw();
+nb::object bind_submitter(std::uint32_t session_number, std::uint32_t function,
+                          std::uint32_t num_returns, long long min_args, long long max_args,
+                          nb::handle descriptor) {
+  const std::shared_ptr<Session> session = session_or_throw(session_number);
   PyObject* submitter = make_submitter(*session, FunctionId{function}, num_returns, min_args,
                                        max_args, descriptor.ptr());
   if (submitter == nullptr) throw_set_error();
@@ -299,9 +312,9 @@ bool subscribe(nb::handle ref, std::uint64_t token) {
   return session->node()->subscribe(ids.front(), token);
 }
 
-std::vector<std::uint64_t> take_completions() {
+std::vector<std::uint64_t> take_completions(std::uint32_t session_number) {
   const std::shared_ptr<Session> session = current_session();
-  if (!session || session->node() == nullptr) return {};
+  if (!session || session->node() == nullptr || session->generation() != session_number) return {};
   return session->node()->take_completions();
 }
 
@@ -392,18 +405,24 @@ void bind_runtime(nb::module_& m) {
         nb::sig("def start_node(num_cpus: float, resources: dict[str, float], object_store_bytes: "
                 "int, zygote_argv: list[str], zygote_setup: bytes, show_output: "
                 "collections.abc.Callable[[list[tuple[bool, str]]], None] | None) -> None"));
-  m.def("stop_node", stop_node,
-        "End the node of this process, with all processes that it started.");
-  m.def("register_function", register_function, nb::arg("name"), nb::arg("code"),
-        nb::arg("resources"), nb::arg("max_retries"), nb::arg("retry_exceptions"),
+  m.def("stop_node", stop_node, nb::arg("session") = 0,
+        "End the node of this process, with all processes that it started; only if it is of that\n"
+        "session, unless that is 0.");
+  m.def(
+      "session", [] { return session_or_throw()->generation(); },
+      "Number of this process' session: of a start of a node, or of joining one.");
+  m.def("register_function", register_function, nb::arg("session"), nb::arg("name"),
+        nb::arg("code"), nb::arg("resources"), nb::arg("max_retries"), nb::arg("retry_exceptions"),
         nb::arg("timeout_s"), "Register a function's code and options; return its number.",
-        nb::sig("def register_function(name: str, code: bytes, resources: dict[str, float], "
-                "max_retries: int, retry_exceptions: bool, timeout_s: float) -> int"));
-  m.def("bind_submitter", bind_submitter, nb::arg("function"), nb::arg("num_returns"),
-        nb::arg("min_args"), nb::arg("max_args"), nb::arg("descriptor"),
+        nb::sig("def register_function(session: int, name: str, code: bytes, "
+                "resources: dict[str, float], max_retries: int, retry_exceptions: bool, timeout_s: "
+                "float) -> int"));
+  m.def("bind_submitter", bind_submitter, nb::arg("session"), nb::arg("function"),
+        nb::arg("num_returns"), nb::arg("min_args"), nb::arg("max_args"), nb::arg("descriptor"),
         "Return the callable that submits tasks of a registered function.",
-        nb::sig("def bind_submitter(function: int, num_returns: int, min_args: int, max_args: int, "
-                "descriptor: object) -> collections.abc.Callable[..., typing.Any]"));
+        nb::sig("def bind_submitter(session: int, function: int, num_returns: int, "
+                "min_args: int, max_args: int, descriptor: object) -> "
+                "collections.abc.Callable[..., typing.Any]"));
   m.def("get", get, nb::arg("refs"), nb::arg("timeout_s").none(), "Return the values of refs.",
         nb::sig("def get(refs: collections.abc.Sequence[typing.Any], timeout_s: float | None) -> "
                 "list[typing.Any]"));
@@ -421,7 +440,8 @@ void bind_runtime(nb::module_& m) {
   m.def("subscribe", subscribe, nb::arg("ref"), nb::arg("token"),
         "Report `token` once `ref` is ready; False if the object is gone.",
         nb::sig("def subscribe(ref: object, token: int) -> bool"));
-  m.def("take_completions", take_completions, "Return the tokens that were reported.");
+  m.def("take_completions", take_completions, nb::arg("session"),
+        "Return the tokens that were reported; none if another session runs.");
   m.def("completions_fd", completions_fd, "Readable while take_completions() has something.");
   m.def("query", query, nb::arg("kind"), "Ask the node: 1 total, 2 available resources, 3 counts.",
         nb::sig("def query(kind: int) -> dict[str, typing.Any]"));

@@ -244,6 +244,7 @@ class Node final : private Actions {
   std::deque<WaitingAllocation> waiting_allocations_;
   std::vector<TimeLimit> time_limits_;
   ThreadRequest* leader_ = nullptr;
+  std::thread::id leader_thread_;  ///< When there is a leader.
   bool stopping_ = false;
   bool shut_down_ = false;
   bool needs_dispatch_ = false;

@@ -277,8 +277,11 @@ WaitOutcome Node::wait_for(std::unique_lock<std::mutex>& lock, ThreadRequest& re
       outcome = WaitOutcome::kClosed;
       break;
     }
-    if (leader_ == nullptr) {
+    // The leader may be this thread: a signal handler that waits in the middle of a wait.
+    const bool inside = leader_ != &request && leader_thread_ == std::this_thread::get_id();
+    if (leader_ == nullptr || inside) {
       leader_ = &request;
+      leader_thread_ = std::this_thread::get_id();
       doorbells_->background.cancel();
       std::erase(waiting_threads_, &request);
     }
@@ -320,6 +323,7 @@ WaitOutcome Node::wait_for(std::unique_lock<std::mutex>& lock, ThreadRequest& re
     finish_round(lock);
     const bool interrupted = hooks.interrupted();
     lock.lock();
+    if (leading && leader_ != &request && leader_ != nullptr) waiting_threads_.push_back(&request);
     if (interrupted) {
       outcome = WaitOutcome::kInterrupted;
       break;

@@ -117,22 +117,39 @@ class _Callbacks:
         with self._lock:
             token = self._next
             self._next += 1
-            self._waiting[token] = callback
-            if not self._running:
-                self._running = True
-                self._ended.acquire()
-                # A copy, since the node closes its own when it ends.
-                start_new_thread(self._run, (os.dup(_native.completions_fd()),))
-        if not _native.subscribe(ref, token):
+            if not self._closed:
+                if not self._running:
+                    self._start()
+                self._waiting[token] = callback
+        if self._closed:
+            self._waiting.setdefault(token, callback)
+            self._call(token)
+            return
+        try:
+            subscribed = _native.subscribe(ref, token)
+        except BaseException:
+            self._waiting.pop(token, None)
+            raise
+        if not subscribed:
             self._call(token)
 
-    def _call(self, token: int) -> None:
-        with self._lock:
-            callback = self._waiting.pop(token, None)
-        if callback is not None:
-            callback()
+    def _start(self) -> None:
+        # A copy, since the node closes its own when it ends.
+        fd = os.dup(_native.completions_fd())
+        self._ended.acquire()
+        self._running = True
+        start_new_thread(self._run, (fd, _native.session()))
 
-    def _run(self, fd: int) -> None:
+    def _call(self, token: int) -> None:
+        callback = self._waiting.pop(token, None)
+        if callback is None:
+            return
+        try:
+            callback()
+        except BaseException:
+            sys.excepthook(*sys.exc_info())  # the others wait for theirs
+
+    def _run(self, fd: int, session: int) -> None:
         import select
 
         poller = select.poll()
@@ -140,7 +157,7 @@ class _Callbacks:
         try:
             while not self._closed:
                 poller.poll(1000)
-                for token in _native.take_completions():
+                for token in _native.take_completions(session):
                     self._call(token)
         finally:
             os.close(fd)
@@ -171,6 +188,8 @@ class NativeEngine:
         self._registered: dict[tuple[bytes, int], int] = {}
         self._is_worker = options is None
         self._callbacks = _Callbacks()
+        #: Number of the native session that this engine works on.
+        self._session = 0 if options is not None else _native.session()
         self._namespace = zygote.job.get("namespace", "")
         #: In a worker: resources of the functions that it has loaded, by their number.
         self.resources_of: dict[int, dict[str, float]] = {}
@@ -220,13 +239,19 @@ class NativeEngine:
             zygote.make_setup((), environ, preload_first, job),
             _show_output if options.log_to_driver else None,
         )
+        self._session = _native.session()
 
     def bind_task(
         self, function: Callable[..., Any], options: TaskOptions, descriptor: Descriptor
     ) -> Callable[..., Any]:
         number = self._register(function, options, descriptor)
         submit: Callable[..., Any] = _native.bind_submitter(
-            number, options.num_returns, descriptor.min_args, descriptor.max_args, descriptor
+            self._session,
+            number,
+            options.num_returns,
+            descriptor.min_args,
+            descriptor.max_args,
+            descriptor,
         )
         return submit
 
@@ -238,6 +263,7 @@ class NativeEngine:
         if number is not None:
             return number
         number = _native.register_function(
+            self._session,
             options.name or descriptor.name,
             pack_function(function, options),
             resources_of(options),
@@ -315,7 +341,7 @@ class NativeEngine:
         if self._is_worker:
             return
         self._callbacks.stop()
-        _native.stop_node()
+        _native.stop_node(self._session)
         self._callbacks.close()
 
 
