@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 else:
     Protocol = object
 
-__all__ = ["Descriptor", "Engine", "InitOptions", "TaskOptions"]
+__all__ = [
+    "ActorOptions",
+    "Descriptor",
+    "Engine",
+    "InitOptions",
+    "MethodOptions",
+    "TaskOptions",
+]
 
 
 class Record:
@@ -134,6 +141,8 @@ class TaskOptions(Record):
         Number of calls of the function after which its worker process is replaced; 0: never.
     env_vars
         Environment variables that are set while the task runs.
+    priority
+        Of tasks that could start, those of greater priority do so first. Default 0.
     """
 
     __slots__ = (
@@ -144,6 +153,7 @@ class TaskOptions(Record):
         "num_cpus",
         "num_gpus",
         "num_returns",
+        "priority",
         "resources",
         "retry_exceptions",
         "timeout_s",
@@ -162,6 +172,7 @@ class TaskOptions(Record):
         timeout_s: float | None = None,
         max_calls: int = 0,
         env_vars: dict[str, str] | None = None,
+        priority: int = 0,
     ) -> None:
         self.num_cpus = num_cpus
         self.num_gpus = num_gpus
@@ -173,6 +184,154 @@ class TaskOptions(Record):
         self.timeout_s = timeout_s
         self.max_calls = max_calls
         self.env_vars: dict[str, str] = {} if env_vars is None else env_vars
+        self.priority = priority
+
+
+class ActorOptions(Record):
+    """Options of an actor, validated and merged (decorator, then ``.options``).
+
+    Attributes
+    ----------
+    num_cpus_to_place
+        CPU slots that must be free while the constructor runs. Default 1.
+    num_cpus
+        CPU slots that the actor holds for as long as it lives. Default 0, as in Ray; where the user
+        gives ``num_cpus`` both are that.
+    num_gpus, resources
+        GPUs and custom resources that it holds.
+    name
+        Name under which ``get_actor`` finds it; None: none.
+    namespace
+        Namespace of the name; None: the caller's.
+    get_if_exists
+        Take the actor of that name if there is one, instead of raising.
+    detached
+        Whether it outlives the driver, which needs a long-lived node.
+    max_restarts
+        How often it is started again after its process died; -1: without end. Default 0.
+    max_task_retries
+        How often a call is repeated that had started when the process died; -1: without end.
+        Default 0. Methods may have their own.
+    max_concurrency
+        Calls that run at a time; None: 1, or 1000 where a method is an ``async def``.
+    concurrency_groups
+        Name to `max_concurrency` of groups of methods that do not wait for each other.
+    max_pending_calls
+        Calls that may wait or run; one more raises
+        :class:`haz.exceptions.PendingCallsLimitExceededError`. -1: no limit.
+    allow_out_of_order
+        Whether a call may overtake earlier ones of its caller that wait for arguments.
+    env_vars
+        Environment variables of its process.
+    is_async
+        Whether a method is an ``async def``: all methods then run on one event loop.
+    """
+
+    __slots__ = (
+        "allow_out_of_order",
+        "concurrency_groups",
+        "detached",
+        "env_vars",
+        "get_if_exists",
+        "is_async",
+        "max_concurrency",
+        "max_pending_calls",
+        "max_restarts",
+        "max_task_retries",
+        "name",
+        "namespace",
+        "num_cpus",
+        "num_cpus_to_place",
+        "num_gpus",
+        "resources",
+    )
+
+    def __init__(
+        self,
+        *,
+        num_cpus_to_place: float = 1.0,
+        num_cpus: float = 0.0,
+        num_gpus: float = 0.0,
+        resources: dict[str, float] | None = None,
+        name: str | None = None,
+        namespace: str | None = None,
+        get_if_exists: bool = False,
+        detached: bool = False,
+        max_restarts: int = 0,
+        max_task_retries: int = 0,
+        max_concurrency: int | None = None,
+        concurrency_groups: dict[str, int] | None = None,
+        max_pending_calls: int = -1,
+        allow_out_of_order: bool = False,
+        env_vars: dict[str, str] | None = None,
+        is_async: bool = False,
+    ) -> None:
+        self.num_cpus_to_place = num_cpus_to_place
+        self.num_cpus = num_cpus
+        self.num_gpus = num_gpus
+        self.resources: dict[str, float] = {} if resources is None else resources
+        self.name = name
+        self.namespace = namespace
+        self.get_if_exists = get_if_exists
+        self.detached = detached
+        self.max_restarts = max_restarts
+        self.max_task_retries = max_task_retries
+        self.max_concurrency = max_concurrency
+        self.concurrency_groups: dict[str, int] = (
+            {} if concurrency_groups is None else concurrency_groups
+        )
+        self.max_pending_calls = max_pending_calls
+        self.allow_out_of_order = allow_out_of_order
+        self.env_vars: dict[str, str] = {} if env_vars is None else env_vars
+        self.is_async = is_async
+
+
+class MethodOptions(Record):
+    """Options of one method of an actor, validated and merged.
+
+    Attributes
+    ----------
+    name
+        Name shown in logs, errors and state; None: ``Class.method``.
+    num_returns
+        As in `TaskOptions`.
+    max_task_retries
+        How often a call is repeated that had started when the actor's process died, or that raised
+        one of `retry_exceptions`; -1: without end.
+    retry_exceptions, timeout_s, priority
+        As in `TaskOptions`; calls of one caller keep their order among equal priorities.
+    concurrency_group
+        Group of the actor in which the method runs; None: the default one.
+    """
+
+    __slots__ = (
+        "concurrency_group",
+        "max_task_retries",
+        "name",
+        "num_returns",
+        "priority",
+        "retry_exceptions",
+        "timeout_s",
+    )
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        num_returns: int = 1,
+        max_task_retries: int = 0,
+        retry_exceptions: bool | tuple[type[BaseException], ...] = False,
+        timeout_s: float | None = None,
+        concurrency_group: str | None = None,
+        priority: int = 0,
+    ) -> None:
+        self.name = name
+        self.num_returns = num_returns
+        self.max_task_retries = max_task_retries
+        self.retry_exceptions = retry_exceptions
+        self.timeout_s = timeout_s
+        self.concurrency_group = concurrency_group
+        self.priority = priority
 
 
 class Descriptor(Protocol):
@@ -227,6 +386,67 @@ class Engine(Protocol):
         raises RuntimeError.
         """
 
+    # ---- actors. An actor is named by the ref of its creation: an ObjectRef that becomes ready when
+    # the constructor has returned, holds an error when the actor can't be made or has died, and
+    # counts as a handle. When the last such ref goes, in whatever process, the actor ends as soon
+    # as the calls that were made before have.
+
+    def create_actor(
+        self,
+        cls: type,
+        options: ActorOptions,
+        descriptor: Descriptor,
+        meta: bytes,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> tuple[ObjectRef[Any], bytes]:
+        """Start an actor of `cls`; return its ref and `meta`.
+
+        `descriptor` is that of the constructor; its uid names the class, so that it is registered
+        once. `meta` is kept with the actor for `get_actor`. Where ``options.get_if_exists`` finds
+        an actor of the name, that one's ref and meta are returned.
+
+        Raises TypeError for arguments that the constructor doesn't take,
+        :class:`haz.exceptions.InfeasibleResourcesError` for resources that the node can never
+        give, :class:`haz.exceptions.ActorAlreadyExistsError` (a ValueError) for a name in use.
+        Exceptions of the constructor come with the calls:
+        :class:`haz.exceptions.ActorDiedError`, whose cause is the constructor's.
+        """
+
+    def bind_method(
+        self, actor: ObjectRef[Any], method: str, options: MethodOptions, descriptor: Descriptor
+    ) -> Callable[..., Any]:
+        """Return the callable that submits a call of `method` of `actor`, as `bind_task` does.
+
+        `descriptor` is that of the method without its first parameter. The callable holds `actor`
+        for as long as it lives. Calls of an actor that has died return refs that hold
+        :class:`haz.exceptions.ActorDiedError`.
+        """
+
+    def get_actor(self, name: str, namespace: str | None) -> tuple[ObjectRef[Any], bytes]:
+        """Return ref and meta of the actor of that name; ValueError if there is none.
+
+        `namespace` is the caller's if None. An actor that is known to have died has no name.
+        """
+
+    def current_actor(self) -> tuple[ObjectRef[Any], bytes] | None:
+        """Return ref and meta of the actor whose method calls this; None elsewhere.
+
+        The ref does not count as a handle while the actor itself keeps it.
+        """
+
+    def list_named_actors(self, all_namespaces: bool) -> list[tuple[str, str]]:
+        """Return (namespace, name) of the actors that have a name and have not died."""
+
+    def kill_actor(self, actor: ObjectRef[Any], no_restart: bool) -> None:
+        """End the actor's process at once. Unless `no_restart`, it counts as a death like others."""
+
+    def exit_actor(self) -> None:
+        """End the actor whose method calls this, for good: never returns, unwinds the method.
+
+        That call's ref, and those of calls that wait, hold :class:`haz.exceptions.ActorDiedError`.
+        """
+
     def put(self, value: Any) -> ObjectRef[Any]:
         """Store `value`; return a ref to it."""
 
@@ -277,8 +497,8 @@ class Engine(Protocol):
 
         Keys: ``job_id``, ``node_id``, ``worker_id``, ``namespace``, ``session_name`` (str) and, in
         a task, ``task_id``, ``task_name``, ``task_function_name`` (str), ``attempt`` (int, from 0),
-        ``assigned_resources`` (dict); in an actor ``actor_id``, ``actor_name``. What has no
-        value is None or absent.
+        ``assigned_resources`` (dict); in an actor ``actor_id``, ``actor_name`` (str) and
+        ``actor_restarted`` (bool). What has no value is None or absent.
         """
 
     def snapshot(self) -> dict[str, Any]:
