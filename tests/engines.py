@@ -17,6 +17,15 @@ ENGINES = ["inline", "native"] if _native_is_built() else ["inline"]
 HAS_NATIVE = "native" in ENGINES
 
 
+def native_has_actors():
+    """Whether the native engine that is built runs actors."""
+    if not HAS_NATIVE:
+        return False
+    from haz.engines.native import NativeEngine
+
+    return hasattr(NativeEngine, "create_actor")
+
+
 def no_threads_of_blas():
     """Keep numpy from starting threads, for a fixture: it stops them at a fork and starts later."""
     try:

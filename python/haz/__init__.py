@@ -12,7 +12,11 @@ Importing this package imports nothing else; each name is loaded when it is firs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from haz import actor as actor
     from haz import exceptions as exceptions
+    from haz import util as util
+    from haz._core.actor_api import get_actor as get_actor
+    from haz._core.actor_api import kill as kill
     from haz._core.api import available_resources as available_resources
     from haz._core.api import cancel as cancel
     from haz._core.api import cluster_resources as cluster_resources
@@ -45,10 +49,12 @@ _HOME = {
     "cluster_resources": "haz._core.api",
     "free": "haz._core.api",
     "get": "haz._core.api",
+    "get_actor": "haz._core.actor_api",
     "get_gpu_ids": "haz._core.api",
     "get_runtime_context": "haz._core.api",
     "init": "haz._core.lifecycle",
     "is_initialized": "haz._core.lifecycle",
+    "kill": "haz._core.actor_api",
     "method": "haz._core.api",
     "nodes": "haz._core.api",
     "put": "haz._core.api",
@@ -58,9 +64,9 @@ _HOME = {
 }
 
 #: Public modules, which `haz.<name>` imports.
-_MODULES = ("exceptions", "testing")
+_MODULES = ("actor", "exceptions", "testing", "util")
 
-__all__ = ["__version__", "exceptions", *_HOME]
+__all__ = ["__version__", "actor", "exceptions", "util", *_HOME]
 
 
 def __getattr__(name: str) -> object:

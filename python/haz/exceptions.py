@@ -9,7 +9,6 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import Any
 
 
@@ -146,10 +145,7 @@ class WorkerCrashedError(HazError):
     ) -> None:
         signal = signal or None
         super().__init__(
-            message
-            or _crash_message(
-                task_name, _death(pid, signal, exit_code), attempts, stderr.strip("\n").split("\n")
-            )
+            message or _crash_message(task_name, _death(pid, signal, exit_code), attempts, stderr)
         )
         self.task_name = task_name
         self.pid = pid
@@ -228,19 +224,95 @@ class ActorError(HazError):
     ----------
     actor_id : str or None
         Id of the actor.
+    class_name : str
+        Name of its class.
+    task_name : str
+        Name of the call.
     """
 
-    def __init__(self, message: str = "the actor died", *, actor_id: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str = "the actor died",
+        *,
+        actor_id: str | None = None,
+        class_name: str = "",
+        task_name: str = "",
+    ) -> None:
         super().__init__(message)
         self.actor_id = actor_id
+        self.class_name = class_name
+        self.task_name = task_name
 
 
 class ActorDiedError(ActorError):
-    """The actor died and will not be started again."""
+    """The actor died and will not be started again; or its call was lost when it was.
+
+    Attributes
+    ----------
+    reason : str
+        "constructor" (``__cause__`` is what it raised), "exited" (``exit_actor``), "killed"
+        (``haz.kill``), "signal", "exit_code", "out_of_scope", "never_placed", "node", or empty.
+    pid : int
+        The process that died.
+    signal : int or None
+        The signal that killed it.
+    exit_code : int or None
+        The exit code, if it ended without a signal.
+    stderr : str
+        The last lines that it wrote to its stderr.
+    restarts : int
+        How often the actor was started again before.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        actor_id: str | None = None,
+        class_name: str = "",
+        task_name: str = "",
+        reason: str = "",
+        pid: int = 0,
+        signal: int | None = None,
+        exit_code: int | None = None,
+        stderr: str = "",
+        restarts: int = 0,
+    ) -> None:
+        signal = signal or None
+        if not message:
+            from haz._core.errors import describe_actor_death
+
+            told = {
+                "actor_id": actor_id,
+                "class_name": class_name,
+                "task_name": task_name,
+                "reason": reason,
+                "restarts": restarts,
+            }
+            is_known = signal is not None or exit_code is not None
+            death = _death(pid, signal, exit_code) if is_known else "it will not be started again"
+            message = describe_actor_death(told, death) + _last_lines(stderr)
+        super().__init__(message, actor_id=actor_id, class_name=class_name, task_name=task_name)
+        self.reason = reason
+        self.pid = pid
+        self.signal = signal
+        self.exit_code = exit_code
+        self.stderr = stderr
+        self.restarts = restarts
 
 
 class ActorUnavailableError(ActorError):
     """The actor can't be reached now; a later call may succeed."""
+
+    def __init__(
+        self,
+        message: str = "the actor can't be reached now, a later call may succeed",
+        *,
+        actor_id: str | None = None,
+        class_name: str = "",
+        task_name: str = "",
+    ) -> None:
+        super().__init__(message, actor_id=actor_id, class_name=class_name, task_name=task_name)
 
 
 class ActorAlreadyExistsError(HazError, ValueError):
@@ -294,10 +366,13 @@ def _death(pid: int, signal: int | None, exit_code: int | None) -> str:
     return f"{process} was killed by {_signal_name(signal)}{hint}"
 
 
-def _crash_message(task_name: str, death: str, attempts: int, stderr: Sequence[str]) -> str:
+def _crash_message(task_name: str, death: str, attempts: int, stderr: str) -> str:
     text = f"the worker of task {task_name or '?'} died: {death}"
     if attempts > 1:
         text += f"; this was attempt {attempts}, the last"
-    if any(stderr):
-        text += "\nThe last lines of its stderr:\n  " + "\n  ".join(stderr)
-    return text
+    return text + _last_lines(stderr)
+
+
+def _last_lines(stderr: str) -> str:
+    lines = stderr.strip("\n").split("\n")
+    return "\nThe last lines of its stderr:\n  " + "\n  ".join(lines) if any(lines) else ""

@@ -11,8 +11,8 @@ import weakref
 import cloudpickle
 import haz
 import pytest
-from haz._core import remote as remote_module
 from haz._core.runtime import Runtime, runtime
+from haz.actor import ActorClass
 
 
 class FakeEngine:
@@ -131,17 +131,12 @@ def test_generator_function():
     assert haz.remote(num_returns=1)(numbers)
 
 
-def test_classes_go_through_one_hook(monkeypatch):
+def test_classes_become_actor_classes():
     class Counter:
         pass
 
-    with pytest.raises(NotImplementedError, match=r"Counter.*actor"):
-        haz.remote(Counter)
-    seen = []
-    monkeypatch.setattr(remote_module, "make_actor_class", lambda *args: seen.append(args) or "A")
-    assert haz.remote(Counter) == "A"
-    assert haz.remote(num_cpus=1, max_restarts=2)(Counter) == "A"
-    assert seen == [(Counter, {}), (Counter, {"num_cpus": 1, "max_restarts": 2})]
+    assert isinstance(haz.remote(Counter), ActorClass)
+    assert isinstance(haz.remote(num_cpus=1, max_restarts=2)(Counter), ActorClass)
 
 
 # ---- binding ---------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from haz._core.checks import not_a_ref_to_wait
+from haz._core.checks import actor_hint, not_a_ref_to_wait
 from haz._core.refs import ObjectRef
 from haz._core.runtime import runtime
 
@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, TypeVar, overload
 
+    from typing_extensions import Unpack
+
     from haz._core.context import RuntimeContext
+    from haz._core.remote_typing import MethodKeywords
     from haz.engines.base import Engine
 
     T = TypeVar("T")
@@ -103,6 +106,7 @@ def get(object_refs: Any, *, timeout: float | None = None) -> Any:
     raise TypeError(
         f"haz.get() takes an ObjectRef or a list of them, not {type(object_refs).__name__}"
         + ("; make a list of it first" if hasattr(object_refs, "__iter__") else "")
+        + actor_hint(object_refs)
     )
 
 
@@ -159,6 +163,7 @@ def wait(
     if not isinstance(ray_waitables, (list, tuple)):
         raise TypeError(
             f"haz.wait() takes a list of ObjectRefs, not {type(ray_waitables).__name__}"
+            + actor_hint(ray_waitables)
         )
     if timeout is not None:
         _check_timeout(timeout)
@@ -178,23 +183,25 @@ def wait(
 
 
 def cancel(ray_waitable: ObjectRef[Any], *, force: bool = False, recursive: bool = True) -> None:
-    """Cancel the task that makes a ref; ``get`` of the ref then raises TaskCancelledError.
+    """Cancel the task or call that makes a ref; ``get`` of it then raises TaskCancelledError.
 
     A task that has not started never runs. In a running one KeyboardInterrupt is raised. Without
-    effect on a task that has finished.
+    effect on a task that has finished. A running call of an actor goes on, unless it is of an
+    ``async def`` method: its asyncio task is cancelled.
 
     Parameters
     ----------
     ray_waitable
         A ref that the task returned.
     force
-        Kill the worker process of a running task.
+        Kill the worker process of a running task. ValueError for the call of an actor.
     recursive
         Cancel also the tasks that the task has started.
     """
     if not isinstance(ray_waitable, ObjectRef):
         raise TypeError(
             f"haz.cancel() takes the ObjectRef of a task, not {type(ray_waitable).__name__}"
+            + ("; haz.kill(handle) ends an actor" if actor_hint(ray_waitable) else "")
         )
     _engine_of((ray_waitable,)).cancel(ray_waitable, force=bool(force), recursive=bool(recursive))
 
@@ -240,42 +247,46 @@ def nodes() -> list[dict[str, Any]]:
     return runtime.ensure().nodes()
 
 
-_METHOD_OPTIONS = (
-    "concurrency_group",
-    "enable_task_events",
-    "max_task_retries",
-    "num_returns",
-    "retry_exceptions",
-    "tensor_transport",
-)
+if TYPE_CHECKING:
+
+    @overload
+    def method(function: F, /) -> F: ...
+    @overload
+    def method(
+        *, num_returns: int | str | None = ..., **options: Unpack[MethodKeywords]
+    ) -> Callable[[F], F]: ...
 
 
-def method(*args: Any, **kwargs: Any) -> Any:
+def method(*args: Any, **options: Any) -> Any:
     """Give options to a method of an actor class: ``@haz.method(num_returns=2)``.
 
     Parameters
     ----------
     num_returns : int
-        Number of results of a call.
+        Number of results of a call. Default 1.
     max_task_retries : int
-        How often a call is repeated after the actor died.
+        How often a call is repeated that the end of the actor's process has ended; -1: without
+        end. Default: that of the actor.
     retry_exceptions : bool or list of exception types
-        Whether exceptions are retried.
+        Whether exceptions of the method, or which of them, are retried too, up to
+        `max_task_retries` times. Default False.
     concurrency_group : str
-        Group whose threads run the method.
+        Group of the actor's `concurrency_groups` that the method belongs to.
+    timeout_s : float
+        Seconds that a call may run; then it is interrupted. Default: no limit.
+    priority : int
+        Of calls that wait, those of greater priority run first. Default 0.
     """
+    from haz._core.actor_options import check_method_options
+
+    if len(args) == 1 and callable(args[0]) and not options:
+        return args[0]
+    if args or not options:
+        raise TypeError("use @haz.method(num_returns=2, ...), with keywords only")
+    checked = check_method_options(options, "@haz.method")
 
     def decorator(function: F) -> F:
-        function.__haz_method_options__ = kwargs  # type: ignore[attr-defined]
+        function.__haz_method_options__ = checked  # type: ignore[attr-defined]
         return function
 
-    for name in kwargs:
-        if name not in _METHOD_OPTIONS:
-            from haz._core.options import unknown_keyword
-
-            raise unknown_keyword("@haz.method", name, _METHOD_OPTIONS)
-    if len(args) == 1 and callable(args[0]) and not kwargs:
-        return decorator(args[0])
-    if args or not kwargs:
-        raise TypeError("use @haz.method(num_returns=2, ...), with keywords only")
     return decorator

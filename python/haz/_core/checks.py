@@ -6,6 +6,8 @@ error. `check_waitables` does the whole check for an engine without a faster way
 
 from __future__ import annotations
 
+import sys
+
 from haz._core.refs import ObjectRef
 
 TYPE_CHECKING = False
@@ -13,7 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-__all__ = ["check_waitables", "duplicate_ref", "not_a_ref", "not_a_ref_to_wait"]
+__all__ = [
+    "actor_hint",
+    "check_waitables",
+    "duplicate_ref",
+    "force_on_actor_call",
+    "not_a_ref",
+    "not_a_ref_to_wait",
+]
 
 
 def _shown(value: object) -> str:
@@ -26,7 +35,7 @@ def _shown(value: object) -> str:
 
 def not_a_ref(value: object) -> TypeError:
     """The error of ``haz.get([value])``."""
-    hint = ""
+    hint = actor_hint(value)
     if isinstance(value, (list, tuple)) and value and isinstance(value[0], ObjectRef):
         hint = "; get nested lists one by one: [haz.get(refs) for refs in lists]"
     return TypeError(
@@ -39,7 +48,23 @@ def not_a_ref_to_wait(value: object) -> TypeError:
     """The error of ``haz.wait([value])``."""
     return TypeError(
         f"haz.wait() takes a list of ObjectRefs, and {_shown(value)} ({type(value).__name__}) "
-        f"is not an ObjectRef"
+        f"is not an ObjectRef{actor_hint(value)}"
+    )
+
+
+def actor_hint(value: object) -> str:
+    """What a user may have meant who gave an actor, or a method of one; else nothing."""
+    actor = sys.modules.get("haz._core.actor")
+    if actor is None or not isinstance(value, (actor.ActorHandle, actor.ActorMethod)):
+        return ""
+    return "; calls of an actor give refs: handle.method.remote(...)"
+
+
+def force_on_actor_call() -> ValueError:
+    """The error of ``haz.cancel(ref, force=True)`` for the ref of an actor's call."""
+    return ValueError(
+        "haz.cancel(force=True) would kill the whole actor: leave force out to cancel the call, or "
+        "use haz.kill(handle) to end the actor"
     )
 
 

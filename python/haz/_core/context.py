@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from haz._core.actor import ActorHandle
     from haz.engines.base import Engine
 
 __all__ = ["HazContext", "RuntimeContext", "make_address_info"]
@@ -123,12 +124,19 @@ class RuntimeContext:
         """How many attempts of the running task came before this one."""
         return int(self._value("attempt") or 0)
 
+    @property
+    def current_actor(self) -> ActorHandle[Any]:
+        """Handle of the actor that this code runs in. Raises RuntimeError elsewhere."""
+        from haz._core.actor_api import current_actor_handle
+
+        return current_actor_handle()
+
     def get_actor_id(self) -> str | None:
         """Id of the actor that this code runs in; None elsewhere."""
         return _optional_str(self._value("actor_id"))
 
     def get_actor_name(self) -> str | None:
-        """Name of the actor that this code runs in; None elsewhere."""
+        """Name of the actor that this code runs in, empty if it has none; None elsewhere."""
         return _optional_str(self._value("actor_name"))
 
     def get_placement_group_id(self) -> None:

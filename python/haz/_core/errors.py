@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Info = dict[str, Any]
 
 __all__ = [
+    "describe_actor_death",
     "describe_task_error",
     "pack_exception",
     "rebuild_exception",
@@ -374,8 +375,14 @@ def unpack_error(info: dict[str, Any]) -> BaseException:
         ``object_store_full``, ``out_of_memory``, ``out_of_disk``, ``object_lost``, ``freed``, \
         ``node_died``, ``serialization``, ``infeasible``, ``runtime_env``, ``get_timeout``
             ``message``
-        ``actor_died``, ``actor_unavailable``
-            ``message``, ``actor_id``
+        ``actor_died``
+            ``actor_id`` (in hexadecimal), ``class_name``, ``task_name`` (the call's), ``reason``
+            (see :class:`haz.exceptions.ActorDiedError`), ``pid``, ``signal``, ``exit_code``,
+            ``stderr``, ``restarts``, and ``cause``: for the reason "constructor" the error of the
+            constructor's call, such a dictionary itself, or ``haz._native.encode`` of it. Or
+            ``message`` instead of all but ``actor_id``
+        ``actor_unavailable``
+            ``actor_id``, ``class_name``, ``task_name``; ``message``
 
         Each may have ``through``, see `through_task`.
     """
@@ -417,6 +424,61 @@ def _said(kind: type[HazError], otherwise: str) -> Callable[[Info], HazError]:
     return lambda info: kind(str(info.get("message") or otherwise))
 
 
+_actor_fields = ("actor_id", "class_name", "task_name")
+_death_fields = ("reason", "pid", "signal", "exit_code", "stderr", "restarts")
+_actor_death = _pick(errors_of_haz.ActorDiedError, *_actor_fields, *_death_fields)
+
+
+def _actor_died(info: Info) -> HazError:
+    packed = info.get("cause")
+    if isinstance(packed, bytes):
+        from haz._native import decode
+
+        packed = decode(packed)
+    cause = None if packed is None else unpack_error(packed)
+    if cause is not None and not info.get("message"):
+        told, _, _ = str(cause).partition("\n")
+        info = {**info, "message": describe_actor_death(info, f"its constructor failed: {told}")}
+    error = _actor_death(info)
+    error.__cause__ = cause
+    return error
+
+
+def _actor_unavailable(info: Info) -> HazError:
+    if not info.get("message"):
+        shown = info.get("class_name") or info.get("actor_id") or ""
+        info = {
+            **info,
+            "message": f"actor {shown} is being started again; a later call may succeed",
+        }
+    return _pick(errors_of_haz.ActorUnavailableError, *_actor_fields)(info)
+
+
+_REASONS = {
+    "constructor": "its constructor failed",
+    "exited": "it ended itself, by exit_actor() or __ray_terminate__",
+    "killed": "haz.kill() ended it",
+    "out_of_scope": "its last handle went away, so that it was ended",
+    "never_placed": "no process could be started for it",
+    "node": "its node ended",
+}
+
+
+def describe_actor_death(info: Info, otherwise: str) -> str:
+    """The text of an ActorDiedError; `otherwise` is how it died, where the reason doesn't tell."""
+    text = f"actor {info.get('class_name') or '?'}"
+    if info.get("actor_id"):
+        text += f" ({info['actor_id']})"
+    reason = info.get("reason") or ""
+    told = otherwise if info.get("cause") else _REASONS.get(reason, otherwise)
+    text += f" died: {told}"
+    restarts = info.get("restarts") or 0
+    if restarts:
+        text += f"; it had been started again {restarts} time{'s' if restarts > 1 else ''}"
+    task_name = info.get("task_name")
+    return f"the call {task_name} has no result: {text}" if task_name else text
+
+
 _MAKERS: dict[str, Callable[[Info], HazError]] = {
     "worker_crashed": _pick(
         errors_of_haz.WorkerCrashedError,
@@ -434,8 +496,8 @@ _MAKERS: dict[str, Callable[[Info], HazError]] = {
     "infeasible": _said(errors_of_haz.InfeasibleResourcesError, "resources that are not there"),
     "runtime_env": _said(errors_of_haz.RuntimeEnvSetupError, "no runtime environment"),
     "get_timeout": _said(errors_of_haz.GetTimeoutError, "the values did not come in time"),
-    "actor_died": _pick(errors_of_haz.ActorDiedError, "actor_id"),
-    "actor_unavailable": _pick(errors_of_haz.ActorUnavailableError, "actor_id"),
+    "actor_died": _actor_died,
+    "actor_unavailable": _actor_unavailable,
 }
 
 

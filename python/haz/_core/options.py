@@ -1,7 +1,7 @@
 """Options of remote functions: what they may be, checked where they are given.
 
-`merge` turns the keywords of ``@haz.remote(...)`` and ``.options(...)`` into one
-:class:`~haz.engines.base.TaskOptions`. Names and meaning are Ray's; new is ``timeout_s``.
+Names and meaning are Ray's; new are ``timeout_s`` and ``priority``. Those of actors and their
+methods are in `haz._core.actor_options`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
-__all__ = ["check_task_options", "make_task_options", "near_matches", "unknown_keyword"]
+__all__ = [
+    "CHECKS",
+    "MOST",
+    "WITHOUT_MEANING",
+    "check_task_options",
+    "ignore_option",
+    "make_task_options",
+    "near_matches",
+    "retries",
+    "unknown_keyword",
+]
 
 
 def near_matches(word: str, known: Iterable[str]) -> str:
@@ -82,7 +92,7 @@ def check_str_dict(name: str, value: Any) -> dict[str, str]:
 
 
 #: What the core has room for.
-_MOST = 2**31 - 1
+MOST = 2**31 - 1
 
 
 def _num_returns(value: Any) -> int:
@@ -94,14 +104,22 @@ def _num_returns(value: Any) -> int:
             )
         raise ValueError(f"num_returns must be an integer, not {value!r}")
     number = check_int("num_returns", value, 0)
-    if number > _MOST:
-        raise ValueError(f"num_returns must be at most {_MOST}, not {number}")
+    if number > MOST:
+        raise ValueError(f"num_returns must be at most {MOST}, not {number}")
     return number
 
 
-def _max_retries(value: Any) -> int:
+def retries(name: str, value: Any) -> int:
+    """Check a number of retries; -1 is without end."""
     # sys.maxsize and its like are meant as "without end".
-    return min(check_int("max_retries", value, -1, " (-1: without end)"), _MOST)
+    return min(check_int(name, value, -1, " (-1: without end)"), MOST)
+
+
+def _priority(value: Any) -> int:
+    number = check_int("priority", value, -MOST)
+    if number > MOST:
+        raise ValueError(f"priority must be at most {MOST}, not {number}")
+    return number
 
 
 def _name(value: Any) -> str:
@@ -152,21 +170,22 @@ def runtime_env_vars(value: Any) -> dict[str, str]:
 
 
 #: Options that reach the engine, with their checks. None means the default, as in Ray.
-_CHECKS: dict[str, Callable[[Any], Any]] = {
+CHECKS: dict[str, Callable[[Any], Any]] = {
     "num_cpus": lambda value: _amount("num_cpus", value),
     "num_gpus": lambda value: _amount("num_gpus", value),
     "resources": lambda value: check_resources("resources", value),
     "num_returns": _num_returns,
     "name": _name,
-    "max_retries": _max_retries,
+    "max_retries": lambda value: retries("max_retries", value),
     "retry_exceptions": _retry_exceptions,
     "timeout_s": _timeout_s,
     "max_calls": lambda value: check_int("max_calls", value, 0),
     "runtime_env": runtime_env_vars,
+    "priority": _priority,
 }
 
 #: Options of Ray's that have no meaning on one machine, and whether a user would miss them.
-_WITHOUT_MEANING = {
+WITHOUT_MEANING = {
     "accelerator_type": True,
     "enable_task_events": False,
     "fallback_strategy": False,
@@ -181,6 +200,15 @@ _WITHOUT_MEANING = {
     "_labels": False,
     "_metadata": False,
 }
+
+
+def ignore_option(name: str, value: Any) -> None:
+    """Take an option of `WITHOUT_MEANING`; warn where a user would miss its effect."""
+    if value is not None and WITHOUT_MEANING[name]:
+        from haz._core.runtime import runtime
+
+        runtime.warn_once(name, f"haz runs on one machine and ignores {name}={value!r}")
+
 
 #: Options that only actors have: a frequent mistake with its own words.
 _ACTORS_ONLY = frozenset(
@@ -210,21 +238,18 @@ def check_task_options(given: Mapping[str, Any], where: str) -> dict[str, Any]:
     """
     checked: dict[str, Any] = {}
     for name, value in given.items():
-        check = _CHECKS.get(name)
+        check = CHECKS.get(name)
         if check is not None:
             if name == "runtime_env":
                 checked["env_vars"] = {} if value is None else check(value)
             elif value is not None:
                 checked[name] = check(value)
-        elif name in _WITHOUT_MEANING:
-            if value is not None and _WITHOUT_MEANING[name]:
-                from haz._core.runtime import runtime
-
-                runtime.warn_once(name, f"haz runs on one machine and ignores {name}={value!r}")
+        elif name in WITHOUT_MEANING:
+            ignore_option(name, value)
         elif name in _ACTORS_ONLY:
             raise TypeError(f"{where}: {name!r} is an option of actors, and this is a function")
         else:
-            raise unknown_keyword(where, name, [*_CHECKS, *_WITHOUT_MEANING])
+            raise unknown_keyword(where, name, [*CHECKS, *WITHOUT_MEANING])
     return checked
 
 

@@ -10,13 +10,23 @@ from haz._core.signature import FunctionDescriptor, is_async, is_generator
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import Any, Literal, ParamSpec, TypeVar, overload
 
     from typing_extensions import Unpack
 
+    from haz._core.actor import ActorClass
     from haz._core.refs import ObjectRef
-    from haz._core.remote_typing import Decorator, DecoratorTo, Keywords, Several, TypedRemote
+    from haz._core.remote_typing import (
+        ActorDecorator,
+        ActorKeywords,
+        Class,
+        Decorator,
+        DecoratorTo,
+        Keywords,
+        Several,
+        TypedRemote,
+    )
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -27,7 +37,7 @@ else:
     P = Out = None
     TypedRemote = {(P, Out): object}
 
-__all__ = ["RemoteFunction", "make_actor_class", "remote"]
+__all__ = ["RemoteFunction", "remote"]
 
 #: `.options` variants that a remote function keeps; calls in a loop then bind only once.
 _VARIANTS_KEPT = 64
@@ -172,19 +182,13 @@ def _blank_remote_function() -> RemoteFunction[..., Any]:
     return RemoteFunction.__new__(RemoteFunction)
 
 
-def make_actor_class(cls: type, options: Mapping[str, Any]) -> Any:
-    """Make an actor class of `cls`: the one hook for actors."""
-    raise NotImplementedError(
-        f"@haz.remote on a class ({cls.__name__}) makes an actor, and haz has no actors yet: "
-        f"use remote functions, which may share big values by haz.put"
-    )
-
-
 def _make(target: Any, options: dict[str, Any]) -> Any:
     """Make of `target` what the decorator returns."""
     if isinstance(target, type):
+        from haz._core.actor import make_actor_class
+
         return make_actor_class(target, options)
-    if isinstance(target, RemoteFunction):
+    if isinstance(target, RemoteFunction) or hasattr(target, "__ray_actor_class__"):
         raise TypeError(f"{target!r} is remote already; use .options to change its options")
     if isinstance(target, (staticmethod, classmethod)):
         raise TypeError("@haz.remote goes below @staticmethod, and not on class methods")
@@ -207,13 +211,17 @@ def _make(target: Any, options: dict[str, Any]) -> Any:
 if TYPE_CHECKING:
 
     @overload
-    def remote(cls: type[T], /) -> Any: ...
+    def remote(  # type: ignore[overload-overlap]
+        cls: Class[P, T], /
+    ) -> ActorClass[P, T]: ...
     @overload
     def remote(function: Callable[P, R], /) -> RemoteFunction[P, ObjectRef[R]]: ...
     @overload
     def remote(
         *, num_returns: Literal[1] | None = ..., **options: Unpack[Keywords]
     ) -> Decorator: ...
+    @overload
+    def remote(**options: Unpack[ActorKeywords]) -> ActorDecorator: ...
     @overload
     def remote(*, num_returns: Literal[0], **options: Unpack[Keywords]) -> DecoratorTo[None]: ...
     @overload
@@ -225,9 +233,10 @@ if TYPE_CHECKING:
 
 
 def remote(*args: Any, **options: Any) -> Any:
-    """Make a function remote, so that ``function.remote(...)`` runs it as a task.
+    """Make a function remote, or a class: ``function.remote(...)`` runs it as a task,
+    ``Class.remote(...)`` starts an actor.
 
-    Used as ``@haz.remote``, as ``@haz.remote(num_cpus=2)``, or called with a function.
+    Used as ``@haz.remote``, as ``@haz.remote(num_cpus=2)``, or called with a function or a class.
 
     Parameters
     ----------
@@ -253,13 +262,46 @@ def remote(*args: Any, **options: Any) -> Any:
         Number of calls after which the worker process is replaced. Default 0: never.
     runtime_env : dict
         ``{"env_vars": {...}}`` sets environment variables for the task.
+    priority : int
+        Of tasks that could start, those of greater priority do so first. Default 0.
     **options
         Ray's other options are accepted and have no effect on one machine.
 
     Returns
     -------
-    RemoteFunction
+    RemoteFunction or ActorClass
         Or, if only options were given, a decorator that makes one.
+
+    Notes
+    -----
+    Options of classes, that is of actors, besides `resources` and `runtime_env`:
+
+    num_cpus : float
+        CPU slots that the actor holds for as long as it lives. Default: it needs one to start,
+        and holds none.
+    num_gpus : float
+        GPUs that it holds. Default 0.
+    name, namespace : str
+        A name for ``haz.get_actor``, and the namespace of that. Default: none; the caller's.
+    get_if_exists : bool
+        Take the actor of that name if there is one. Default False: that raises ValueError.
+    max_restarts : int
+        How often the actor is started again after its process died; -1: without end. Default 0.
+    max_task_retries : int
+        How often a call is repeated that the process's death has ended; -1: without end. Default 0.
+    max_concurrency : int
+        Calls that run at a time, in threads. Default 1. If the class has ``async def`` methods, all
+        run in one event loop, and the default is 1000.
+    concurrency_groups : dict of str to int
+        Groups of methods, with a `max_concurrency` each, that don't wait for others.
+    max_pending_calls : int
+        Calls that may wait or run; one more raises PendingCallsLimitExceededError. Default -1: no
+        limit.
+    allow_out_of_order_execution : bool
+        Whether a call may overtake earlier ones that wait for arguments. Default: only where
+        several can run at a time.
+    lifetime : str
+        None or "non_detached".
 
     Examples
     --------
@@ -268,6 +310,17 @@ def remote(*args: Any, **options: Any) -> Any:
     ...     return x * x
     >>> haz.get(square.remote(3))
     9
+    >>> @haz.remote
+    ... class Counter:
+    ...     def __init__(self):
+    ...         self.value = 0
+    ...
+    ...     def add(self, number: int) -> int:
+    ...         self.value += number
+    ...         return self.value
+    >>> counter = Counter.remote()
+    >>> haz.get([counter.add.remote(2), counter.add.remote(3)])
+    [2, 5]
     """
     if not args:
 

@@ -26,6 +26,7 @@ from typing import (
     overload,
 )
 
+from haz._core.actor import ActorClass, ActorHandle
 from haz._core.refs import ObjectRef
 from haz._core.remote import RemoteFunction
 
@@ -33,6 +34,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 Out = TypeVar("Out")
+T_co = TypeVar("T_co", covariant=True)
 Out_co = TypeVar("Out_co", covariant=True)
 T0 = TypeVar("T0", contravariant=True)
 T1 = TypeVar("T1", contravariant=True)
@@ -59,6 +61,7 @@ class Keywords(TypedDict, total=False):
     max_retries: int | None
     retry_exceptions: bool | Sequence[type[BaseException]] | None
     timeout_s: float | None
+    priority: int | None
     max_calls: int | None
     memory: float | None
     accelerator_type: str | None
@@ -71,11 +74,64 @@ class Keywords(TypedDict, total=False):
     runtime_env: Any
     enable_task_events: bool
 
+class ActorKeywords(TypedDict, total=False):
+    """Options of ``@haz.remote`` and ``.options`` for classes."""
+
+    num_cpus: float | None
+    num_gpus: float | None
+    resources: dict[str, float] | None
+    name: str | None
+    namespace: str | None
+    get_if_exists: bool | None
+    lifetime: Literal["detached", "non_detached"] | None
+    max_restarts: int | None
+    max_task_retries: int | None
+    max_concurrency: int | None
+    concurrency_groups: dict[str, int] | None
+    max_pending_calls: int | None
+    allow_out_of_order_execution: bool | None
+    memory: float | None
+    object_store_memory: float | None
+    accelerator_type: str | None
+    label_selector: dict[str, str] | None
+    fallback_strategy: list[dict[str, Any]] | None
+    scheduling_strategy: Any
+    placement_group: Any
+    placement_group_bundle_index: int
+    placement_group_capture_child_tasks: bool | None
+    runtime_env: Any
+    enable_task_events: bool
+
+class MethodKeywords(TypedDict, total=False):
+    """Options of ``@haz.method`` and of a method's ``.options`` besides ``num_returns``."""
+
+    name: str | None
+    max_task_retries: int | None
+    retry_exceptions: bool | Sequence[type[BaseException]] | None
+    timeout_s: float | None
+    concurrency_group: str | None
+    priority: int | None
+    enable_task_events: bool
+
+class Class(Protocol[P, T_co]):
+    """A class, with the parameters of its constructor."""
+
+    @property
+    def __mro__(self) -> tuple[type, ...]: ...
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T_co: ...
+
+class ActorDecorator(Protocol):
+    """``@haz.remote(...)`` with options that only actors have."""
+
+    def __call__(self, cls: Class[P, T], /) -> ActorClass[P, T]: ...
+
 class Decorator(Protocol):
     """``@haz.remote(...)``: one result."""
 
     @overload
-    def __call__(self, cls: type[T], /) -> Any: ...
+    def __call__(  # type: ignore[overload-overlap]
+        self, cls: Class[P, T], /
+    ) -> ActorClass[P, T]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> RemoteFunction[P, ObjectRef[R]]: ...
 
@@ -648,3 +704,6 @@ class TypedRemote(Generic[P, Out]):
         /,
         **kwargs: Any,
     ) -> Out: ...
+
+class TypedActorClass(TypedRemote[P, ActorHandle[T]], Generic[P, T]):
+    """Base of ActorClass in the eyes of type checkers."""

@@ -16,10 +16,14 @@ from _weakref import ref as weak_ref
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, TypeAlias
 
+    from haz._core.actor import ActorMethod
     from haz._core.remote import RemoteFunction
     from haz.engines.base import Engine, InitOptions
+
+    #: What has an attribute ``remote`` that an engine gives.
+    Bound: TypeAlias = RemoteFunction[..., Any] | ActorMethod[..., Any]
 
 __all__ = ["ENGINES", "Runtime", "attach_worker_engine", "runtime"]
 
@@ -77,7 +81,7 @@ class Runtime:
         #: asyncio's event loop -> its bridge; kept by haz._core.futures.
         self.loop_bridges: Any = None
         self._lock = RLock()
-        self._bound: dict[int, weak_ref[RemoteFunction[..., Any]]] = {}
+        self._bound: dict[int, weak_ref[Bound]] = {}
         self._warned: set[str] = set()
         self._hooked = False
         self._exiting = False
@@ -131,9 +135,7 @@ class Runtime:
             self._unbind()
             self._hook()
 
-    def bind(
-        self, function: RemoteFunction[..., Any], engine: Engine, submit: Callable[..., Any]
-    ) -> None:
+    def bind(self, function: Bound, engine: Engine, submit: Callable[..., Any]) -> None:
         """Let ``function.remote`` be `submit` for as long as `engine` is the default one."""
         with self._lock:
             if self.engine is engine:
@@ -156,7 +158,7 @@ class Runtime:
             warnings.warn(message, RuntimeWarning, stacklevel=_user_stacklevel())
 
     def _unbind(self) -> None:
-        """Let every bound remote function look for the engine again at its next call."""
+        """Let everything that is bound look for the engine again at its next call."""
         for weak in list(self._bound.values()):
             function = weak()
             if function is not None:

@@ -9,7 +9,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-__all__ = ["FunctionDescriptor", "is_async", "is_generator", "name_of"]
+__all__ = [
+    "ANY_PARAMETERS",
+    "CallDescriptor",
+    "FunctionDescriptor",
+    "Parameters",
+    "is_any_generator",
+    "is_async",
+    "is_generator",
+    "name_of",
+    "parameters_of",
+]
 
 _VARARGS = 0x04
 _VARKEYWORDS = 0x08
@@ -38,6 +48,11 @@ def is_generator(function: Callable[..., Any]) -> bool:
     return bool(_flags(function) & _GENERATOR)
 
 
+def is_any_generator(function: Callable[..., Any]) -> bool:
+    """Whether calling `function` makes a generator, or an asynchronous one."""
+    return bool(_flags(function) & (_GENERATOR | _ASYNC_GENERATOR))
+
+
 def name_of(function: Callable[..., Any]) -> str:
     """The qualified name that errors and logs show for `function`."""
     name = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)
@@ -47,62 +62,135 @@ def name_of(function: Callable[..., Any]) -> str:
     return str(name)
 
 
-class FunctionDescriptor:
-    """Identity and signature of a remote function: see :class:`haz.engines.base.Descriptor`."""
+#: Parameters of a function as plain data: how many are positional only, names of the positional
+#: ones, how many of those have defaults, names of keyword-only ones, which of those have defaults,
+#: whether there is ``*args``, whether there is ``**keywords``.
+Parameters = tuple[int, tuple[str, ...], int, tuple[str, ...], tuple[str, ...], bool, bool]
 
-    __slots__ = (
-        "__weakref__",
-        "_fitting",
-        "_function",
-        "_names",
-        "max_args",
-        "min_args",
-        "name",
-        "uid",
+#: Those of a callable that can't be looked into.
+ANY_PARAMETERS: Parameters = (0, (), 0, (), (), True, True)
+
+
+def parameters_of(function: FunctionType, *, bound: bool = False) -> Parameters:
+    """Return the parameters of a Python function; with `bound` without the first one."""
+    code = function.__code__
+    names = code.co_varnames
+    positional = names[: code.co_argcount]
+    keyword_only = names[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+    positional_only = code.co_posonlyargcount
+    if bound:
+        positional, positional_only = positional[1:], max(positional_only - 1, 0)
+    defaults = function.__kwdefaults__ or {}
+    return (
+        positional_only,
+        positional,
+        min(len(function.__defaults__ or ()), len(positional)),
+        keyword_only,
+        tuple(name for name in keyword_only if name in defaults),
+        bool(code.co_flags & _VARARGS),
+        bool(code.co_flags & _VARKEYWORDS),
     )
 
-    def __init__(self, function: Callable[..., Any], uid: bytes) -> None:
+
+class CallDescriptor:
+    """Identity and signature of a callable, from plain data: see `haz.engines.base.Descriptor`."""
+
+    __slots__ = ("__weakref__", "_fitting", "_parameters", "max_args", "min_args", "name", "uid")
+
+    def __init__(self, name: str, uid: bytes, parameters: Parameters) -> None:
         self.uid = uid
-        self.name = name_of(function)
-        self.min_args = 0
-        self.max_args = -1
-        self._function = function
+        self.name = name
+        self._parameters = parameters
+        _, positional, num_defaults, keyword_only, with_default, var_args, _ = parameters
+        required = len(keyword_only) > len(with_default)
+        self.min_args = _NEVER if required else len(positional) - num_defaults
+        self.max_args = -1 if var_args else len(positional)
         #: Shapes of calls with keywords that were found to fit: (number of arguments, keywords).
         self._fitting: set[tuple[int, tuple[str, ...]]] = set()
-        self._names: frozenset[str] | None = None
-        if type(function) is FunctionType:
-            self._read_code(function)
-
-    def _read_code(self, function: FunctionType) -> None:
-        code = function.__code__
-        positional = code.co_argcount
-        keyword_only = code.co_varnames[positional : positional + code.co_kwonlyargcount]
-        defaults = function.__kwdefaults__ or {}
-        if all(name in defaults for name in keyword_only):
-            self.min_args = positional - len(function.__defaults__ or ())
-        else:
-            self.min_args = _NEVER
-        if not code.co_flags & _VARARGS:
-            self.max_args = positional
-        if not code.co_flags & _VARKEYWORDS:
-            first_keyword = code.co_posonlyargcount
-            self._names = frozenset(code.co_varnames[first_keyword:positional] + keyword_only)
 
     def check_call(self, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
-        """Raise TypeError if the function can't be called with `args` and `kwargs`."""
+        """Raise TypeError if it can't be called with `args` and `kwargs`."""
         shape = (len(args), tuple(kwargs))
         if shape in self._fitting:
             return
-        if kwargs:
-            fits = self._fits_quickly(args, kwargs)
-        else:
-            fits = len(args) >= self.min_args and (
-                len(args) <= self.max_args or self.max_args == -1
-            )
-        if not fits:
+        if not self._fits(len(args), kwargs):
             self._ask_inspect(args, kwargs)
         if len(self._fitting) < _SHAPES_KEPT:
             self._fitting.add(shape)
+
+    def _fits(self, given: int, kwargs: dict[str, Any]) -> bool:
+        positional_only, positional, num_defaults, keyword_only, with_default, _, var_keywords = (
+            self._parameters
+        )
+        if given > self.max_args != -1:
+            return False
+        by_position = positional[:given]
+        by_name = positional[positional_only:]
+        for name in kwargs:
+            if name in by_name or name in keyword_only:
+                if name in by_position[positional_only:]:
+                    return False
+            elif not var_keywords:
+                return False
+        required = positional[: len(positional) - num_defaults]
+        return all(name in kwargs and name in by_name for name in required[given:]) and all(
+            name in kwargs or name in with_default for name in keyword_only
+        )
+
+    def _ask_inspect(self, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+        """Raise the TypeError that ``inspect`` words."""
+        import inspect
+
+        try:
+            inspect.Signature(_shown(self._parameters)).bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.name}(): {error}") from None
+
+
+def _shown(parameters: Parameters) -> list[Any]:
+    """The parameters as ``inspect`` has them; defaults are None."""
+    from inspect import Parameter
+
+    (
+        positional_only,
+        positional,
+        num_defaults,
+        keyword_only,
+        with_default,
+        var_args,
+        var_keywords,
+    ) = parameters
+    optional = {*positional[len(positional) - num_defaults :], *with_default}
+    others = "_".join((*positional, *keyword_only))  # a name that none of them has
+
+    def shown(name: str, kind: Any) -> Parameter:
+        return Parameter(name, kind, default=None if name in optional else Parameter.empty)
+
+    found = [shown(name, Parameter.POSITIONAL_ONLY) for name in positional[:positional_only]]
+    found += [shown(name, Parameter.POSITIONAL_OR_KEYWORD) for name in positional[positional_only:]]
+    if var_args:
+        found.append(Parameter(f"args_{others}", Parameter.VAR_POSITIONAL))
+    found += [shown(name, Parameter.KEYWORD_ONLY) for name in keyword_only]
+    if var_keywords:
+        found.append(Parameter(f"keywords_{others}", Parameter.VAR_KEYWORD))
+    return found
+
+
+class FunctionDescriptor(CallDescriptor):
+    """Identity and signature of a remote function."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable[..., Any], uid: bytes) -> None:
+        is_plain = type(function) is FunctionType
+        parameters = parameters_of(function) if is_plain else ANY_PARAMETERS  # type: ignore[arg-type]
+        super().__init__(name_of(function), uid, parameters)
+        self._function = function
+
+    def _fits(self, given: int, kwargs: dict[str, Any]) -> bool:
+        if kwargs and (self.max_args == -1 or self._parameters[-1]):
+            return False  # maybe a wrapper: inspect knows the parameters of what it wraps
+        return super()._fits(given, kwargs)
 
     def _ask_inspect(self, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
         import inspect
@@ -115,20 +203,3 @@ class FunctionDescriptor:
             signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{self.name}(): {error}") from None
-
-    def _fits_quickly(self, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
-        """Whether a call with keywords surely fits; False where only inspect can tell."""
-        names = self._names
-        if names is None or self.max_args == -1 or not names.issuperset(kwargs):
-            return False
-        code = self._function.__code__
-        given = code.co_varnames[: len(args)]
-        if len(args) > self.max_args or not kwargs.keys().isdisjoint(given):
-            return False
-        required = self.max_args - len(self._function.__defaults__ or ())
-        for name in code.co_varnames[len(args) : required]:
-            if name not in kwargs:
-                return False
-        keyword_only = code.co_varnames[self.max_args : self.max_args + code.co_kwonlyargcount]
-        defaults = self._function.__kwdefaults__ or {}
-        return all(name in kwargs or name in defaults for name in keyword_only)

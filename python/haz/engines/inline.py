@@ -7,6 +7,8 @@ accident and arrays come back read-only; errors are the same; what can't be pick
 What differs: the function itself is not copied, so it sees the driver's globals. A task that has
 a ref has finished, so ``cancel`` has no effect and ``wait`` never waits. ``timeout_s`` interrupts
 only in the main thread, and is only checked afterwards elsewhere; under a debugger it is ignored.
+
+Actors live in the process too: see `haz.engines.inline_actors`.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from itertools import count
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from haz._core import serialize
-from haz._core.checks import check_waitables, not_a_ref
+from haz._core.checks import check_waitables, force_on_actor_call, not_a_ref
 from haz._core.errors import pack_exception, through_task, unpack_error
 from haz._core.refs import ObjectRef
 from haz._core.returns import split_returns
@@ -31,9 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from haz.engines.base import Descriptor, InitOptions, TaskOptions
+    from haz.engines.base import ActorOptions, Descriptor, InitOptions, MethodOptions, TaskOptions
+    from haz.engines.inline_actors import InlineActor, InlineActors
 
-__all__ = ["InlineEngine", "create_engine"]
+__all__ = ["Arguments", "BoundCall", "Entry", "InlineEngine", "InlineRef", "create_engine"]
 
 #: Values of these types can be shared: nobody can change them, and they hold nothing else.
 _IMMUTABLE = frozenset((type(None), bool, int, float, complex, str, bytes))
@@ -46,16 +49,18 @@ def create_engine(options: InitOptions) -> InlineEngine:
     return InlineEngine(options)
 
 
-class _Entry:
+class Entry:
     """A stored object. Lives as long as a ref to it, or an object that contains one."""
 
     __slots__ = (
         "__weakref__",
         "_freed_bytes",
+        "actor",
         "buffers",
         "data",
         "engine",
         "error",
+        "is_of_actor",
         "refs",
         "size",
     )
@@ -66,6 +71,10 @@ class _Entry:
         self.buffers: list[bytes] = []
         self.refs: list[InlineRef] = []
         self.error: dict[str, Any] | None = None
+        #: The actor that this is the creation of: it lives as long.
+        self.actor: InlineActor | None = None
+        #: Whether it is the result of a call of an actor.
+        self.is_of_actor = False
         self.size = 0
         self._freed_bytes = engine.freed_bytes
 
@@ -86,7 +95,7 @@ class InlineRef(ObjectRef["Any"]):
 
     __slots__ = ("__weakref__", "entry", "id")
 
-    def __init__(self, entry: _Entry, number: int) -> None:
+    def __init__(self, entry: Entry, number: int) -> None:
         self.entry = entry
         self.id = number
 
@@ -120,7 +129,7 @@ class _Running:
 
     __slots__ = ("attempt", "id", "task")
 
-    def __init__(self, task: _BoundTask, number: int) -> None:
+    def __init__(self, task: BoundCall, number: int) -> None:
         self.task = task
         self.id = number
         self.attempt = 0
@@ -144,7 +153,7 @@ class InlineEngine:
     def __init__(self, options: InitOptions) -> None:
         self.options = options
         self.epoch = os.urandom(8).hex()
-        self.entries: WeakValueDictionary[int, _Entry] = WeakValueDictionary()
+        self.entries: WeakValueDictionary[int, Entry] = WeakValueDictionary()
         self.freed_bytes: deque[int] = deque()
         self.ended = False
         self._numbers = count(1)
@@ -158,6 +167,7 @@ class InlineEngine:
         self._finished = {"finished": 0, "failed": 0}
         self._totals = _totals(options)
         self._limit = int(self._totals["object_store_memory"])
+        self._actors: InlineActors | None = None
 
     # ---- tasks ---------------------------------------------------------------------------------
 
@@ -166,50 +176,65 @@ class InlineEngine:
     ) -> Callable[..., Any]:
         """See :class:`haz.engines.base.Engine`."""
         task = _BoundTask(self, function, options, descriptor)
-        for name, amount in task.resources.items():
+        self.check_feasible(f"task {task.name}", task.resources)
+        self.check_picklable(function, descriptor)
+        return task.submit
+
+    def check_feasible(self, who: str, resources: dict[str, float]) -> None:
+        """Raise InfeasibleResourcesError for what the node can never give."""
+        for name, amount in resources.items():
             if amount > self._totals.get(name, 0.0) + _EPSILON:
                 raise InfeasibleResourcesError(
-                    f"task {task.name} asks for {amount:g} {name}, and the node has "
+                    f"{who} asks for {amount:g} {name}, and the node has "
                     f"{self._totals.get(name, 0.0):g}: see haz.init and haz.cluster_resources()"
                 )
+
+    def check_picklable(self, function: Callable[..., Any], descriptor: Descriptor) -> None:
+        """Raise SerializationError for a function or class that other engines couldn't copy."""
         if descriptor not in self._checked:
             self._collect(serialize.dump_function, function)
             self._checked[descriptor] = True
-        return task.submit
 
-    def run(self, task: _BoundTask, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    def run(self, task: BoundCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """Run a call of `task`; return its refs."""
-        number = next(self._numbers)
-        arguments = _Arguments(self, args, kwargs)
-        error = arguments.error
+        arguments = Arguments(self, args, kwargs)
+        results, error = self.execute(task, arguments)
         if error is not None:
-            error = through_task(error, task.name)
-            results: list[_Entry] = []
-        else:
-            results, error = self._try(task, number, arguments)
-        self._finished["finished" if error is None else "failed"] += 1
-        if error is not None:
-            results = [self._error_entry(error) for _ in range(task.options.num_returns)]
+            results = [self._error_entry(error) for _ in range(task.num_returns)]
+        for entry in results:
+            entry.is_of_actor = task.actor is not None
         return [self._ref(entry) for entry in results]
 
+    def execute(
+        self, task: BoundCall, arguments: Arguments
+    ) -> tuple[list[Entry], dict[str, Any] | None]:
+        """Run a call of `task`; return what it made, or the error."""
+        number = next(self._numbers)
+        error = task.refusal()
+        if error is None and arguments.error is not None:
+            error = through_task(arguments.error, task.name)
+        results: list[Entry] = []
+        if error is None:
+            results, error = self._try(task, number, arguments)
+        self._finished["finished" if error is None else "failed"] += 1
+        return results, error
+
     def _try(
-        self, task: _BoundTask, number: int, arguments: _Arguments
-    ) -> tuple[list[_Entry], dict[str, Any] | None]:
+        self, task: BoundCall, number: int, arguments: Arguments
+    ) -> tuple[list[Entry], dict[str, Any] | None]:
         """Attempt a task until it succeeds or its retries are used up."""
         running = _Running(task, number)
         while True:
             try:
                 value = self._attempt(running, arguments)
-                return [
-                    self._store(v) for v in split_returns(value, task.options.num_returns)
-                ], None
+                return [self._store(v) for v in split_returns(value, task.num_returns)], None
             except Expired as expired:
                 if expired.owner is not running:
                     raise
                 error: dict[str, Any] = {
                     "kind": "timeout",
                     "task_name": task.name,
-                    "timeout_s": task.options.timeout_s,
+                    "timeout_s": task.timeout_s,
                 }
                 return [], error
             except ObjectStoreFullError as full:
@@ -218,29 +243,80 @@ class InlineEngine:
                 if self._interrupts.is_the_users(exc):
                     raise
                 if not task.may_retry(exc, running.attempt):
-                    return [], self._pack(task, exc)
+                    return [], task.failure(exc)
                 running.attempt += 1
 
-    def _attempt(self, running: _Running, arguments: _Arguments) -> Any:
+    def _attempt(self, running: _Running, arguments: Arguments) -> Any:
         args, kwargs = arguments.load()
         stack = self._here.stack
         if not stack:
             self._stacks[threading.current_thread()] = stack
         stack.append(running)
-        options = running.task.options
+        task = running.task
         try:
             with (
-                _Environment({**self.options.env_vars, **options.env_vars}),
-                self._interrupts.watch(running, options.timeout_s),
+                _Environment({**self.options.env_vars, **task.env_vars}),
+                self._interrupts.watch(running, task.timeout_s),
             ):
-                return running.task.function(*args, **kwargs)
+                return task.call(args, kwargs)
         finally:
             stack.pop()
 
-    def _pack(self, task: _BoundTask, exc: BaseException) -> dict[str, Any]:
-        return pack_exception(
-            exc, task_name=task.name, pid=os.getpid(), function=task.descriptor.name
-        )
+    # ---- actors --------------------------------------------------------------------------------
+
+    @property
+    def actors(self) -> InlineActors:
+        """The actors, of which most programs for this engine have none."""
+        if self._actors is None:
+            from haz.engines.inline_actors import InlineActors
+
+            with self._lock:
+                self._actors = self._actors or InlineActors(self)
+        return self._actors
+
+    def create_actor(
+        self,
+        cls: type,
+        options: ActorOptions,
+        descriptor: Descriptor,
+        meta: bytes,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> tuple[ObjectRef[Any], bytes]:
+        """See :class:`haz.engines.base.Engine`."""
+        return self.actors.create(cls, options, descriptor, meta, args, kwargs)
+
+    def bind_method(
+        self, actor: ObjectRef[Any], method: str, options: MethodOptions, descriptor: Descriptor
+    ) -> Callable[..., Any]:
+        """See :class:`haz.engines.base.Engine`."""
+        return self.actors.bind_method(actor, method, options, descriptor)
+
+    def get_actor(self, name: str, namespace: str | None) -> tuple[ObjectRef[Any], bytes]:
+        """See :class:`haz.engines.base.Engine`."""
+        return self.actors.get(name, namespace)
+
+    def current_actor(self) -> tuple[ObjectRef[Any], bytes] | None:
+        """See :class:`haz.engines.base.Engine`."""
+        actor = self.running_actor()
+        return None if actor is None else (self.actors.ref_of(actor), actor.meta)
+
+    def running_actor(self) -> InlineActor | None:
+        """The actor whose method or constructor runs in this thread, innermost."""
+        stack = self._here.stack
+        return stack[-1].task.actor if stack else None
+
+    def list_named_actors(self, all_namespaces: bool) -> list[tuple[str, str]]:
+        """See :class:`haz.engines.base.Engine`."""
+        return self.actors.list_named(all_namespaces)
+
+    def kill_actor(self, actor: ObjectRef[Any], no_restart: bool) -> None:
+        """See :class:`haz.engines.base.Engine`."""
+        self.actors.kill(actor, no_restart)
+
+    def exit_actor(self) -> None:
+        """See :class:`haz.engines.base.Engine`."""
+        self.actors.exit_current()
 
     # ---- objects -------------------------------------------------------------------------------
 
@@ -266,15 +342,15 @@ class InlineEngine:
             f"{ref!r} was pickled outside of haz: its object is kept until haz.shutdown()",
         )
 
-    def dump(self, value: Any) -> _Entry:
+    def dump(self, value: Any) -> Entry:
         """Make an entry of `value`, not counted as stored yet."""
         (data, buffers), refs = self._collect(serialize.dumps, value)
-        entry = _Entry(self)
+        entry = Entry(self)
         entry.data, entry.refs = data, refs
         entry.buffers = [bytes(buffer.raw()) for buffer in buffers]
         return entry
 
-    def _store(self, value: Any) -> _Entry:
+    def _store(self, value: Any) -> Entry:
         entry = self.dump(value)
         size = len(entry.data or b"") + sum(map(len, entry.buffers))
         with self._lock:
@@ -290,17 +366,29 @@ class InlineEngine:
         entry.size = size
         return entry
 
-    def _error_entry(self, error: dict[str, Any]) -> _Entry:
-        entry = _Entry(self)
+    def _error_entry(self, error: dict[str, Any]) -> Entry:
+        entry = Entry(self)
         entry.error = error
         return entry
 
-    def _ref(self, entry: _Entry) -> InlineRef:
-        number = next(self._numbers)
+    def _ref(self, entry: Entry) -> InlineRef:
+        return self.ref_to(entry, next(self._numbers))
+
+    def new_number(self) -> int:
+        """A number for an id, never given before."""
+        return next(self._numbers)
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of named actors, where none is given."""
+        return self.options.namespace or self.epoch
+
+    def ref_to(self, entry: Entry, number: int) -> InlineRef:
+        """A ref of that id, which is the entry's."""
         self.entries[number] = entry
         return InlineRef(entry, number)
 
-    def entry_of(self, ref: ObjectRef[Any]) -> _Entry:
+    def entry_of(self, ref: ObjectRef[Any]) -> Entry:
         """The entry of a ref; raises ObjectLostError for one of another engine."""
         if not isinstance(ref, InlineRef) or ref.entry.engine is not self:
             raise ObjectLostError(f"{ref!r} is from a run of haz that has ended")
@@ -334,7 +422,8 @@ class InlineEngine:
 
     def cancel(self, ref: ObjectRef[Any], *, force: bool, recursive: bool) -> None:
         """Do nothing: the task has finished."""
-        self.entry_of(ref)
+        if self.entry_of(ref).is_of_actor and force:
+            raise force_on_actor_call()
 
     def add_done_callback(self, ref: ObjectRef[Any], callback: Callable[[], None]) -> None:
         """See :class:`haz.engines.base.Engine`."""
@@ -361,6 +450,9 @@ class InlineEngine:
             for running in stack[-1:]:
                 for name, amount in running.task.resources.items():
                     left[name] = left.get(name, 0.0) - amount
+        if self._actors is not None:
+            for name, amount in self._actors.held_resources():
+                left[name] = left.get(name, 0.0) - amount
         return {name: amount for name, amount in left.items() if amount > _EPSILON}
 
     def nodes(self) -> list[dict[str, Any]]:
@@ -384,7 +476,7 @@ class InlineEngine:
             "job_id": "01000000",
             "node_id": self.epoch,
             "worker_id": f"{os.getpid():016x}",
-            "namespace": self.options.namespace or self.epoch,
+            "namespace": self.namespace,
             "session_name": f"session_{self.epoch}",
             "labels": self.options.labels,
         }
@@ -397,6 +489,14 @@ class InlineEngine:
                 "attempt": running.attempt,
                 "assigned_resources": {k: v for k, v in running.task.resources.items() if v},
             }
+            actor = running.task.actor
+            if actor is not None:
+                found |= {
+                    "actor_id": f"{self.epoch}{actor.id:016x}",
+                    "actor_name": actor.options.name or "",
+                    "actor_restarted": actor.restarts > 0,
+                    "assigned_resources": {k: v for k, v in actor.resources.items() if v},
+                }
         return found
 
     def snapshot(self) -> dict[str, Any]:
@@ -414,28 +514,37 @@ class InlineEngine:
     def shutdown(self) -> None:
         """See :class:`haz.engines.base.Engine`."""
         self.ended = True
+        if self._actors is not None:
+            self._actors.end()
         self._pinned.clear()
 
 
-class _BoundTask:
-    """A remote function on an engine, with its options."""
+class BoundCall:
+    """Something that can be called on an engine, with its options."""
+
+    #: The actor whose method it is.
+    actor: InlineActor | None = None
 
     def __init__(
         self,
         engine: InlineEngine,
-        function: Callable[..., Any],
-        options: TaskOptions,
+        options: TaskOptions | MethodOptions,
         descriptor: Descriptor,
+        *,
+        resources: dict[str, float],
+        env_vars: dict[str, str],
     ) -> None:
         self.engine = engine
-        self.function = function
-        self.options = options
         self.descriptor = descriptor
         self.name = options.name or descriptor.name
-        self.resources = {"CPU": options.num_cpus, "GPU": options.num_gpus, **options.resources}
+        self.num_returns = options.num_returns
+        self.timeout_s = options.timeout_s
+        self.resources = resources
+        self.env_vars = env_vars
+        self._retried = options.retry_exceptions
 
     def submit(self, /, *args: Any, **kwargs: Any) -> Any:
-        """What ``RemoteFunction.remote`` is bound to."""
+        """What ``.remote`` is bound to."""
         if self.engine.ended:
             raise RuntimeError("haz was shut down in the meantime")
         descriptor = self.descriptor
@@ -446,29 +555,71 @@ class _BoundTask:
         ):
             descriptor.check_call(args, kwargs)
         refs = self.engine.run(self, args, kwargs)
-        if self.options.num_returns == 1:
+        if self.num_returns == 1:
             return refs[0]
         return refs or None
 
+    def refusal(self) -> dict[str, Any] | None:
+        """The error of a call that can't even begin."""
+        return None
+
+    def call(self, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        """Do the work."""
+        raise NotImplementedError
+
+    def failure(self, exc: BaseException) -> dict[str, Any]:
+        """The error of a call that has raised `exc`."""
+        return pack_exception(
+            exc, task_name=self.name, pid=os.getpid(), function=self.descriptor.name
+        )
+
+    def retries(self) -> int:
+        """How many retries there are; -1: without end."""
+        raise NotImplementedError
+
     def may_retry(self, exc: BaseException, attempt: int) -> bool:
         """Whether `exc` is one to retry and a retry is left."""
-        wanted = self.options.retry_exceptions
+        wanted = self._retried
         matches = isinstance(exc, Exception if isinstance(wanted, bool) else wanted)
-        left = self.options.max_retries == -1 or attempt < self.options.max_retries
+        left = self.retries() == -1 or attempt < self.retries()
         return bool(wanted) and matches and left
 
 
-class _Arguments:
+class _BoundTask(BoundCall):
+    """A remote function."""
+
+    def __init__(
+        self,
+        engine: InlineEngine,
+        function: Callable[..., Any],
+        options: TaskOptions,
+        descriptor: Descriptor,
+    ) -> None:
+        resources = {"CPU": options.num_cpus, "GPU": options.num_gpus, **options.resources}
+        super().__init__(
+            engine, options, descriptor, resources=resources, env_vars=options.env_vars
+        )
+        self._function = function
+        self._retries = options.max_retries
+
+    def call(self, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        return self._function(*args, **kwargs)
+
+    def retries(self) -> int:
+        return self._retries
+
+
+class Arguments:
     """Arguments of a call, pickled where that matters; refs among them give their values."""
 
     def __init__(self, engine: InlineEngine, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._args = args
         self._kwargs = kwargs
-        self._entries: dict[int, _Entry] = {}
+        self._entries: dict[int, Entry] = {}
         #: The error of the first ref that failed: the task can't run.
         self.error: dict[str, Any] | None = None
         #: Pickled one by one, as every engine does: what two arguments share is two objects then.
-        self._others: dict[int, _Entry] = {}
+        self._others: dict[int, Entry] = {}
         for place, value in enumerate((*args, *kwargs.values())):
             if isinstance(value, ObjectRef):
                 entry = self._entries[place] = engine.entry_of(value)
