@@ -16,6 +16,7 @@ enum class ErrorKind : std::uint8_t {
   kCancelled,    ///< Somebody asked for it to stop.
   kLost,         ///< What was asked for is gone (process, object, node).
   kUnavailable,  ///< The platform lacks what is needed.
+  kExists,       ///< The name is taken.
 };
 
 /// What happened, in words for a person: what, to which thing, and what to do next.

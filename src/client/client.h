@@ -24,12 +24,19 @@ struct Submission {
   TaskId id;
   FunctionId function;
   TaskId parent;
+  ObjectId actor{};  ///< Whose method it is; none: a task.
   std::uint32_t num_returns = 1;
   std::uint64_t payload_offset = 0;  ///< From allocate(); 0: the arguments are in `payload`.
   std::uint32_t payload_size = 0;
   std::span<const std::byte> payload{};
   std::span<const ObjectId> dependencies{};
   std::span<const ObjectId> refs{};
+};
+
+/// An actor that was found by its name. The process holds one handle.
+struct FoundActor {
+  ObjectId id;
+  std::vector<std::byte> meta;
 };
 
 /// Every member may be called from any thread.
@@ -60,8 +67,16 @@ class Client {
   /// The block will not be used.
   virtual void discard(const StoreBlock& block) = 0;
 
-  /// The submitter gets one handle of each return.
+  /// The submitter gets one handle of each return. The payload's block is the node's from the call
+  /// on. kOverloaded: the actor takes no more calls now.
   virtual Status submit(const Submission& submission) = 0;
+  /// Submits the call of a constructor; the submitter gets one handle of the actor, which is
+  /// returned. The payload's block is the node's from the call on. kExists: the name is taken.
+  virtual Result<ObjectId> create_actor(const Submission& submission, const ActorSpec& actor,
+                                        WaitHooks& hooks) = 0;
+  /// kLost when there is none.
+  virtual Result<FoundActor> find_actor(const ActorSpec& actor, WaitHooks& hooks) = 0;
+  virtual void kill_actor(ObjectId id, bool no_restart) = 0;
   /// The caller gets one handle.
   virtual Status put(ObjectId id, const NewValue& value) = 0;
   /// Waits for all, or the first error. `deadline_ns`: monotonic; negative: none.

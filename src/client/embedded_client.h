@@ -28,17 +28,27 @@ class EmbeddedClient final : public Client {
   void seal(const StoreBlock& /*block*/) override {}
   void discard(const StoreBlock& block) override { node_.discard(block.offset); }
   Status submit(const Submission& submission) override {
-    TaskSpec spec;
-    spec.id = submission.id;
-    spec.parent = submission.parent;
-    spec.num_returns = submission.num_returns;
-    spec.payload_offset = submission.payload_offset;
-    spec.payload_size = submission.payload_size;
-    spec.payload = submission.payload;
-    spec.dependencies = submission.dependencies;
-    spec.refs = submission.refs;
-    return node_.submit(spec, submission.function);
+    TaskSpec spec = spec_of(submission);
+    const Status status = node_.submit(spec, submission.function);
+    if (!status && submission.payload_offset != 0) node_.discard(submission.payload_offset);
+    return status;
   }
+  Result<ObjectId> create_actor(const Submission& submission, const ActorSpec& actor,
+                                WaitHooks& /*hooks*/) override {
+    TaskSpec spec = spec_of(submission);
+    Result<ObjectId> made = node_.create_actor(spec, submission.function, actor);
+    const bool taken = made.ok() && made.value().value == submission.id.value;
+    if (!taken && submission.payload_offset != 0) node_.discard(submission.payload_offset);
+    return made;
+  }
+  Result<FoundActor> find_actor(const ActorSpec& actor, WaitHooks& /*hooks*/) override {
+    FoundActor found;
+    auto id = node_.find_actor(actor, found.meta);
+    if (!id) return id.error();
+    found.id = *id;
+    return found;
+  }
+  void kill_actor(ObjectId id, bool no_restart) override { node_.kill_actor(id, no_restart); }
   Status put(ObjectId id, const NewValue& value) override { return node_.put(id, value); }
   WaitOutcome get(std::span<const ObjectId> ids, std::int64_t deadline_ns, WaitHooks& hooks,
                   FetchedValues& out) override {
@@ -58,6 +68,20 @@ class EmbeddedClient final : public Client {
   [[nodiscard]] Arena& arena() override { return node_.arena(); }
 
  private:
+  static TaskSpec spec_of(const Submission& submission) {
+    TaskSpec spec;
+    spec.id = submission.id;
+    spec.parent = submission.parent;
+    spec.actor = submission.actor;
+    spec.num_returns = submission.num_returns;
+    spec.payload_offset = submission.payload_offset;
+    spec.payload_size = submission.payload_size;
+    spec.payload = submission.payload;
+    spec.dependencies = submission.dependencies;
+    spec.refs = submission.refs;
+    return spec;
+  }
+
   Node& node_;
 };
 

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "os/clock.h"
+#include "sched/function_message.h"
 #include "wire/message_reader.h"
 
 namespace haz {
@@ -30,6 +31,19 @@ std::span<const std::byte> bytes_of_ids(std::span<const ObjectId> ids) {
 
 std::span<const std::byte> bytes_of_text(const std::string& text) {
   return std::as_bytes(std::span(text));
+}
+
+ErrorKind error_kind_of(AnswerStatus status) {
+  switch (status) {
+    case AnswerStatus::kInvalid:
+      return ErrorKind::kInvalid;
+    case AnswerStatus::kLost:
+      return ErrorKind::kLost;
+    case AnswerStatus::kExists:
+      return ErrorKind::kExists;
+    default:
+      return ErrorKind::kOverloaded;
+  }
 }
 
 /// For calls that can't be interrupted.
@@ -576,20 +590,31 @@ void RingClient::published(std::uint64_t offset) {
 
 // ---- calls without a wait ----------------------------------------------------------------------
 
+namespace {
+
+SubmitMessage submit_message(const Submission& submission) {
+  return {submission.id.value,
+          submission.parent.value,
+          submission.payload_offset,
+          submission.payload_size,
+          submission.function.value,
+          submission.num_returns,
+          static_cast<std::uint32_t>(submission.dependencies.size()),
+          static_cast<std::uint32_t>(submission.refs.size()),
+          0,
+          submission.actor.value};
+}
+
+std::span<const std::byte> near_payload(const Submission& submission) {
+  return submission.payload_offset == 0 ? submission.payload : std::span<const std::byte>{};
+}
+
+}  // namespace
+
 Status RingClient::submit(const Submission& submission) {
-  const SubmitMessage message{submission.id.value,
-                              submission.parent.value,
-                              submission.payload_offset,
-                              submission.payload_size,
-                              submission.function.value,
-                              submission.num_returns,
-                              static_cast<std::uint32_t>(submission.dependencies.size()),
-                              static_cast<std::uint32_t>(submission.refs.size()),
-                              0};
-  const std::span<const std::byte> payload =
-      submission.payload_offset == 0 ? submission.payload : std::span<const std::byte>{};
+  const SubmitMessage message = submit_message(submission);
   send(MessageKind::kSubmit,
-       {bytes_of(message), payload, bytes_of_ids(submission.dependencies),
+       {bytes_of(message), near_payload(submission), bytes_of_ids(submission.dependencies),
         bytes_of_ids(submission.refs)},
        true);
   published(submission.payload_offset);
@@ -621,37 +646,81 @@ void RingClient::add_reference(ObjectId id) {
   send(MessageKind::kAddReferences, {bytes_of(id)}, false);
 }
 
-Result<FunctionId> RingClient::register_function(const FunctionOptions& options,
-                                                 std::span<const std::byte> code) {
-  const std::uint64_t number = expect_reply();
-  MessageBuilder builder;
-  builder.add(RegisterMessage{number, options.timeout_ns, options.max_retries,
-                              options.retry_exceptions ? 1U : 0U,
-                              static_cast<std::uint32_t>(options.name.size()),
-                              static_cast<std::uint32_t>(options.resources.size()), code.size()});
-  builder.add_bytes(bytes_of_text(options.name));
-  for (const auto& [name, amount] : options.resources) {
-    builder.add(std::uint64_t{name.size()});
-    builder.add(amount);
-    builder.add_bytes(bytes_of_text(name));
-  }
-  builder.add_bytes(code);
-  send_gathered(MessageKind::kRegisterFunction, builder.body(), true);
-  NoHooks hooks;
+Result<RingClient::Reply> RingClient::ask(MessageKind kind, std::span<const std::byte> body,
+                                          std::uint64_t number, WaitHooks& hooks) {
+  send_gathered(kind, body, true);
   Reply reply;
-  if (await_reply(number, -1, hooks, reply) != WaitOutcome::kDone) {
+  const WaitOutcome outcome = await_reply(number, -1, hooks, reply);
+  if (outcome == WaitOutcome::kInterrupted) {
+    return Error{ErrorKind::kCancelled, "interrupted while waiting for the node's answer"};
+  }
+  if (outcome != WaitOutcome::kDone) {
     return Error{ErrorKind::kLost, "the node has been shut down"};
   }
   MessageReader reader(reply.body);
   const auto answer = reader.take<AnswerMessage>();
-  if (answer.status == AnswerStatus::kOk) {
-    return FunctionId{static_cast<std::uint32_t>(answer.value)};
-  }
+  if (answer.status == AnswerStatus::kOk) return reply;
   const std::span<const std::byte> text = reader.take_bytes(answer.num_bytes);
-  return Error{
-      answer.status == AnswerStatus::kInvalid ? ErrorKind::kInvalid : ErrorKind::kOverloaded,
-      std::string(reinterpret_cast<const char*>(text.data()), text.size())};
+  return Error{error_kind_of(answer.status),
+               std::string(reinterpret_cast<const char*>(text.data()), text.size())};
 }
+
+Result<FunctionId> RingClient::register_function(const FunctionOptions& options,
+                                                 std::span<const std::byte> code) {
+  const std::uint64_t number = expect_reply();
+  MessageBuilder builder;
+  builder.add(RegisterMessage{number, code.size()});
+  encode_function_options(options, builder);
+  builder.add_bytes(code);
+  NoHooks hooks;
+  const auto reply = ask(MessageKind::kRegisterFunction, builder.body(), number, hooks);
+  if (!reply) return reply.error();
+  const auto answer = MessageReader(reply.value().body).take<AnswerMessage>();
+  return FunctionId{static_cast<std::uint32_t>(answer.value)};
+}
+
+// ---- actors ------------------------------------------------------------------------------------
+
+Result<ObjectId> RingClient::create_actor(const Submission& submission, const ActorSpec& actor,
+                                          WaitHooks& hooks) {
+  const std::uint64_t number = expect_reply();
+  MessageBuilder builder;
+  builder.add(CreateActorMessage{number, static_cast<std::uint32_t>(actor.name.size()),
+                                 static_cast<std::uint32_t>(actor.name_space.size()),
+                                 actor.get_if_exists ? 1U : 0U, 0});
+  builder.add_bytes(bytes_of_text(actor.name));
+  builder.add_bytes(bytes_of_text(actor.name_space));
+  builder.add(submit_message(submission));
+  builder.add_bytes(near_payload(submission));
+  builder.add_bytes(bytes_of_ids(submission.dependencies));
+  builder.add_bytes(bytes_of_ids(submission.refs));
+  const auto reply = ask(MessageKind::kCreateActor, builder.body(), number, hooks);
+  published(submission.payload_offset);
+  if (!reply) return reply.error();
+  return ObjectId{MessageReader(reply.value().body).take<AnswerMessage>().value};
+}
+
+Result<FoundActor> RingClient::find_actor(const ActorSpec& actor, WaitHooks& hooks) {
+  const std::uint64_t number = expect_reply();
+  MessageBuilder builder;
+  builder.add(FindActorMessage{number, static_cast<std::uint32_t>(actor.name.size()),
+                               static_cast<std::uint32_t>(actor.name_space.size())});
+  builder.add_bytes(bytes_of_text(actor.name));
+  builder.add_bytes(bytes_of_text(actor.name_space));
+  const auto reply = ask(MessageKind::kFindActor, builder.body(), number, hooks);
+  if (!reply) return reply.error();
+  MessageReader reader(reply.value().body);
+  const auto answer = reader.take<AnswerMessage>();
+  const std::span<const std::byte> meta = reader.take_bytes(answer.num_bytes);
+  return FoundActor{ObjectId{answer.value}, {meta.begin(), meta.end()}};
+}
+
+void RingClient::kill_actor(ObjectId id, bool no_restart) {
+  const KillActorMessage message{id.value, no_restart ? 1U : 0U, 0};
+  send(MessageKind::kKillActor, {bytes_of(message)}, true);
+}
+
+void RingClient::exit_actor() { send(MessageKind::kActorExit, {}, true); }
 
 Result<std::vector<std::byte>> RingClient::query(QueryKind kind) {
   const std::uint64_t number = expect_reply();

@@ -56,6 +56,8 @@ class RingClient final : public Client {
   /// Whether an interrupt is meant for the attempt that runs now. Async-signal-safe.
   [[nodiscard]] bool interrupt_pending() const noexcept;
   void finish(const FinishedTask& finished);
+  /// The actor of this process ends: its calls fail from now on, also the one that runs.
+  void exit_actor();
   [[nodiscard]] TaskId running_task() const { return running_task_; }
   [[nodiscard]] std::uint32_t running_attempt() const { return running_attempt_; }
 
@@ -73,6 +75,10 @@ class RingClient final : public Client {
   void seal(const StoreBlock& block) override;
   void discard(const StoreBlock& block) override;
   Status submit(const Submission& submission) override;
+  Result<ObjectId> create_actor(const Submission& submission, const ActorSpec& actor,
+                                WaitHooks& hooks) override;
+  Result<FoundActor> find_actor(const ActorSpec& actor, WaitHooks& hooks) override;
+  void kill_actor(ObjectId id, bool no_restart) override;
   Status put(ObjectId id, const NewValue& value) override;
   WaitOutcome get(std::span<const ObjectId> ids, std::int64_t deadline_ns, WaitHooks& hooks,
                   FetchedValues& out) override;
@@ -113,6 +119,9 @@ class RingClient final : public Client {
   std::uint64_t expect_reply();
   WaitOutcome await_reply(std::uint64_t number, std::int64_t deadline_ns, WaitHooks& hooks,
                           Reply& reply);
+  /// Sends `body`, which begins with `number`, and waits for the answer.
+  Result<Reply> ask(MessageKind kind, std::span<const std::byte> body, std::uint64_t number,
+                    WaitHooks& hooks);
   WaitOutcome request(std::span<const ObjectId> ids, std::uint32_t needed, bool wants_values,
                       std::int64_t deadline_ns, WaitHooks& hooks, Reply& reply);
   bool read_replies(std::unique_lock<std::mutex>& lock);

@@ -141,6 +141,12 @@ void Node::interrupt(Task& task) {
 
 void Node::kill_worker(Worker& worker) { kill_port(port_of(worker)); }
 
+void Node::stop_worker(Worker& worker) {
+  WorkerPort& port = port_of(worker);
+  port.area->control.stop.store(1, std::memory_order_relaxed);
+  touch(port);
+}
+
 void Node::kill_port(WorkerPort& port) {
   if (port.killed) return;
   port.killed = true;

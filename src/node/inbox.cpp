@@ -5,6 +5,7 @@
 #include "node/node.h"
 #include "os/clock.h"
 #include "sched/error_values.h"
+#include "sched/function_message.h"
 #include "wire/message_reader.h"
 #include "wire/value.h"
 
@@ -118,6 +119,14 @@ bool Node::handle_body(WorkerPort& port, MessageKind kind, std::span<const std::
       return on_register(port, body);
     case MessageKind::kQuery:
       return on_query(port, body);
+    case MessageKind::kCreateActor:
+      return on_create_actor(port, body);
+    case MessageKind::kFindActor:
+      return on_find_actor(port, body);
+    case MessageKind::kKillActor:
+      return on_kill_actor(body);
+    case MessageKind::kActorExit:
+      return on_actor_exit(port);
     case MessageKind::kReady:
       if (port.worker != nullptr) return false;
       failures_in_a_row_ = 0;
@@ -170,13 +179,13 @@ bool Node::on_finished(WorkerPort& port, std::span<const std::byte> body) {
   return true;
 }
 
-bool Node::on_submit(WorkerPort& port, std::span<const std::byte> body) {
-  MessageReader reader(body);
+/// False: it is nonsense. The payload's block, if there is one, is the node's.
+bool Node::read_submission(WorkerPort& port, MessageReader& reader, TaskSpec& spec) {
   const auto message = reader.take<SubmitMessage>();
-  TaskSpec spec;
   spec.id = TaskId{message.task};
   spec.function = scheduler_.function(FunctionId{message.function});
   spec.submitter = port.process;
+  spec.actor = ObjectId{message.actor};
   spec.num_returns = message.num_returns;
   spec.payload_offset = message.payload_offset;
   spec.payload_size = message.payload_size;
@@ -195,12 +204,21 @@ bool Node::on_submit(WorkerPort& port, std::span<const std::byte> body) {
   }
   const Task* parent = scheduler_.find_task(TaskId{message.parent});
   if (parent != nullptr && parent->worker == port.worker) spec.parent = TaskId{message.parent};
+  return true;
+}
+
+bool Node::on_submit(WorkerPort& port, std::span<const std::byte> body) {
+  MessageReader reader(body);
+  TaskSpec spec;
+  if (!read_submission(port, reader, spec) || spec.function->actor) return false;
   const Status status = scheduler_.submit(spec);
   if (status) return true;
-  if (message.payload_offset != 0) store_.free(message.payload_offset);
+  if (spec.payload_offset != 0) store_.free(spec.payload_offset);
   if (status.error().kind == ErrorKind::kInvalid) return false;
-  const std::vector<std::byte> error = lost_error(status.error().message);
-  for (std::uint32_t i = 0; i < message.num_returns; ++i) {
+  const std::vector<std::byte> error = status.error().kind == ErrorKind::kOverloaded
+                                           ? pending_calls_error(status.error().message)
+                                           : lost_error(status.error().message);
+  for (std::uint32_t i = 0; i < spec.num_returns; ++i) {
     (void)scheduler_.put(port.process, spec.id.return_id(i),
                          NewValue{.is_error = true, .bytes = error});
   }
@@ -297,29 +315,14 @@ bool Node::on_allocate(WorkerPort& port, std::span<const std::byte> body) {
 bool Node::on_register(WorkerPort& port, std::span<const std::byte> body) {
   MessageReader reader(body);
   const auto message = reader.take<RegisterMessage>();
-  FunctionOptions options;
-  const auto text = [&reader](std::uint64_t size) {
-    const std::span<const std::byte> bytes = reader.take_bytes(size);
-    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  };
-  options.name = text(message.name_size);
-  options.max_retries = message.max_retries;
-  options.retry_exceptions = message.retry_exceptions != 0;
-  options.timeout_ns = message.timeout_ns;
-  for (std::uint32_t i = 0; i < message.num_resources && reader.ok(); ++i) {
-    const auto name_size = reader.take<std::uint64_t>();
-    const auto amount = reader.take<double>();
-    options.resources.emplace_back(text(name_size), amount);
-  }
+  const FunctionOptions options = decode_function_options(reader);
   const std::span<const std::byte> code = reader.take_bytes(message.code_size);
   if (!reader.ok()) return false;
   const Result<Function*> function = add_function(options, code);
   if (function.ok()) {
     answer(port, message.number, AnswerStatus::kOk, function.value()->id.value, 0, {});
   } else {
-    const bool invalid = function.error().kind == ErrorKind::kInvalid;
-    answer(port, message.number, invalid ? AnswerStatus::kInvalid : AnswerStatus::kOverloaded, 0, 0,
-           std::as_bytes(std::span(function.error().message)));
+    answer_error(port, message.number, function.error());
   }
   return true;
 }
@@ -338,16 +341,24 @@ void Node::encode_query(QueryKind kind, std::vector<std::byte>& out) {
   const SchedulerCounts counts = scheduler_.counts();
   ValueWriter writer;
   if (kind == QueryKind::kSnapshot) {
-    const std::array<std::pair<const char*, std::size_t>, 5> entries{
+    const std::array<std::pair<const char*, std::size_t>, 6> entries{
         {{"objects", counts.objects},
          {"tasks", counts.tasks},
          {"queued", counts.queued},
          {"workers", counts.workers},
-         {"idle_workers", counts.idle}}};
+         {"idle_workers", counts.idle},
+         {"actors", counts.actors}}};
     writer.begin_dict(entries.size());
     for (const auto& [name, count] : entries) {
       writer.str(name);
       writer.integer(static_cast<std::int64_t>(count));
+    }
+  } else if (kind == QueryKind::kNamedActors) {
+    writer.begin_list(static_cast<std::uint32_t>(scheduler_.actor_names().size()));
+    for (const auto& [name, actor] : scheduler_.actor_names()) {
+      writer.begin_tuple(2);
+      writer.str(name.first);
+      writer.str(name.second);
     }
   } else {
     writer.begin_dict(static_cast<std::uint32_t>(pool.size()));
@@ -363,6 +374,84 @@ void Node::encode_query(QueryKind kind, std::vector<std::byte>& out) {
     }
   }
   out.assign(writer.data().begin(), writer.data().end());
+}
+
+// ---- actors ------------------------------------------------------------------------------------
+
+namespace {
+
+std::string take_text(MessageReader& reader, std::uint64_t size) {
+  const std::span<const std::byte> bytes = reader.take_bytes(size);
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+AnswerStatus status_of(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::kInvalid:
+      return AnswerStatus::kInvalid;
+    case ErrorKind::kLost:
+      return AnswerStatus::kLost;
+    case ErrorKind::kExists:
+      return AnswerStatus::kExists;
+    default:
+      return AnswerStatus::kOverloaded;
+  }
+}
+
+}  // namespace
+
+void Node::answer_error(WorkerPort& port, std::uint64_t number, const Error& error) {
+  answer(port, number, status_of(error.kind), 0, 0, std::as_bytes(std::span(error.message)));
+}
+
+bool Node::on_create_actor(WorkerPort& port, std::span<const std::byte> body) {
+  MessageReader reader(body);
+  const auto message = reader.take<CreateActorMessage>();
+  ActorSpec actor;
+  actor.name = take_text(reader, message.name_size);
+  actor.name_space = take_text(reader, message.namespace_size);
+  actor.get_if_exists = message.get_if_exists != 0;
+  TaskSpec spec;
+  if (!read_submission(port, reader, spec) || !spec.function->actor) return false;
+  const Result<ObjectId> made = scheduler_.create_actor(spec, actor);
+  const bool taken = made.ok() && made.value() == spec.id.return_id(0);
+  if (!taken && spec.payload_offset != 0) store_.free(spec.payload_offset);
+  if (made.ok()) {
+    answer(port, message.number, AnswerStatus::kOk, made.value().value, 0, {});
+  } else {
+    answer_error(port, message.number, made.error());
+  }
+  return true;
+}
+
+bool Node::on_find_actor(WorkerPort& port, std::span<const std::byte> body) {
+  MessageReader reader(body);
+  const auto message = reader.take<FindActorMessage>();
+  const std::string name = take_text(reader, message.name_size);
+  const std::string name_space = take_text(reader, message.namespace_size);
+  if (!reader.ok()) return false;
+  const Actor* actor = scheduler_.find_actor(name_space, name);
+  if (actor == nullptr) {
+    answer(port, message.number, AnswerStatus::kLost, 0, 0, {});
+    return true;
+  }
+  (void)scheduler_.add_reference(port.process, actor->id);
+  answer(port, message.number, AnswerStatus::kOk, actor->id.value, 0,
+         actor->function->actor->meta);
+  return true;
+}
+
+bool Node::on_kill_actor(std::span<const std::byte> body) {
+  MessageReader reader(body);
+  const auto message = reader.take<KillActorMessage>();
+  scheduler_.kill_actor(ObjectId{message.actor}, message.no_restart != 0);
+  return reader.ok();
+}
+
+bool Node::on_actor_exit(WorkerPort& port) {
+  if (port.worker == nullptr) return false;
+  scheduler_.actor_exited(*port.worker);
+  return true;
 }
 
 // ---- replies -----------------------------------------------------------------------------------

@@ -19,6 +19,8 @@ namespace {
 
 constexpr std::uint32_t kMinWorkerCap = 32;
 constexpr std::uint32_t kMaxWorkerCap = 1000;
+/// Workers and actors together; each takes some address space, and memory once it is started.
+constexpr std::uint32_t kProcessCap = 4000;
 /// Share of the machine's (or the cgroup's) memory that objects may take by default.
 constexpr std::uint64_t kStoreShareOfMemory = 3;
 constexpr std::uint64_t kMinStoreBytes = 64 * kMiB;
@@ -49,7 +51,7 @@ std::uint64_t random_epoch() {
 Result<std::unique_ptr<Node>> Node::create(NodeOptions options) {
   const bool chosen = options.object_store_bytes != 0;
   std::uint64_t limit = chosen ? options.object_store_bytes : default_store_bytes();
-  const std::uint64_t areas = (worker_cap(options.num_cpus) + 1) * kProcessAreaStride;
+  const std::uint64_t areas = (kProcessCap + 1) * kProcessAreaStride;
   const std::uint64_t objects = align_up(kAreasOffset + areas, ValueStore::kChunkBytes);
   // Twice the limit of address space, so that fragments do not make room unusable.
   const auto create_arena = [&] {
@@ -81,11 +83,12 @@ Node::Node(NodeOptions options, std::unique_ptr<Arena> arena, std::uint64_t stor
       doorbells_(reinterpret_cast<HostDoorbells*>(arena_->at(kDoorbellsOffset))),
       epoch_(random_epoch()),
       store_(*arena_,
-             align_up(kAreasOffset + (worker_cap(options_.num_cpus) + 1) * kProcessAreaStride,
+             align_up(kAreasOffset + (kProcessCap + 1) * kProcessAreaStride,
                       ValueStore::kChunkBytes),
              arena_->size(), store_limit),
-      scheduler_(*this, SchedulerOptions{.max_workers = worker_cap(options_.num_cpus)}) {
-  ports_.resize(worker_cap(options_.num_cpus) + 1);
+      scheduler_(*this, SchedulerOptions{.max_workers = worker_cap(options_.num_cpus),
+                                         .max_processes = kProcessCap}) {
+  ports_.resize(kProcessCap + 1);
 }
 
 Status Node::start() {
@@ -192,6 +195,35 @@ Status Node::submit(TaskSpec& spec, FunctionId function) {
   Status status = scheduler_.submit(spec);
   needs_dispatch_ = true;
   return status;
+}
+
+Result<ObjectId> Node::create_actor(TaskSpec& spec, FunctionId function, const ActorSpec& actor) {
+  Round round(*this);
+  if (shut_down_) return Error{ErrorKind::kLost, "the node has been shut down"};
+  pump();
+  spec.submitter = process_;
+  spec.function = scheduler_.function(function);
+  HAZ_CHECK(spec.function != nullptr, "creation of a class that is not registered");
+  Result<ObjectId> made = scheduler_.create_actor(spec, actor);
+  needs_dispatch_ = true;
+  return made;
+}
+
+Result<ObjectId> Node::find_actor(const ActorSpec& actor, std::vector<std::byte>& meta) {
+  Round round(*this);
+  pump();
+  const Actor* found = scheduler_.find_actor(actor.name_space, actor.name);
+  if (found == nullptr) return Error{ErrorKind::kLost, "there is no actor of that name"};
+  (void)scheduler_.add_reference(process_, found->id);
+  meta = found->function->actor->meta;
+  return found->id;
+}
+
+void Node::kill_actor(ObjectId id, bool no_restart) {
+  Round round(*this);
+  pump();
+  scheduler_.kill_actor(id, no_restart);
+  needs_dispatch_ = true;
 }
 
 void Node::cancel(ObjectId id, bool force, bool recursive) {

@@ -30,6 +30,7 @@
 #include "shm/arena.h"
 #include "store/value_store.h"
 #include "store/wait.h"
+#include "wire/message_reader.h"
 #include "wire/process_area.h"
 
 namespace haz {
@@ -79,6 +80,11 @@ class Node final : private Actions {
                                       std::span<const std::byte> code);
   /// `spec.submitter` is set here; the function by its id.
   Status submit(TaskSpec& spec, FunctionId function);
+  /// As Scheduler::create_actor().
+  Result<ObjectId> create_actor(TaskSpec& spec, FunctionId function, const ActorSpec& actor);
+  /// The actor of that name, of which the process gets a handle; kLost when there is none.
+  Result<ObjectId> find_actor(const ActorSpec& actor, std::vector<std::byte>& meta);
+  void kill_actor(ObjectId id, bool no_restart);
   /// Memory to write a value or payload into. Waits for room where room can come.
   Result<StoreBlock> allocate(std::uint64_t size, WaitHooks& hooks,
                               StoreUse use = StoreUse::kValue);
@@ -149,6 +155,7 @@ class Node final : private Actions {
   void start_worker() override;
   void interrupt(Task& task) override;
   void kill_worker(Worker& worker) override;
+  void stop_worker(Worker& worker) override;
   void complete(Request& request) override;
   void free_value(std::uint64_t offset) override;
 
@@ -175,6 +182,12 @@ class Node final : private Actions {
   bool on_allocate(WorkerPort& port, std::span<const std::byte> body);
   bool on_register(WorkerPort& port, std::span<const std::byte> body);
   bool on_query(WorkerPort& port, std::span<const std::byte> body);
+  bool read_submission(WorkerPort& port, MessageReader& reader, TaskSpec& spec);
+  bool on_create_actor(WorkerPort& port, std::span<const std::byte> body);
+  bool on_find_actor(WorkerPort& port, std::span<const std::byte> body);
+  bool on_kill_actor(std::span<const std::byte> body);
+  bool on_actor_exit(WorkerPort& port);
+  void answer_error(WorkerPort& port, std::uint64_t number, const Error& error);
   void send_body(WorkerPort& port, MessageKind kind, std::span<const std::byte> body);
   void answer(WorkerPort& port, std::uint64_t number, AnswerStatus status, std::uint64_t value,
               std::uint64_t size, std::span<const std::byte> bytes);

@@ -117,11 +117,8 @@ void Node::trim_idle_workers(std::int64_t now_ns) {
   } else if (crowded_since_ns_ == 0) {
     crowded_since_ns_ = now_ns;
   } else if (now_ns - crowded_since_ns_ > kKeepCrowdNs) {
-    while (Worker* worker = scheduler_.retire_idle(keep)) {
-      WorkerPort& port = port_of(*worker);
-      port.area->control.stop.store(1, std::memory_order_relaxed);
-      touch(port);
-    }
+    while (Worker* worker = scheduler_.retire_idle(keep))
+      stop_worker(*worker);
   }
 }
 

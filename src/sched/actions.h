@@ -37,6 +37,9 @@ class Actions {
   virtual void interrupt(Task& task) = 0;
   /// Ends the process of `worker`; answered by worker_died. It gets no more tasks.
   virtual void kill_worker(Worker& worker) = 0;
+  /// Has the process of `worker` end itself when it has run what it was given; answered by
+  /// worker_died. It gets no more tasks.
+  virtual void stop_worker(Worker& worker) = 0;
   /// `request` has completed; the scheduler has forgotten it.
   virtual void complete(Request& request) = 0;
   /// Nothing refers to the value at `offset` of the arena any more.

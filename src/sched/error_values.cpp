@@ -73,9 +73,76 @@ std::vector<std::byte> lost_error(const std::string& message) {
   return copy_of(writer);
 }
 
+std::vector<std::byte> pending_calls_error(const std::string& message) {
+  ValueWriter writer = begin_error("pending_calls", 2);
+  add(writer, "message", message);
+  return copy_of(writer);
+}
+
 std::vector<std::byte> damaged_result_error(const Task& task) {
   ValueWriter writer = begin_error("serialization", 2);
   add(writer, "message", "the result of '" + task.function->name + "' came damaged or incomplete");
+  return copy_of(writer);
+}
+
+namespace {
+
+const char* reason_of(ActorEnd end, const DeathCause* cause) {
+  switch (end) {
+    case ActorEnd::kExited:
+      return "exited";
+    case ActorEnd::kKilled:
+      return "killed";
+    case ActorEnd::kOutOfScope:
+      return "out_of_scope";
+    case ActorEnd::kConstructor:
+      return "constructor";
+    case ActorEnd::kNeverPlaced:
+      return "never_placed";
+    case ActorEnd::kNode:
+      return "node";
+    case ActorEnd::kProcess:
+      return cause != nullptr && cause->signal != 0 ? "signal" : "exit_code";
+  }
+  return "exited";
+}
+
+void add_actor(ValueWriter& writer, const Actor& actor) {
+  add(writer, "class_name", actor.function->name);
+  add(writer, "actor", static_cast<std::int64_t>(actor.id.value));
+  add(writer, "restarts", std::int64_t{actor.restarts});
+}
+
+void add_cause(ValueWriter& writer, const DeathCause& cause) {
+  add(writer, "pid", cause.pid);
+  add(writer, "signal", cause.signal);
+  add(writer, "exit_code", cause.exit_code);
+  add(writer, "stderr", cause.last_stderr);
+}
+
+}  // namespace
+
+std::vector<std::byte> actor_died_error(const Actor& actor, ActorEnd end, const DeathCause* cause,
+                                        const ValueBytes* error) {
+  constexpr std::uint32_t kFields = 5;
+  constexpr std::uint32_t kCauseFields = 4;
+  ValueWriter writer = begin_error("actor_died", kFields + (cause != nullptr ? kCauseFields : 0) +
+                                                     (error != nullptr ? 1 : 0));
+  add_actor(writer, actor);
+  add(writer, "reason", reason_of(end, cause));
+  if (cause != nullptr) add_cause(writer, *cause);
+  if (error != nullptr) {
+    writer.str("cause");
+    writer.bytes(error->view());
+  }
+  return copy_of(writer);
+}
+
+std::vector<std::byte> actor_unavailable_error(const Task& task, const DeathCause& cause) {
+  ValueWriter writer = begin_error("actor_unavailable", 9);
+  add_actor(writer, *task.actor);
+  add(writer, "task_name", task.function->name);
+  add_cause(writer, cause);
   return copy_of(writer);
 }
 

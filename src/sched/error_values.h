@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
@@ -13,6 +14,8 @@
 
 namespace haz {
 
+struct Actor;
+enum class ActorEnd : std::uint8_t;
 struct DeathCause;
 
 /// `worker_crashed`: task_name, pid, signal, exit_code, stderr, attempts.
@@ -25,8 +28,18 @@ std::vector<std::byte> timeout_error(const Task& task);
 std::vector<std::byte> node_died_error(const std::string& message);
 /// `object_lost`: message.
 std::vector<std::byte> lost_error(const std::string& message);
+/// `pending_calls`: message; an actor has as many calls as it takes.
+std::vector<std::byte> pending_calls_error(const std::string& message);
 /// `serialization`: message; for a result that came damaged.
 std::vector<std::byte> damaged_result_error(const Task& task);
+/// `actor_died`: class_name, actor (its id), reason (`exited`, `killed`, `out_of_scope`,
+/// `constructor`, `signal`, `exit_code`, `never_placed`, `node`), restarts; of a process: pid,
+/// signal, exit_code, stderr; of a constructor: cause, its error.
+std::vector<std::byte> actor_died_error(const Actor& actor, ActorEnd end, const DeathCause* cause,
+                                        const ValueBytes* error = nullptr);
+/// `actor_unavailable`: class_name, actor, task_name, restarts, pid, signal, exit_code, stderr. The
+/// call had started when the process died, and the actor is started again.
+std::vector<std::byte> actor_unavailable_error(const Task& task, const DeathCause& cause);
 /// `error` as it is passed on to `task`, whose argument it was: the name of the task is appended as
 /// a further value of the payload. Chains of tasks beyond some kilobytes of names are not told in
 /// full.

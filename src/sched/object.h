@@ -56,6 +56,7 @@ struct Object {
   ObjectId id;
   std::uint32_t refs = 0;
   ObjectState state = ObjectState::kPending;
+  bool is_actor = false;        ///< Its references are handles of the actor of this id.
   Task* producer = nullptr;     ///< The unfinished task that makes it.
   WaitNode* waiters = nullptr;  ///< Those who wait, first come first.
   std::uint64_t offset = 0;     ///< Place in the arena; 0: the value is in `bytes`.

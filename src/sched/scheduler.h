@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -17,6 +18,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "sched/actions.h"
+#include "sched/actor.h"
 #include "sched/id_map.h"
 #include "sched/object.h"
 #include "sched/pool.h"
@@ -29,7 +31,8 @@ namespace haz {
 
 /// Limits and tuning of a Scheduler.
 struct SchedulerOptions {
-  std::uint32_t max_workers = 64;        ///< Processes alive at once.
+  std::uint32_t max_workers = 64;        ///< Processes alive at once, but for those of actors.
+  std::uint32_t max_processes = 4096;    ///< Processes alive at once, with those of actors.
   std::int64_t pipeline_ns = 2'000'000;  ///< Measured work to keep in a busy worker's ring.
   std::uint32_t max_pipeline = 512;      ///< Tasks to keep in a busy worker's ring.
   std::int64_t steal_ns = 100'000;       ///< Measured queued work that is worth a steal.
@@ -44,6 +47,9 @@ struct FunctionOptions {
   std::int32_t max_retries = 3;
   bool retry_exceptions = false;
   std::int64_t timeout_ns = -1;
+  std::int32_t priority = 0;
+  std::string group{};                              ///< Concurrency group of a method.
+  std::shared_ptr<const ActorOptions> actor{};      ///< Makes it a constructor.
 };
 
 /// How one attempt ended.
@@ -69,6 +75,7 @@ struct SchedulerCounts {
   std::size_t workers = 0;
   std::size_t idle = 0;
   std::size_t starting = 0;
+  std::size_t actors = 0;  ///< Processes of actors.
 };
 
 /// Single-threaded: the host serialises all calls. Calls marked *batched* only record; dispatch()
@@ -118,6 +125,29 @@ class Scheduler {
     Task* task = first != nullptr ? first->producer : nullptr;
     return task != nullptr && task->id == id ? task : nullptr;
   }
+
+  // ---- actors ----------------------------------------------------------------------------------
+
+  /// Takes the call of a constructor, and makes its actor, which the id of the call's one return
+  /// names from now on: the submitter gets one handle. Returns that id, or the one of the actor
+  /// that has the name already, where `actor` says so: then too the submitter gets a handle, and
+  /// the payload stays the caller's. kExists when the name is taken; else as submit(). Batched.
+  Result<ObjectId> create_actor(const TaskSpec& spec, const ActorSpec& actor);
+  /// The actor of that name that has not died, or nullptr.
+  [[nodiscard]] const Actor* find_actor(const std::string& name_space,
+                                        const std::string& name) const;
+  /// The actor `id`, dead or alive, while it has handles; or nullptr.
+  [[nodiscard]] Actor* find_actor(ObjectId id) {
+    const auto found = actors_.find(id.value);
+    return found != actors_.end() ? found->second.get() : nullptr;
+  }
+  /// (namespace, name) to actor.
+  using ActorNames = std::map<std::pair<std::string, std::string>, Actor*>;
+  [[nodiscard]] const ActorNames& actor_names() const { return actor_names_; }
+  /// Ends the process of an actor, and unless it may be restarted the actor. Batched.
+  void kill_actor(ObjectId id, bool no_restart);
+  /// The actor of `worker` has said that it ends, for good. Its process is about to end. Batched.
+  void actor_exited(Worker& worker);
 
   // ---- objects ---------------------------------------------------------------------------------
 
@@ -172,7 +202,7 @@ class Scheduler {
   /// then is taken back where others could run it. Batched.
   void tick();
   /// Whether ready tasks wait for room in a ring, so that progress of any worker matters.
-  [[nodiscard]] bool has_backlog() const { return queued_ != 0; }
+  [[nodiscard]] bool has_backlog() const { return queued_ != 0 || queued_calls_ != 0; }
   /// Ends everything that has not ended with an error, as when the node shuts down. Workers that
   /// run something are told to end.
   void fail_all(const std::string& message);
@@ -218,6 +248,8 @@ class Scheduler {
   void unqueue(Task* task);
   void mark_awaited(Object* object);
   void end_task(Task* task, std::span<const NewValue> values);
+  void publish(Task* task, std::span<const NewValue> values);
+  void release_task(Task* task);
   void fail_task(Task* task, const ValueBytes& error, std::span<const ObjectId> refs = {});
   void fail_task(Task* task, std::span<const std::byte> error, std::span<const ObjectId> refs = {});
   void end_attempt_badly(Task* task, Outcome outcome, std::span<const NewValue> values);
@@ -230,7 +262,34 @@ class Scheduler {
   [[nodiscard]] static bool may_retry(const Task& task);
   static void remember_run(Function& function, std::int64_t run_ns);
 
-  ResourceClass* class_for(const ResourceRequest& request);
+  // Actors (scheduler_actors.cpp).
+  Result<ResourceRequest> request_of(const std::string& name,
+                                     const std::vector<std::pair<std::string, double>>& resources);
+  Status check_call(const TaskSpec& spec, Actor** actor);
+  void add_creation(Task* task);
+  void add_call(Task* task, Actor* actor);
+  void enqueue_call(Task* task);
+  void add_to_group(Task* task);
+  void release_caller(Actor& actor, ProcessId caller);
+  void forget_call(Task* task);
+  void want_feeding(Actor& actor);
+  void feed_actors();
+  void feed(Actor& actor);
+  bool place_actor(ResourceClass* resources);
+  void actor_constructed(Task* task, const NewValue& value);
+  void constructor_failed(Task* task, const ValueBytes& error);
+  void actor_process_died(Worker& worker, const DeathCause& cause);
+  bool attempt_crashed(Task* task, const Worker& worker);
+  void unreferenced(ObjectId actor);
+  void end_actor(Actor& actor, ValueBytes error);
+  void end_calls(Actor& actor);
+  void end_creation(Actor& actor);
+  void stop_process_of(Actor& actor);
+  void forget_if_over(Actor& actor);
+  [[nodiscard]] static bool may_restart(const Actor& actor);
+  [[nodiscard]] static std::int64_t lent_cpu_of(const Task& task);
+
+  ResourceClass* class_for(const ResourceRequest& request, bool for_actors);
   void place_ready();
   [[nodiscard]] ResourceClass* next_class() const;
   bool place_front(ResourceClass* resources);
@@ -243,8 +302,8 @@ class Scheduler {
   Worker* least_loaded(ResourceClass* resources, const Function& function);
   Worker* soon_free(const ResourceClass& resources, const Function& function);
   [[nodiscard]] std::uint32_t pipeline_limit(const Function& function) const;
-  [[nodiscard]] bool may_start() const;
-  void start_workers(const ResourceRequest& request, std::size_t demand);
+  [[nodiscard]] bool may_start(bool for_actor = false) const;
+  void start_workers(const ResourceRequest& request, std::size_t demand, bool for_actors = false);
   void start_workers_for_waiting();
   bool steal();
   [[nodiscard]] bool could_run(const Worker& worker) const;
@@ -256,6 +315,7 @@ class Scheduler {
   void take_lease(Worker* worker, ResourceClass* resources);
   void settle_worker(Worker* worker);
   void check_queues() const;
+  void check_actors() const;
   void check_workers() const;
   void check_objects() const;
 
@@ -286,8 +346,13 @@ class Scheduler {
   bool making_way_ = false;     ///< Some ready task is held up by others that go after it.
   std::uint32_t searches_ = 0;
   std::uint64_t next_order_ = 1;
-  std::size_t queued_ = 0;
+  std::size_t queued_ = 0;        ///< Tasks that are ready to run.
+  std::size_t queued_calls_ = 0;  ///< Calls that wait for the process of their actor.
   std::uint32_t starting_ = 0;
+  std::unordered_map<std::uint64_t, std::unique_ptr<Actor>> actors_;  ///< By id.
+  ActorNames actor_names_;
+  std::vector<ObjectId> hungry_;           ///< Actors whose process may take more calls.
+  std::uint32_t processes_of_actors_ = 0;  ///< Of workers_.
 };
 
 }  // namespace haz

@@ -35,7 +35,9 @@ void check_task(const Task& task) {
     missing += pending ? 1 : 0;
   }
   HAZ_CHECK(missing == task.missing, "the number of missing arguments is wrong");
-  HAZ_CHECK((missing != 0) == (task.state == TaskState::kWaiting), "a task waits for nothing");
+  const bool behind_another = task.place == CallPlace::kCaller;
+  HAZ_CHECK((missing != 0 || behind_another) == (task.state == TaskState::kWaiting),
+            "a task waits for nothing");
   HAZ_CHECK((task.worker != nullptr) == (task.state == TaskState::kAssigned),
             "a task has a worker exactly while it is assigned");
   HAZ_CHECK(task.blocking_request == nullptr || task.blocking_request->blocked_task == &task,
@@ -51,6 +53,7 @@ void check_task(const Task& task) {
 void Scheduler::check_invariants() const {
   HAZ_CHECK(settling_.empty() && dying_.empty() && search_.empty(), "work was left half done");
   check_queues();
+  check_actors();
   check_workers();
   check_objects();
 }
@@ -69,6 +72,53 @@ void Scheduler::check_queues() const {
   HAZ_CHECK(queued == queued_, "the number of queued tasks is wrong");
 }
 
+void Scheduler::check_actors() const {
+  std::size_t queued = 0;
+  std::size_t processes = 0;
+  std::size_t named = 0;
+  for (const auto& [id, actor] : actors_) {
+    const bool dead = actor->state == ActorState::kDead;
+    const Object* object = objects_.find(id);
+    HAZ_CHECK(actor->referenced == (object != nullptr && object->is_actor),
+              "an actor does not know of its handles");
+    HAZ_CHECK(actor->referenced || dead, "an actor lives without handles");
+    HAZ_CHECK((actor->acquired != nullptr) == (actor->worker != nullptr),
+              "an actor holds resources without a process, or none with one");
+    HAZ_CHECK(actor->state != ActorState::kAlive || actor->worker != nullptr,
+              "an actor lives without a process");
+    HAZ_CHECK(dead || actor->creation != nullptr || actor->state == ActorState::kAlive,
+              "an actor can't be made any more");
+    HAZ_CHECK(!dead || actor->creation == nullptr, "a dead actor keeps its constructor");
+    if (actor->worker != nullptr) {
+      ++processes;
+      HAZ_CHECK(actor->worker->actor == actor.get(), "an actor's process is not its own");
+    }
+    if (!actor->name.empty() && !dead) {
+      ++named;
+      HAZ_CHECK(find_actor(actor->name_space, actor->name) == actor.get(), "a name is not known");
+    }
+    std::uint32_t pending = 0;
+    for (const CallGroup& group : actor->groups) {
+      queued += group.ready.size();
+      pending += static_cast<std::uint32_t>(group.ready.size()) + group.running;
+      HAZ_CHECK(group.running <= group.limit, "more calls of a group run than may");
+    }
+    for (const CallerQueue& queue : actor->callers) {
+      HAZ_CHECK(!queue.waiting.empty(), "an empty queue of a caller is kept");
+      HAZ_CHECK(queue.waiting.front()->missing != 0, "a call waits behind nothing");
+      pending += static_cast<std::uint32_t>(queue.waiting.size());
+    }
+    HAZ_CHECK(pending <= actor->pending, "calls are counted twice");
+    HAZ_CHECK(!dead || pending == 0, "calls of a dead actor have not ended");
+    if (!actor->function->actor->allow_out_of_order) {
+      HAZ_CHECK(pending == actor->pending, "a call is in no list");
+    }
+  }
+  HAZ_CHECK(queued == queued_calls_, "the number of queued calls is wrong");
+  HAZ_CHECK(processes == processes_of_actors_, "the number of actors' processes is wrong");
+  HAZ_CHECK(named == actor_names_.size(), "the name of a dead actor is known");
+}
+
 void Scheduler::check_workers() const {
   std::vector<std::int64_t> free;
   free.reserve(pool_.size());
@@ -82,10 +132,13 @@ void Scheduler::check_workers() const {
   for (const Worker* worker : workers_) {
     const bool idle = worker->state == WorkerState::kIdle;
     HAZ_CHECK(idle == worker->assigned.empty(), "an idle worker has tasks, or a busy one none");
-    HAZ_CHECK(contains(idle_, worker) == (idle && !worker->doomed), "the idle list is wrong");
+    const bool free_to_take = idle && !worker->doomed && worker->actor == nullptr;
+    HAZ_CHECK(contains(idle_, worker) == free_to_take, "the idle list is wrong");
+    const Actor* actor = worker->actor;
+    if (actor != nullptr) take(*actor->acquired);
     const Task* front = worker->assigned.front();
     const Task* back = worker->assigned.back();
-    HAZ_CHECK((worker->lease != nullptr) == (back != nullptr && !back->nested),
+    HAZ_CHECK((worker->lease != nullptr) == (back != nullptr && !back->nested && actor == nullptr),
               "a worker holds resources without tasks in its ring");
     if (worker->lease != nullptr) {
       take(worker->lease->request);
@@ -107,7 +160,7 @@ void Scheduler::check_workers() const {
       HAZ_CHECK(nested || !task->nested, "a nested task is below one of the ring");
       nested = task->nested;
       if (nested) take(task->function->resources->request);
-      if (task->lends_cpu) free[kCpuIndex] += cpu_units(task->function->resources->request);
+      if (task->lends_cpu) free[kCpuIndex] += lent_cpu_of(*task);
       wanted += task->wanted_soon ? 1 : 0;
       ++assigned;
     }
@@ -142,7 +195,18 @@ void Scheduler::check_objects() const {
     }
     for (std::uint32_t i = 0; i < task.num_refs; ++i)
       ++known[task.refs[i].value];
+    if (task.actor != nullptr && !task.creates_actor) ++known[task.actor->id.value];
   });
+  for (const auto& entry : actors_) {
+    const Task* kept = entry.second->creation;
+    const Object* object = objects_.find(entry.first);
+    if (kept == nullptr || (object != nullptr && object->producer == kept)) continue;
+    ++tasks;
+    for (std::uint32_t i = 0; i < kept->num_dependencies; ++i)
+      ++known[kept->dependencies[i].object->id.value];
+    for (std::uint32_t i = 0; i < kept->num_refs; ++i)
+      ++known[kept->refs[i].value];
+  }
   HAZ_CHECK(tasks == task_pool_.live(), "a task is not to be found by its id");
   for (const auto& [process, references] : references_) {
     references.for_each([&known](std::uint64_t id, std::uint32_t count) { known[id] += count; });

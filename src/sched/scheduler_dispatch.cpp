@@ -29,25 +29,27 @@ constexpr std::uint32_t kMakeWayPeriod = 1024;
 /// Measured work that waits in `worker`'s ring behind its first task.
 std::int64_t waiting_work_ns(const Worker& worker) {
   if (worker.state != WorkerState::kBusy || worker.assigned.size() < 2) return 0;
+  if (worker.actor != nullptr) return 0;  // nobody else could do it
   const std::int64_t mean = worker.assigned.back()->function->mean_run_ns;
   const auto waiting = static_cast<std::int64_t>(worker.assigned.size() - 1);
   return waiting * (mean < 0 ? kUnknownRunNs : std::max(mean, kShortestRunNs));
 }
 
 bool goes_before(const ResourceClass& a, const ResourceClass& b) {
-  const int rank_a = a.ready.front_rank();
-  const int rank_b = b.ready.front_rank();
+  const std::int64_t rank_a = a.ready.front_rank();
+  const std::int64_t rank_b = b.ready.front_rank();
   return rank_a != rank_b ? rank_a > rank_b : a.ready.front()->order < b.ready.front()->order;
 }
 
 }  // namespace
 
-ResourceClass* Scheduler::class_for(const ResourceRequest& request) {
+ResourceClass* Scheduler::class_for(const ResourceRequest& request, bool for_actors) {
   for (const auto& known : classes_) {
-    if (known->request == request) return known.get();
+    if (known->request == request && known->for_actors == for_actors) return known.get();
   }
   classes_.push_back(std::make_unique<ResourceClass>());
   classes_.back()->request = request;
+  classes_.back()->for_actors = for_actors;
   return classes_.back().get();
 }
 
@@ -105,12 +107,15 @@ Worker* Scheduler::soon_free(const ResourceClass& resources, const Function& fun
   return best;
 }
 
-bool Scheduler::may_start() const {
-  return !starts_paused_ && workers_.size() + starting_ < options_.max_workers;
+bool Scheduler::may_start(bool for_actor) const {
+  const std::size_t processes = workers_.size() + starting_;
+  if (starts_paused_ || processes >= options_.max_processes) return false;
+  return for_actor || processes - processes_of_actors_ < options_.max_workers;
 }
 
-void Scheduler::start_workers(const ResourceRequest& request, std::size_t demand) {
-  while (starting_ < demand && may_start() && pool_.fits(request, std::int64_t{starting_} + 1)) {
+void Scheduler::start_workers(const ResourceRequest& request, std::size_t demand,
+                              bool for_actors) {
+  while (starting_ < demand && may_start(for_actors) && pool_.fits(request, std::int64_t{starting_} + 1)) {
     ++starting_;
     actions_.start_worker();
   }
@@ -139,7 +144,7 @@ void Scheduler::assign(Task* task, Worker* worker) {
 }
 
 bool Scheduler::must_make_way(const ResourceClass& resources) {
-  const int rank = resources.ready.front_rank();
+  const std::int64_t rank = resources.ready.front_rank();
   const Task& task = *resources.ready.front();
   for (ResourceClass* other : ready_classes_) {
     if (!other->stuck || other->ready.front_rank() < rank) continue;
@@ -165,6 +170,7 @@ bool Scheduler::place_front(ResourceClass* resources) {
     return true;
   }
   if (must_make_way(*resources)) return false;
+  if (resources->for_actors) return place_actor(resources);
   Worker* worker = soon_free(*resources, *task->function);
   if (worker == nullptr) {
     worker = take_idle(*resources);
@@ -201,6 +207,7 @@ void Scheduler::place_ready() {
 }
 
 void Scheduler::dispatch() {
+  feed_actors();
   do {
     place_ready();
   } while (steal());
@@ -265,7 +272,10 @@ bool Scheduler::run_awaited_on_blocked() {
   if (!idle_.empty() || starting_ != 0 || may_start()) return false;
   const bool somebody_runs =
       std::any_of(workers_.begin(), workers_.end(),
-                  [](const Worker* worker) { return worker->state != WorkerState::kBlocked; });
+                  [](const Worker* worker) {
+                    if (worker->actor != nullptr && worker->assigned.empty()) return false;
+                    return worker->state != WorkerState::kBlocked;
+                  });
   // Without anyone who runs, what is found must be all that there is.
   std::size_t budget = somebody_runs ? kSearchBudget : std::numeric_limits<std::size_t>::max();
   ++searches_;
@@ -273,6 +283,7 @@ bool Scheduler::run_awaited_on_blocked() {
        request = List<Request, &Request::blocked_link>::previous(request)) {
     Worker* worker = request->blocked_task->worker;
     if (worker->state != WorkerState::kBlocked || worker->doomed) continue;
+    if (worker->actor != nullptr) continue;
     if (worker->assigned.front() != request->blocked_task) continue;
     std::vector<WaitNode>& nodes = request->nodes;
     while (nodes[request->first_pending].object->producer == nullptr)
@@ -300,7 +311,9 @@ Task* Scheduler::runnable_for(Object* object, std::size_t& budget) {
     Task* task = search_.back();
     search_.pop_back();
     --budget;
-    if (task->state == TaskState::kQueued && pool_.fits(task->function->resources->request)) {
+    const bool can_nest = task->actor == nullptr;
+    if (task->state == TaskState::kQueued && can_nest &&
+        pool_.fits(task->function->resources->request)) {
       found = task;
     }
     if (task->state != TaskState::kWaiting) continue;

@@ -24,6 +24,7 @@ void Scheduler::drop_ref(Object* object) {
     Object* dead = dying_.back();
     dying_.pop_back();
     HAZ_CHECK(dead->waiters == nullptr, "an awaited object has no references");
+    if (dead->is_actor) unreferenced(dead->id);
     story_.add(StoryEvent::kObjectFreed, dead->id.value);
     objects_.erase(dead->id.value);
     if (dead->offset != 0) actions_.free_value(dead->offset);
@@ -252,18 +253,22 @@ void Scheduler::withdraw(Request& request) {
 void Scheduler::lend_cpu(Task* task) {
   if (task->lends_cpu) return;
   task->lends_cpu = true;
-  pool_.add_cpu(cpu_units(task->function->resources->request));
+  pool_.add_cpu(lent_cpu_of(*task));
 }
 
 void Scheduler::take_cpu_back(Task* task) {
   if (!task->lends_cpu || task->waiting_threads != 0) return;
   task->lends_cpu = false;
-  pool_.add_cpu(-cpu_units(task->function->resources->request));
+  pool_.add_cpu(-lent_cpu_of(*task));
 }
 
 void Scheduler::block(Request& request, Task* task) {
   if (task->blocking_request != nullptr) return;
   Worker* worker = task->worker;
+  for (const WaitNode& node : request.nodes)
+    mark_awaited(node.object);
+  // Of an actor that runs several calls at a time others go on.
+  if (worker->actor != nullptr && !worker->actor->function->actor->is_sequential) return;
   pull_back_behind(task);
   request.blocked_task = task;
   task->blocking_request = &request;
@@ -271,12 +276,11 @@ void Scheduler::block(Request& request, Task* task) {
   if (worker->assigned.front() == task) worker->state = WorkerState::kBlocked;
   blocked_requests_.push_back(&request);
   story_.add(StoryEvent::kTaskBlocked, task->id.value, task->attempt, worker->slot);
-  for (const WaitNode& node : request.nodes)
-    mark_awaited(node.object);
 }
 
 void Scheduler::pull_back_behind(Task* task) {
   const Worker* worker = task->worker;
+  if (worker->actor != nullptr) return;  // nobody else could run them
   while (worker->assigned.back() != task && pull_back(worker->assigned.back())) {
   }
 }
@@ -285,13 +289,14 @@ void Scheduler::lend_while(Request& request, Worker& worker) {
   Task* task = worker.assigned.front();
   constexpr std::uint16_t kMostThreads = std::numeric_limits<std::uint16_t>::max();
   if (task == nullptr || request.completed || task->waiting_threads == kMostThreads) return;
+  for (const WaitNode& node : request.nodes)
+    mark_awaited(node.object);
+  if (worker.actor != nullptr && !worker.actor->function->actor->is_sequential) return;
   pull_back_behind(task);
   request.lending_task = task;
   lending_requests_.push_back(&request);
   ++task->waiting_threads;
   lend_cpu(task);
-  for (const WaitNode& node : request.nodes)
-    mark_awaited(node.object);
 }
 
 void Scheduler::end_lending(Request& request) {
@@ -336,7 +341,11 @@ void Scheduler::mark_awaited(Object* object) {
     Task* task = pending.back()->producer;
     pending.pop_back();
     if (task == nullptr || task->awaited) continue;
-    if (task->state == TaskState::kQueued) {
+    const bool is_call = task->actor != nullptr && !task->creates_actor;
+    if (is_call) {
+      // It keeps its place among the calls of its actor, which must have been made first.
+      if (Object* made = objects_.find(task->actor->id.value)) pending.push_back(made);
+    } else if (task->state == TaskState::kQueued) {
       unqueue(task);
       task->awaited = true;
       enqueue(task, false);

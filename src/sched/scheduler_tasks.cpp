@@ -9,22 +9,23 @@
 
 namespace haz {
 
-Result<Function*> Scheduler::register_function(const FunctionOptions& options) {
+Result<ResourceRequest> Scheduler::request_of(
+    const std::string& name, const std::vector<std::pair<std::string, double>>& resources) {
   std::map<std::string, std::int64_t> amounts;
-  for (const auto& [name, amount] : options.resources) {
+  for (const auto& [resource, amount] : resources) {
     if (!(amount >= 0) || amount > kMaxResourceAmount) {
-      return Error{ErrorKind::kInvalid, "'" + options.name + "' asks for an impossible amount of " +
-                                            name + ": " + std::to_string(amount)};
+      return Error{ErrorKind::kInvalid, "'" + name + "' asks for an impossible amount of " +
+                                            resource + ": " + std::to_string(amount)};
     }
-    amounts[name] += to_resource_units(amount);
+    amounts[resource] += to_resource_units(amount);
   }
   ResourceRequest request;
   std::string lacking;
-  for (const auto& [name, units] : amounts) {
-    const std::optional<std::size_t> index = pool_.find(name);
+  for (const auto& [resource, units] : amounts) {
+    const std::optional<std::size_t> index = pool_.find(resource);
     const std::int64_t total = index ? pool_.total(*index) : 0;
     if (units > total) {
-      lacking += (lacking.empty() ? " " : ", ") + shown_amount(units) + " " + name + " of " +
+      lacking += (lacking.empty() ? " " : ", ") + shown_amount(units) + " " + resource + " of " +
                  shown_amount(total);
     } else if (units > 0) {
       request.emplace_back(*index, units);
@@ -32,16 +33,30 @@ Result<Function*> Scheduler::register_function(const FunctionOptions& options) {
   }
   if (!lacking.empty()) {
     return Error{ErrorKind::kInvalid,
-                 "'" + options.name + "' can never run on this node: it asks for" + lacking};
+                 "'" + name + "' can never run on this node: it asks for" + lacking};
   }
   std::sort(request.begin(), request.end());
+  return request;
+}
+
+Result<Function*> Scheduler::register_function(const FunctionOptions& options) {
+  Result<ResourceRequest> request = request_of(options.name, options.resources);
+  if (!request) return request.error();
   auto function = std::make_unique<Function>();
+  if (options.actor) {
+    Result<ResourceRequest> held = request_of(options.name, options.actor->resources);
+    if (!held) return held.error();
+    function->actor = options.actor;
+    function->actor_request = std::move(*held);
+  }
   function->id = FunctionId{next_function_++};
   function->name = options.name;
-  function->resources = class_for(request);
+  function->resources = class_for(*request, options.actor != nullptr);
   function->max_retries = options.max_retries;
   function->retry_exceptions = options.retry_exceptions;
   function->timeout_ns = options.timeout_ns;
+  function->priority = options.priority;
+  function->group = options.group;
   functions_.push_back(std::move(function));
   return functions_.back().get();
 }
@@ -52,6 +67,11 @@ Status Scheduler::submit(const TaskSpec& spec) {
     if (!spec.id || objects_.find(spec.id.return_id(i).value) != nullptr) {
       return Error{ErrorKind::kInvalid, "submit: the task id is in use"};
     }
+  }
+  Actor* actor = nullptr;
+  if (spec.actor) {
+    const Status status = check_call(spec, &actor);
+    if (!status) return status;
   }
   // Each id is looked up once: the caller's memory may belong to a process gone mad.
   std::unique_ptr<WaitNode[]> dependencies;
@@ -75,6 +95,8 @@ Status Scheduler::submit(const TaskSpec& spec) {
     count_reference(spec.submitter, object->id);
   }
   story_.add(StoryEvent::kTaskSubmitted, spec.id.value);
+  if (actor != nullptr) add_call(task, actor);
+  if (spec.creates_actor) add_creation(task);
   attach_dependencies(task);
   settle();
   return Ok{};
@@ -84,6 +106,7 @@ Task* Scheduler::make_task(const TaskSpec& spec) {
   Task* task = task_pool_.make();
   task->id = spec.id;
   task->function = spec.function;
+  task->submitter = spec.submitter;
   task->num_returns = spec.num_returns;
   task->payload_offset = spec.payload_offset;
   task->payload_size = spec.payload_size;
@@ -133,7 +156,12 @@ void Scheduler::attach_dependencies(Task* task) {
     ++task->missing;
     want_soon(object->producer);
   }
-  if (task->missing != 0 && !failed) return;
+  const bool is_call = task->actor != nullptr && !task->creates_actor;
+  const bool too_late = is_call && task->actor->state == ActorState::kDead;
+  if (task->missing != 0 && !failed && !too_late) {
+    if (is_call) enqueue_call(task);
+    return;
+  }
   task->settling = true;
   settling_.push_back(task);
 }
@@ -148,8 +176,17 @@ void Scheduler::settle() {
 }
 
 void Scheduler::settle_task(Task* task) {
+  if (task->creates_actor && task->actor->state == ActorState::kDead) {
+    end_creation(*task->actor);
+    return;
+  }
   if (task->cancel_requested) {
     fail_task(task, cancelled_error(*task));
+    return;
+  }
+  const bool is_call = task->actor != nullptr && !task->creates_actor;
+  if (is_call && task->actor->state == ActorState::kDead) {
+    fail_task(task, task->actor->death.share());
     return;
   }
   if (fail_if_argument_failed(task)) return;
@@ -176,6 +213,10 @@ bool Scheduler::fail_if_argument_failed(Task* task) {
 }
 
 void Scheduler::enqueue(Task* task, bool at_front) {
+  if (task->actor != nullptr && !task->creates_actor) {
+    enqueue_call(task);
+    return;
+  }
   task->state = TaskState::kQueued;
   if (task->order == 0) task->order = next_order_++;
   ResourceClass* resources = task->function->resources;
@@ -194,6 +235,11 @@ void Scheduler::enqueue(Task* task, bool at_front) {
 }
 
 void Scheduler::unqueue(Task* task) {
+  if (task->place != CallPlace::kNone) {
+    forget_call(task);
+    return;
+  }
+  task->state = TaskState::kWaiting;
   ResourceClass* resources = task->function->resources;
   resources->ready.remove(task);
   --queued_;
@@ -229,7 +275,9 @@ void Scheduler::finished(Worker& worker, TaskId id, std::uint32_t attempt, Outco
                         std::none_of(values.begin(), values.end(), [](const NewValue& value) {
                           return value.is_error && value.offset != 0;
                         });
-  if (outcome == Outcome::kReturned && complete) {
+  if (outcome == Outcome::kReturned && complete && task->creates_actor) {
+    actor_constructed(task, values.front());
+  } else if (outcome == Outcome::kReturned && complete) {
     end_task(task, values);
   } else {
     end_attempt_badly(task, outcome, values);
@@ -268,13 +316,16 @@ void Scheduler::retry(Task* task) {
 }
 
 void Scheduler::end_task(Task* task, std::span<const NewValue> values) {
-  const bool shared = values.size() == 1;  // one error for all returns, or one return
-  const bool failed = shared && values.front().is_error;
+  const bool failed = values.size() == 1 && values.front().is_error;
   story_.add(failed ? StoryEvent::kTaskFailed : StoryEvent::kTaskFinished, task->id.value,
              task->attempt);
-  while (task->first_child != nullptr)
-    disown(task->first_child);
-  if (task->parent != nullptr) disown(task);
+  if (task->place != CallPlace::kNone) forget_call(task);
+  publish(task, values);
+  release_task(task);
+}
+
+void Scheduler::publish(Task* task, std::span<const NewValue> values) {
+  const bool shared = values.size() == 1;  // one error for all returns, or one return
   const std::uint32_t num_objects = std::max<std::uint32_t>(task->num_returns, 1);
   for (std::uint32_t i = 0; i < num_objects; ++i) {
     Object* object = objects_.find(task->id.return_id(i).value);
@@ -285,6 +336,12 @@ void Scheduler::end_task(Task* task, std::span<const NewValue> values) {
     }
     drop_ref(object);
   }
+}
+
+void Scheduler::release_task(Task* task) {
+  while (task->first_child != nullptr)
+    disown(task->first_child);
+  if (task->parent != nullptr) disown(task);
   for (std::uint32_t i = 0; i < task->num_dependencies; ++i) {
     unlink(task->dependencies[i]);
     drop_ref(task->dependencies[i].object);
@@ -293,10 +350,18 @@ void Scheduler::end_task(Task* task, std::span<const NewValue> values) {
     if (Object* object = objects_.find(task->refs[i].value); object != nullptr) drop_ref(object);
   }
   if (task->payload_offset != 0) actions_.free_value(task->payload_offset);
+  Actor* called = task->creates_actor ? nullptr : task->actor;
   task_pool_.destroy(task);
+  if (called == nullptr) return;
+  --called->pending;
+  drop_ref(objects_.find(called->id.value));
 }
 
 void Scheduler::fail_task(Task* task, const ValueBytes& error, std::span<const ObjectId> refs) {
+  if (task->creates_actor) {
+    constructor_failed(task, error);
+    return;
+  }
   const NewValue value{.is_error = true, .shared = &error, .refs = refs};
   end_task(task, std::span(&value, 1));
 }
@@ -317,6 +382,10 @@ bool Scheduler::pull_back(Task* task) {
 
 void Scheduler::leave_worker(Task* task) {
   Worker* worker = task->worker;
+  if (task->actor != nullptr && !task->creates_actor) {
+    --task->actor->groups[task->group].running;
+    want_feeding(*task->actor);
+  }
   if (task->blocking_request != nullptr) unblock(*task->blocking_request);
   end_lending_of(task);
   take_cpu_back(task);
@@ -371,7 +440,7 @@ void Scheduler::timed_out(TaskId id, std::uint32_t attempt, bool force) {
 }
 
 void Scheduler::stop_running(Task& task, bool force) {
-  if (force) {
+  if (force && (task.actor == nullptr || task.timed_out)) {
     kill(*task.worker);
   } else {
     actions_.interrupt(task);

@@ -15,6 +15,12 @@ Scheduler::~Scheduler() {
     if (task != nullptr && task->id.value == object->id.value) task_pool_.destroy(task);
     object_pool_.destroy(object);
   });
+  for (const auto& entry : actors_) {
+    Task* creation = entry.second->creation;
+    if (creation != nullptr && entry.second->state != ActorState::kPending) {
+      task_pool_.destroy(creation);
+    }
+  }
   for (const Worker* worker : workers_)
     delete worker;
 }
@@ -59,9 +65,13 @@ void Scheduler::worker_died(Worker& worker, const DeathCause& cause) {
   story_.add(StoryEvent::kWorkerDied, worker.process.value,
              static_cast<std::uint32_t>(cause.signal != 0 ? cause.signal : cause.exit_code),
              worker.slot);
-  while (Task* task = worker.assigned.back()) {
-    if (pull_back(task)) continue;
-    crash_task(task, worker, cause);
+  if (worker.actor != nullptr) {
+    actor_process_died(worker, cause);
+  } else {
+    while (Task* task = worker.assigned.back()) {
+      if (pull_back(task)) continue;
+      crash_task(task, worker, cause);
+    }
   }
   settle();
   if (worker.lease != nullptr) give_up_lease(&worker);
@@ -72,6 +82,11 @@ void Scheduler::worker_died(Worker& worker, const DeathCause& cause) {
 }
 
 void Scheduler::crash_task(Task* task, const Worker& worker, const DeathCause& cause) {
+  if (!attempt_crashed(task, worker)) fail_task(task, crashed_error(*task, cause));
+}
+
+/// False: the task must fail of it.
+bool Scheduler::attempt_crashed(Task* task, const Worker& worker) {
   ++task->starts;
   leave_worker(task);
   if (task->cancel_requested) {
@@ -82,8 +97,9 @@ void Scheduler::crash_task(Task* task, const Worker& worker, const DeathCause& c
     story_.add(StoryEvent::kTaskRetried, task->id.value, task->attempt, worker.slot);
     enqueue(task, true);
   } else {
-    fail_task(task, crashed_error(*task, cause));
+    return false;
   }
+  return true;
 }
 
 void Scheduler::take_lease(Worker* worker, ResourceClass* resources) {
@@ -101,6 +117,13 @@ void Scheduler::give_up_lease(Worker* worker) {
 
 void Scheduler::settle_worker(Worker* worker) {
   Task* front = worker->assigned.front();
+  if (worker->actor != nullptr) {
+    const bool blocked = front != nullptr && front->blocking_request != nullptr;
+    worker->state = front == nullptr ? WorkerState::kIdle
+                    : blocked        ? WorkerState::kBlocked
+                                     : WorkerState::kBusy;
+    return;
+  }
   if (front == nullptr) {
     if (worker->state == WorkerState::kIdle) return;
     if (worker->lease != nullptr) give_up_lease(worker);
@@ -119,12 +142,17 @@ void Scheduler::settle_worker(Worker* worker) {
 }
 
 SchedulerCounts Scheduler::counts() const {
+  // Constructors that may have to run again are no work now.
+  const auto kept = std::count_if(actors_.begin(), actors_.end(), [](const auto& entry) {
+    return entry.second->creation != nullptr && entry.second->state == ActorState::kAlive;
+  });
   return {.objects = objects_.size(),
-          .tasks = task_pool_.live(),
+          .tasks = task_pool_.live() - static_cast<std::size_t>(kept),
           .queued = queued_,
           .workers = workers_.size(),
           .idle = idle_.size(),
-          .starting = starting_};
+          .starting = starting_,
+          .actors = processes_of_actors_};
 }
 
 }  // namespace haz

@@ -21,6 +21,9 @@ enum class StoryEvent : std::uint16_t {
   kObjectFreed,
   kWorkerStarted,
   kWorkerDied,
+  kActorAlive,
+  kActorRestarting,
+  kActorDied,
 };
 
 /// One transition. `subject` is a task, object or process id according to `event`.

@@ -2,9 +2,11 @@
 /// Tasks, the functions they run, and the workers they run on, as the scheduler sees them.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -18,6 +20,8 @@
 
 namespace haz {
 
+struct Actor;
+struct ActorOptions;
 struct Request;
 struct ResourceClass;
 struct Worker;
@@ -33,6 +37,10 @@ struct Function {
   std::uint64_t block_offset = 0;  ///< Name and code in the arena, for the workers.
   std::uint32_t block_size = 0;
   std::int64_t mean_run_ns = -1;  ///< Moving average of measured runs; -1: never ran.
+  std::shared_ptr<const ActorOptions> actor;  ///< Of a constructor.
+  ResourceRequest actor_request;              ///< What that actor holds while it lives.
+  std::string group;                          ///< Concurrency group of a method; empty: the default.
+  std::int32_t priority = 0;                  ///< Greater ones start earlier.
 };
 
 enum class TaskState : std::uint8_t {
@@ -47,6 +55,8 @@ struct TaskSpec {
   Function* function = nullptr;
   ProcessId submitter;
   TaskId parent{};  ///< The task that submits; none for a driver.
+  ObjectId actor{};            ///< Whose method it is; none: a task.
+  bool creates_actor = false;  ///< It is a constructor: for Scheduler::create_actor().
   std::uint32_t num_returns = 1;
   std::uint64_t payload_offset = 0;  ///< Arguments in the arena; 0: in `payload`.
   std::uint32_t payload_size = 0;
@@ -55,7 +65,14 @@ struct TaskSpec {
   std::span<const ObjectId> refs{};          ///< Held until the end, passed as refs.
 };
 
-/// One task that has not ended.
+/// Where a call of an actor waits.
+enum class CallPlace : std::uint8_t {
+  kNone,    ///< Not in a list of its actor.
+  kCaller,  ///< For arguments, or behind an earlier call of its caller that does.
+  kGroup,   ///< For the actor's process.
+};
+
+/// One task that has not ended: of a function, a constructor or a method.
 struct Task : Waiter {
   Task() : Waiter(Kind::kTask) {}
 
@@ -92,18 +109,31 @@ struct Task : Waiter {
   std::unique_ptr<ObjectId[]> refs;
   Request* blocking_request = nullptr;  ///< On which its main thread sleeps.
   std::uint64_t block_offset = 0;       ///< Arguments laid out for this attempt in the arena, or 0.
+  Actor* actor = nullptr;               ///< Whose method or constructor it is.
+  bool creates_actor = false;           ///< It is the constructor.
+  CallPlace place = CallPlace::kNone;
+  std::uint16_t group = 0;  ///< Index of its group in the actor.
+  ProcessId submitter;
 };
 
 /// Ready tasks of one class in the order in which they should start: awaited by a blocked task
-/// first, then deeper in the call tree, then first come.
+/// first, then by priority, then deeper in the call tree, then first come.
 class ReadyQueue {
  public:
-  [[nodiscard]] bool empty() const { return occupied_ == 0; }
+  [[nodiscard]] bool empty() const { return size_ == 0; }
   [[nodiscard]] std::size_t size() const { return size_; }
   /// Rank of the first task: greater runs earlier. Precondition: !empty().
-  [[nodiscard]] int front_rank() const { return 63 - std::countl_zero(occupied_); }
+  [[nodiscard]] std::int64_t front_rank() const {
+    if (!awaited_.empty()) return std::numeric_limits<std::int64_t>::max();
+    const Level& level = front_level();
+    return std::int64_t{level.priority} * kDepths + level.deepest();
+  }
   /// Precondition: !empty().
-  [[nodiscard]] Task* front() const { return lists_[index(front_rank())].front(); }
+  [[nodiscard]] Task* front() const {
+    if (!awaited_.empty()) return awaited_.front();
+    const Level& level = front_level();
+    return level.lists[static_cast<std::size_t>(level.deepest())].front();
+  }
 
   void push_back(Task* task) { list_for(task).push_back(task); }
   /// For a task that was taken back from a worker: it gets its place again, which is among the
@@ -117,31 +147,66 @@ class ReadyQueue {
   }
 
   void remove(Task* task) {
-    const int rank = rank_of(*task);
-    TaskList& list = lists_[index(rank)];
-    list.remove(task);
-    if (list.empty()) occupied_ &= ~(std::uint64_t{1} << rank);
     --size_;
+    if (task->awaited) {
+      awaited_.remove(task);
+      return;
+    }
+    Level& level = level_of(task->function->priority);
+    const std::size_t depth = depth_of(*task);
+    level.lists[depth].remove(task);
+    if (!level.lists[depth].empty()) return;
+    level.occupied &= ~(std::uint64_t{1} << depth);
+    if (level.occupied == 0 && levels_.size() > 1) {
+      levels_.erase(levels_.begin() + (&level - levels_.data()));
+    }
   }
 
  private:
   using TaskList = List<Task, &Task::queue_link>;
-  static constexpr int kAwaitedRank = 63;
+  static constexpr int kDepths = 64;
 
-  static std::size_t index(int rank) { return static_cast<std::size_t>(rank); }
-  static int rank_of(const Task& task) {
-    if (task.awaited) return kAwaitedRank;
-    return task.depth < kAwaitedRank ? task.depth : kAwaitedRank - 1;
+  /// Tasks of one priority by their depth; the deepest list has those of greater depths, too.
+  struct Level {
+    std::int32_t priority = 0;
+    std::uint64_t occupied = 0;  ///< Bit per list: not empty.
+    std::array<TaskList, kDepths> lists;
+
+    [[nodiscard]] int deepest() const { return kDepths - 1 - std::countl_zero(occupied); }
+  };
+
+  static std::size_t depth_of(const Task& task) {
+    return std::min<std::size_t>(task.depth, kDepths - 1);
+  }
+
+  [[nodiscard]] const Level& front_level() const {
+    const Level* level = levels_.data();
+    while (level->occupied == 0)
+      ++level;
+    return *level;
+  }
+  /// The level of `priority`, made where there is none. Most nodes only ever have one.
+  Level& level_of(std::int32_t priority) {
+    std::size_t i = 0;
+    while (i < levels_.size() && levels_[i].priority > priority)
+      ++i;
+    if (i == levels_.size() || levels_[i].priority != priority) {
+      levels_.insert(levels_.begin() + static_cast<std::ptrdiff_t>(i), Level{})->priority =
+          priority;
+    }
+    return levels_[i];
   }
   TaskList& list_for(const Task* task) {
-    const int rank = rank_of(*task);
-    occupied_ |= std::uint64_t{1} << rank;
     ++size_;
-    return lists_[index(rank)];
+    if (task->awaited) return awaited_;
+    Level& level = level_of(task->function->priority);
+    const std::size_t depth = depth_of(*task);
+    level.occupied |= std::uint64_t{1} << depth;
+    return level.lists[depth];
   }
 
-  std::array<TaskList, 64> lists_;
-  std::uint64_t occupied_ = 0;  ///< Bit per list: not empty.
+  TaskList awaited_;
+  std::vector<Level> levels_;  ///< Greatest priority first.
   std::size_t size_ = 0;
 };
 
@@ -149,6 +214,7 @@ class ReadyQueue {
 /// accounting.
 struct ResourceClass {
   ResourceRequest request;
+  bool for_actors = false;          ///< Its tasks are constructors: each takes a worker for itself.
   ReadyQueue ready;
   std::vector<Worker*> holders;     ///< Workers that hold this class' resources.
   bool stuck = false;               ///< Its first task could not be placed in this round.
@@ -158,7 +224,7 @@ struct ResourceClass {
 
 enum class WorkerState : std::uint8_t {
   kIdle,     ///< No task.
-  kBusy,     ///< Runs tasks of one class, whose resources it holds.
+  kBusy,     ///< Runs calls of its actor, or tasks of one class, whose resources it holds.
   kBlocked,  ///< Its task waits for objects; its CPU slot is given to others.
   kNested,   ///< Runs a task outside of its ring, as a rule on top of a blocked one.
 };
@@ -170,6 +236,7 @@ struct Worker {
   ProcessId process;
   WorkerState state = WorkerState::kIdle;
   bool doomed = false;             ///< Was told to end, or is given up: gets no more tasks.
+  Actor* actor = nullptr;          ///< Whose process it is: it runs nothing else.
   ResourceClass* lease = nullptr;  ///< Whose resources the tasks in its ring use; nested ones have
                                    ///< their own. None while its ring is empty.
   List<Task, &Task::queue_link> assigned;  ///< The first runs or is about to: nested ones, then

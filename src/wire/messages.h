@@ -26,9 +26,13 @@ enum class MessageKind : std::uint32_t {
   kAllocate,          ///< AllocateMessage; answered by kAnswer.
   kDiscard,           ///< u64 arena offset of an allocation that will not be used.
   kCloseChunk,        ///< u64 arena offset of a chunk that is used up.
-  kRegisterFunction,  ///< RegisterMessage, name, resources, code; answered by kAnswer.
+  kRegisterFunction,  ///< RegisterMessage, options, code; answered by kAnswer.
   kQuery,             ///< QueryMessage; answered by kAnswer.
   kReady,             ///< Empty: the process takes tasks from now on.
+  kCreateActor,       ///< CreateActorMessage, name, namespace, then as kSubmit; answered by kAnswer.
+  kFindActor,         ///< FindActorMessage, name, namespace; answered by kAnswer.
+  kKillActor,         ///< KillActorMessage.
+  kActorExit,         ///< Empty: the actor of this process ends.
 
   // Host to process.
   kObjects = 64,  ///< ObjectsMessage, ObjectEntry[], near values: answer to a request.
@@ -76,8 +80,29 @@ struct SubmitMessage {
   std::uint32_t num_dependencies;
   std::uint32_t num_refs;
   std::uint32_t reserved;
+  std::uint64_t actor;  ///< Whose method it is, or 0.
 };
-static_assert(sizeof(SubmitMessage) == 48);
+static_assert(sizeof(SubmitMessage) == 56);
+
+struct CreateActorMessage {
+  std::uint64_t number;
+  std::uint32_t name_size;
+  std::uint32_t namespace_size;
+  std::uint32_t get_if_exists;
+  std::uint32_t reserved;
+};
+
+struct FindActorMessage {
+  std::uint64_t number;
+  std::uint32_t name_size;
+  std::uint32_t namespace_size;
+};
+
+struct KillActorMessage {
+  std::uint64_t actor;
+  std::uint32_t no_restart;
+  std::uint32_t reserved;
+};
 
 struct PutMessage {
   std::uint64_t object;
@@ -127,15 +152,15 @@ struct AllocateMessage {
 
 struct RegisterMessage {
   std::uint64_t number;
-  std::int64_t timeout_ns;
-  std::int32_t max_retries;
-  std::uint32_t retry_exceptions;
-  std::uint32_t name_size;
-  std::uint32_t num_resources;  ///< Each: u32 name size, u32 0, f64 amount, name padded to 8.
-  std::uint64_t code_size;
+  std::uint64_t code_size;  ///< FunctionOptions as encode_function_options() writes them stand first.
 };
 
-enum class QueryKind : std::uint32_t { kTotalResources = 1, kAvailableResources, kSnapshot };
+enum class QueryKind : std::uint32_t {
+  kTotalResources = 1,
+  kAvailableResources,
+  kSnapshot,
+  kNamedActors,  ///< A list of (namespace, name).
+};
 
 struct QueryMessage {
   std::uint64_t number;
@@ -163,7 +188,7 @@ struct ObjectsMessage {
   std::uint32_t unknown;  ///< 1: an object is gone; there are no entries.
 };
 
-enum class AnswerStatus : std::uint32_t { kOk = 0, kInvalid, kOverloaded, kLost };
+enum class AnswerStatus : std::uint32_t { kOk = 0, kInvalid, kOverloaded, kLost, kExists };
 
 /// `value` means what the question says; the bytes that follow are text or an encoded value.
 struct AnswerMessage {

@@ -37,6 +37,7 @@ class FakeActions : public Actions {
   std::vector<Claim> assigned;      ///< Every assign() and run_nested(), in order.
   std::vector<Claim> interrupted;
   std::vector<ProcessId> killed;
+  std::vector<ProcessId> stopped;
   std::vector<Request*> completed;
 
   /// A new value in the arena. Must be freed once.
@@ -140,6 +141,7 @@ class FakeActions : public Actions {
   }
 
   void kill_worker(Worker& worker) override { killed.push_back(worker.process); }
+  void stop_worker(Worker& worker) override { stopped.push_back(worker.process); }
 
   void complete(Request& request) override {
     EXPECT_TRUE(request.completed);

@@ -1,0 +1,111 @@
+#include "sched/function_message.h"
+
+#include <string>
+#include <type_traits>
+#include <utility>
+
+namespace haz {
+
+namespace {
+
+struct FunctionHead {
+  std::int64_t timeout_ns;
+  std::int32_t max_retries;
+  std::int32_t priority;
+  std::uint32_t retry_exceptions;
+  std::uint32_t is_actor;  ///< 1: an ActorHead and what belongs to it follow.
+};
+static_assert(std::is_trivially_copyable_v<FunctionHead>);
+
+struct ActorHead {
+  std::int32_t max_restarts;
+  std::uint32_t max_pending_calls;
+  std::uint32_t default_group_limit;
+  std::uint32_t num_groups;
+  std::uint32_t is_sequential;
+  std::uint32_t allow_out_of_order;
+};
+static_assert(std::is_trivially_copyable_v<ActorHead>);
+
+void add_text(MessageBuilder& message, const std::string& text) {
+  message.add(std::uint64_t{text.size()});
+  message.add_bytes(std::as_bytes(std::span(text)));
+}
+
+std::string take_text(MessageReader& reader) {
+  const std::span<const std::byte> bytes = reader.take_bytes(reader.take<std::uint64_t>());
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+using Amounts = std::vector<std::pair<std::string, double>>;
+
+void add_amounts(MessageBuilder& message, const Amounts& amounts) {
+  message.add(std::uint64_t{amounts.size()});
+  for (const auto& [name, amount] : amounts) {
+    message.add(amount);
+    add_text(message, name);
+  }
+}
+
+Amounts take_amounts(MessageReader& reader) {
+  Amounts amounts;
+  const auto count = reader.take<std::uint64_t>();
+  for (std::uint64_t i = 0; i < count && reader.ok(); ++i) {
+    const auto amount = reader.take<double>();
+    amounts.emplace_back(take_text(reader), amount);
+  }
+  return amounts;
+}
+
+}  // namespace
+
+void encode_function_options(const FunctionOptions& options, MessageBuilder& message) {
+  message.add(FunctionHead{options.timeout_ns, options.max_retries, options.priority,
+                           options.retry_exceptions ? 1U : 0U, options.actor ? 1U : 0U});
+  add_text(message, options.name);
+  add_text(message, options.group);
+  add_amounts(message, options.resources);
+  if (!options.actor) return;
+  const ActorOptions& actor = *options.actor;
+  message.add(ActorHead{actor.max_restarts, actor.max_pending_calls, actor.default_group_limit,
+                        static_cast<std::uint32_t>(actor.groups.size()),
+                        actor.is_sequential ? 1U : 0U, actor.allow_out_of_order ? 1U : 0U});
+  add_amounts(message, actor.resources);
+  for (const auto& [name, limit] : actor.groups) {
+    message.add(std::uint64_t{limit});
+    add_text(message, name);
+  }
+  message.add(std::uint64_t{actor.meta.size()});
+  message.add_bytes(actor.meta);
+}
+
+FunctionOptions decode_function_options(MessageReader& reader) {
+  const auto head = reader.take<FunctionHead>();
+  FunctionOptions options;
+  options.timeout_ns = head.timeout_ns;
+  options.max_retries = head.max_retries;
+  options.priority = head.priority;
+  options.retry_exceptions = head.retry_exceptions != 0;
+  options.name = take_text(reader);
+  options.group = take_text(reader);
+  options.resources = take_amounts(reader);
+  if (head.is_actor == 0 || !reader.ok()) return options;
+  const auto actor_head = reader.take<ActorHead>();
+  ActorOptions actor;
+  actor.max_restarts = actor_head.max_restarts;
+  actor.max_pending_calls = actor_head.max_pending_calls;
+  actor.default_group_limit = actor_head.default_group_limit;
+  actor.is_sequential = actor_head.is_sequential != 0;
+  actor.allow_out_of_order = actor_head.allow_out_of_order != 0;
+  actor.resources = take_amounts(reader);
+  for (std::uint32_t i = 0; i < actor_head.num_groups && reader.ok(); ++i) {
+    const auto limit = static_cast<std::uint32_t>(reader.take<std::uint64_t>());
+    actor.groups.emplace_back(take_text(reader), limit);
+  }
+  const std::span<const std::byte> meta = reader.take_bytes(reader.take<std::uint64_t>());
+  actor.meta.assign(meta.begin(), meta.end());
+  options.actor = std::make_shared<const ActorOptions>(std::move(actor));
+  return options;
+}
+
+}  // namespace haz

@@ -1,0 +1,423 @@
+#include <algorithm>
+
+#include "base/check.h"
+#include "sched/error_values.h"
+#include "sched/scheduler.h"
+
+namespace haz {
+
+namespace {
+
+/// Whether `a` goes before `b` among the calls of a group.
+bool goes_before(const Task& a, const Task& b) {
+  const std::int32_t priority_a = a.function->priority;
+  const std::int32_t priority_b = b.function->priority;
+  return priority_a != priority_b ? priority_a > priority_b : a.order < b.order;
+}
+
+bool is_ready(const Task& task) { return task.missing == 0 && !task.settling; }
+
+}  // namespace
+
+// ---- creation ----------------------------------------------------------------------------------
+
+Result<ObjectId> Scheduler::create_actor(const TaskSpec& spec, const ActorSpec& actor_spec) {
+  const std::shared_ptr<const ActorOptions>& options = spec.function->actor;
+  if (!options || spec.num_returns != 1) {
+    return Error{ErrorKind::kInvalid, "create_actor: not the constructor of an actor"};
+  }
+  if (!actor_spec.name.empty()) {
+    if (const Actor* known = find_actor(actor_spec.name_space, actor_spec.name)) {
+      if (!actor_spec.get_if_exists) {
+        return Error{ErrorKind::kExists, "there is an actor of the name '" + actor_spec.name +
+                                             "' in the namespace '" + actor_spec.name_space +
+                                             "': take another name, get_if_exists=True, or "
+                                             "get_actor()"};
+      }
+      (void)add_reference(spec.submitter, known->id);
+      return known->id;
+    }
+  }
+  TaskSpec created = spec;
+  created.creates_actor = true;
+  auto made = std::make_unique<Actor>();
+  Actor* actor = made.get();
+  actor->id = spec.id.return_id(0);
+  actor->function = spec.function;
+  actor->held = spec.function->actor_request;
+  actor->name = actor_spec.name;
+  actor->name_space = actor_spec.name_space;
+  actor->groups.resize(1 + options->groups.size());
+  for (std::size_t i = 0; i < options->groups.size(); ++i) {
+    actor->groups[i + 1].name = options->groups[i].first;
+    actor->groups[i + 1].limit = options->groups[i].second;
+  }
+  if (!options->groups.empty()) actor->groups[0].limit = options->default_group_limit;
+  actors_.emplace(actor->id.value, std::move(made));
+  if (!actor->name.empty()) actor_names_[{actor->name_space, actor->name}] = actor;
+  const Status status = submit(created);
+  if (status) return spec.id.return_id(0);
+  if (!actor->name.empty()) actor_names_.erase({actor->name_space, actor->name});
+  actors_.erase(spec.id.value);
+  return status.error();
+}
+
+const Actor* Scheduler::find_actor(const std::string& name_space, const std::string& name) const {
+  const auto found = actor_names_.find({name_space, name});
+  return found != actor_names_.end() ? found->second : nullptr;
+}
+
+bool Scheduler::place_actor(ResourceClass* resources) {
+  Task* task = resources->ready.front();
+  Worker* worker = take_idle(*resources);
+  if (worker == nullptr) {
+    start_workers(resources->request, resources->ready.size(), true);
+    if (workers_.size() < options_.max_processes || starting_ != 0) return false;
+    Actor& actor = *task->actor;
+    end_actor(actor, ValueBytes(actor_died_error(actor, ActorEnd::kNeverPlaced, nullptr)));
+    return true;
+  }
+  Actor& actor = *task->actor;
+  pool_.acquire(resources->request);
+  actor.acquired = &resources->request;
+  actor.worker = worker;
+  worker->actor = &actor;
+  worker->state = WorkerState::kBusy;
+  ++processes_of_actors_;
+  resources->ticks_held_up = 0;
+  assign(task, worker);
+  return true;
+}
+
+void Scheduler::actor_constructed(Task* task, const NewValue& value) {
+  Actor& actor = *task->actor;
+  const bool first = actor.state == ActorState::kPending;
+  actor.state = ActorState::kAlive;
+  pool_.release(*actor.acquired);
+  actor.acquired = &actor.held;
+  pool_.acquire(actor.held);
+  story_.add(StoryEvent::kActorAlive, actor.id.value, actor.restarts, actor.worker->slot);
+  task->state = TaskState::kWaiting;
+  want_feeding(actor);
+  if (first) {
+    const NewValue made = value;
+    publish(task, std::span(&made, 1));
+  } else {
+    free_unpublished(value);
+  }
+  // Without handles it may have ended in the meantime.
+  if (actor.state == ActorState::kAlive && actor.function->actor->max_restarts == 0) {
+    end_creation(actor);
+  }
+}
+
+void Scheduler::constructor_failed(Task* task, const ValueBytes& error) {
+  Actor& actor = *task->actor;
+  end_actor(actor,
+            ValueBytes(actor_died_error(actor, ActorEnd::kConstructor, nullptr, &error)));
+  stop_process_of(actor);
+}
+
+// ---- calls -------------------------------------------------------------------------------------
+
+Status Scheduler::check_call(const TaskSpec& spec, Actor** actor) {
+  *actor = find_actor(spec.actor);
+  if (*actor == nullptr || !(*actor)->referenced) {
+    return Error{ErrorKind::kLost, "the actor is gone: nobody had a handle of it any more"};
+  }
+  const std::uint32_t limit = (*actor)->function->actor->max_pending_calls;
+  if (limit != 0 && (*actor)->pending >= limit) {
+    return Error{ErrorKind::kOverloaded, "the actor " + (*actor)->function->name + " has " +
+                                             std::to_string(limit) +
+                                             " calls that have not ended, as many as "
+                                             "max_pending_calls allows: get some results first"};
+  }
+  return Ok{};
+}
+
+void Scheduler::add_creation(Task* task) {
+  Object* object = objects_.find(task->id.value);
+  object->is_actor = true;
+  task->creates_actor = true;
+  task->actor = find_actor(object->id);
+  task->actor->creation = task;
+}
+
+void Scheduler::add_call(Task* task, Actor* actor) {
+  task->actor = actor;
+  ++actor->pending;
+  add_ref(objects_.find(actor->id.value));
+  const std::string& group = task->function->group;
+  if (group.empty()) return;
+  for (std::size_t i = 1; i < actor->groups.size(); ++i) {
+    if (actor->groups[i].name == group) task->group = static_cast<std::uint16_t>(i);
+  }
+}
+
+/// Takes a call that waits for arguments, that has them, or that is to run once more.
+void Scheduler::enqueue_call(Task* task) {
+  Actor& actor = *task->actor;
+  if (task->place == CallPlace::kCaller) {
+    release_caller(actor, task->submitter);
+    return;
+  }
+  const bool is_new = task->order == 0;
+  const auto queue = std::find_if(
+      actor.callers.begin(), actor.callers.end(),
+      [task](const CallerQueue& one) { return one.caller == task->submitter; });
+  const bool behind_others = queue != actor.callers.end();
+  const bool in_order = is_new && !actor.function->actor->allow_out_of_order;
+  if (is_ready(*task) && !(in_order && behind_others)) {
+    add_to_group(task);
+    return;
+  }
+  if (!in_order) return;  // it comes again when its arguments have
+  task->place = CallPlace::kCaller;
+  if (behind_others) {
+    queue->waiting.push_back(task);
+    return;
+  }
+  actor.callers.push_back({task->submitter, {}});
+  actor.callers.back().waiting.push_back(task);
+}
+
+void Scheduler::release_caller(Actor& actor, ProcessId caller) {
+  const auto queue =
+      std::find_if(actor.callers.begin(), actor.callers.end(),
+                   [caller](const CallerQueue& one) { return one.caller == caller; });
+  if (queue == actor.callers.end()) return;
+  while (!queue->waiting.empty() && is_ready(*queue->waiting.front())) {
+    Task* task = queue->waiting.front();
+    queue->waiting.remove(task);
+    add_to_group(task);
+  }
+  if (queue->waiting.empty()) actor.callers.erase(queue);
+}
+
+void Scheduler::add_to_group(Task* task) {
+  Actor& actor = *task->actor;
+  task->place = CallPlace::kGroup;
+  task->state = TaskState::kQueued;
+  if (task->order == 0) task->order = next_order_++;
+  CallGroup::TaskList& ready = actor.groups[task->group].ready;
+  // New ones go to the end, those that are to run again to the front: look from both ends.
+  if (ready.empty() || goes_before(*ready.back(), *task)) {
+    ready.push_back(task);
+  } else {
+    Task* next = ready.front();
+    while (next != nullptr && goes_before(*next, *task))
+      next = CallGroup::TaskList::next(next);
+    ready.insert_before(next, task);
+  }
+  ++queued_calls_;
+  want_feeding(actor);
+}
+
+/// Takes a call out of the lists of its actor.
+void Scheduler::forget_call(Task* task) {
+  Actor& actor = *task->actor;
+  const CallPlace place = std::exchange(task->place, CallPlace::kNone);
+  if (place == CallPlace::kGroup) {
+    actor.groups[task->group].ready.remove(task);
+    --queued_calls_;
+  } else if (place == CallPlace::kCaller) {
+    const auto queue = std::find_if(
+        actor.callers.begin(), actor.callers.end(),
+        [task](const CallerQueue& one) { return one.caller == task->submitter; });
+    queue->waiting.remove(task);
+    release_caller(actor, task->submitter);
+  }
+}
+
+void Scheduler::want_feeding(Actor& actor) {
+  if (actor.hungry) return;
+  actor.hungry = true;
+  hungry_.push_back(actor.id);
+}
+
+void Scheduler::feed_actors() {
+  for (std::size_t i = 0; i < hungry_.size(); ++i) {
+    Actor* actor = find_actor(hungry_[i]);
+    if (actor == nullptr) continue;
+    actor->hungry = false;
+    feed(*actor);
+  }
+  hungry_.clear();
+}
+
+void Scheduler::feed(Actor& actor) {
+  Worker* worker = actor.worker;
+  if (actor.state != ActorState::kAlive || worker->doomed || actor.killed) return;
+  for (CallGroup& group : actor.groups) {
+    while (!group.ready.empty() && group.running < group.limit && actions_.has_room(*worker)) {
+      Task* task = group.ready.front();
+      ++group.running;
+      if (worker->state == WorkerState::kIdle) worker->state = WorkerState::kBusy;
+      assign(task, worker);
+    }
+  }
+}
+
+// ---- the end -----------------------------------------------------------------------------------
+
+bool Scheduler::may_restart(const Actor& actor) {
+  const std::int32_t limit = actor.function->actor->max_restarts;
+  return actor.creation != nullptr &&
+         (limit < 0 || actor.restarts < static_cast<std::uint32_t>(limit));
+}
+
+void Scheduler::kill_actor(ObjectId id, bool no_restart) {
+  Actor* actor = find_actor(id);
+  if (actor == nullptr || actor->state == ActorState::kDead) return;
+  Worker* worker = actor->worker;
+  if (!no_restart && (worker == nullptr || may_restart(*actor))) {
+    if (worker == nullptr || actor->killed) return;  // it has just died
+    actor->killed = true;
+    kill(*worker);
+    return;
+  }
+  end_actor(*actor, ValueBytes(actor_died_error(*actor, ActorEnd::kKilled, nullptr)));
+  if (worker != nullptr && !worker->doomed) {
+    worker->doomed = true;
+    actions_.kill_worker(*worker);
+  }
+  settle();
+}
+
+void Scheduler::actor_exited(Worker& worker) {
+  Actor* actor = worker.actor;
+  worker.doomed = true;
+  if (actor == nullptr || actor->state == ActorState::kDead) return;
+  end_actor(*actor, ValueBytes(actor_died_error(*actor, ActorEnd::kExited, nullptr)));
+  settle();
+}
+
+void Scheduler::actor_process_died(Worker& worker, const DeathCause& cause) {
+  Actor& actor = *worker.actor;
+  Task* creation = actor.creation;
+  const bool given = creation != nullptr && creation->worker == &worker;
+  const bool unbegun = given && !actor.killed && pull_back(creation);
+  const bool again = !unbegun && actor.state != ActorState::kDead && may_restart(actor);
+  if (again) {
+    if (actor.state == ActorState::kAlive) actor.state = ActorState::kRestarting;
+    ++actor.restarts;
+    story_.add(StoryEvent::kActorRestarting, actor.id.value, actor.restarts, worker.slot);
+    while (Task* task = worker.assigned.back()) {
+      if (pull_back(task)) continue;
+      if (task->creates_actor) {
+        leave_worker(task);
+      } else if (!attempt_crashed(task, worker)) {
+        fail_task(task, actor_unavailable_error(*task, cause));
+      }
+    }
+  } else if (actor.state != ActorState::kDead && !unbegun) {
+    const ActorEnd end = actor.killed ? ActorEnd::kKilled : ActorEnd::kProcess;
+    end_actor(actor, ValueBytes(actor_died_error(actor, end, &cause)));
+  }
+  HAZ_CHECK(worker.assigned.empty(), "calls of an actor survive its process");
+  if (actor.acquired != nullptr) pool_.release(*actor.acquired);
+  actor.acquired = nullptr;
+  actor.killed = false;
+  actor.worker = nullptr;
+  --processes_of_actors_;
+  if (again) {
+    actor.creation->order = 0;
+    enqueue(actor.creation, false);
+  } else {
+    forget_if_over(actor);
+  }
+}
+
+void Scheduler::unreferenced(ObjectId id) {
+  Actor* actor = find_actor(id);
+  actor->referenced = false;
+  if (actor->state != ActorState::kDead) {
+    end_actor(*actor, ValueBytes(actor_died_error(*actor, ActorEnd::kOutOfScope, nullptr)));
+    stop_process_of(*actor);
+  }
+  forget_if_over(*actor);
+}
+
+void Scheduler::end_actor(Actor& actor, ValueBytes error) {
+  story_.add(StoryEvent::kActorDied, actor.id.value, actor.restarts);
+  actor.state = ActorState::kDead;
+  actor.death = std::move(error);
+  if (!actor.name.empty()) actor_names_.erase({actor.name_space, actor.name});
+  // Calls hold it, and so end it only when all of them have ended.
+  Object* object = actor.referenced ? objects_.find(actor.id.value) : nullptr;
+  if (object != nullptr) add_ref(object);
+  end_calls(actor);
+  if (actor.creation != nullptr) end_creation(actor);
+  if (object != nullptr) drop_ref(object);
+}
+
+void Scheduler::end_calls(Actor& actor) {
+  std::vector<Task*> calls;
+  for (const CallGroup& group : actor.groups) {
+    for (Task* task = group.ready.front(); task != nullptr; task = CallGroup::TaskList::next(task))
+      calls.push_back(task);
+  }
+  for (const CallerQueue& queue : actor.callers) {
+    for (Task* task = queue.waiting.front(); task != nullptr;
+         task = CallGroup::TaskList::next(task))
+      calls.push_back(task);
+  }
+  if (actor.worker != nullptr) {
+    for (Task* task = actor.worker->assigned.front(); task != nullptr;
+         task = CallGroup::TaskList::next(task))
+      if (!task->creates_actor) calls.push_back(task);
+  }
+  // In the order in which they came.
+  std::sort(calls.begin(), calls.end(),
+            [](const Task* a, const Task* b) { return a->id.value < b->id.value; });
+  for (Task* task : calls) {
+    if (task->worker != nullptr) {
+      (void)actions_.take_back(*task);
+      leave_worker(task);
+    }
+    if (!task->settling) fail_task(task, actor.death);
+  }
+  if (actor.worker != nullptr) settle_worker(actor.worker);
+}
+
+/// Lets go of the constructor's call and its arguments.
+void Scheduler::end_creation(Actor& actor) {
+  Task* task = std::exchange(actor.creation, nullptr);
+  Worker* worker = task->worker;
+  if (worker != nullptr) {
+    (void)actions_.take_back(*task);
+    leave_worker(task);
+    settle_worker(worker);
+  } else if (task->state == TaskState::kQueued) {
+    unqueue(task);
+  }
+  if (task->settling) {
+    actor.creation = task;  // ends in settle()
+    return;
+  }
+  const NewValue death{.is_error = true, .shared = &actor.death};
+  const Object* object = objects_.find(actor.id.value);
+  if (object != nullptr && object->producer == task) publish(task, std::span(&death, 1));
+  release_task(task);
+}
+
+void Scheduler::stop_process_of(Actor& actor) {
+  Worker* worker = actor.worker;
+  if (worker == nullptr || worker->doomed) return;
+  worker->doomed = true;
+  actions_.stop_worker(*worker);
+}
+
+void Scheduler::forget_if_over(Actor& actor) {
+  if (actor.referenced || actor.worker != nullptr || actor.state != ActorState::kDead) return;
+  actors_.erase(actor.id.value);
+}
+
+std::int64_t Scheduler::lent_cpu_of(const Task& task) {
+  if (task.actor == nullptr || task.creates_actor) {
+    return cpu_units(task.function->resources->request);
+  }
+  return cpu_units(task.actor->held);
+}
+
+}  // namespace haz
