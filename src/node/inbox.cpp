@@ -341,13 +341,12 @@ void Node::encode_query(QueryKind kind, std::vector<std::byte>& out) {
   const SchedulerCounts counts = scheduler_.counts();
   ValueWriter writer;
   if (kind == QueryKind::kSnapshot) {
-    const std::array<std::pair<const char*, std::size_t>, 6> entries{
-        {{"objects", counts.objects},
-         {"tasks", counts.tasks},
-         {"queued", counts.queued},
-         {"workers", counts.workers},
-         {"idle_workers", counts.idle},
-         {"actors", counts.actors}}};
+    const std::array<std::pair<const char*, std::size_t>, 6> entries{{{"objects", counts.objects},
+                                                                      {"tasks", counts.tasks},
+                                                                      {"queued", counts.queued},
+                                                                      {"workers", counts.workers},
+                                                                      {"idle_workers", counts.idle},
+                                                                      {"actors", counts.actors}}};
     writer.begin_dict(entries.size());
     for (const auto& [name, count] : entries) {
       writer.str(name);
@@ -436,8 +435,7 @@ bool Node::on_find_actor(WorkerPort& port, std::span<const std::byte> body) {
     return true;
   }
   (void)scheduler_.add_reference(port.process, actor->id);
-  answer(port, message.number, AnswerStatus::kOk, actor->id.value, 0,
-         actor->function->actor->meta);
+  answer(port, message.number, AnswerStatus::kOk, actor->id.value, 0, actor->function->actor->meta);
   return true;
 }
 

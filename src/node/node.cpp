@@ -82,10 +82,10 @@ Node::Node(NodeOptions options, std::unique_ptr<Arena> arena, std::uint64_t stor
       header_(reinterpret_cast<ArenaHeader*>(arena_->at(0))),
       doorbells_(reinterpret_cast<HostDoorbells*>(arena_->at(kDoorbellsOffset))),
       epoch_(random_epoch()),
-      store_(*arena_,
-             align_up(kAreasOffset + (kProcessCap + 1) * kProcessAreaStride,
-                      ValueStore::kChunkBytes),
-             arena_->size(), store_limit),
+      store_(
+          *arena_,
+          align_up(kAreasOffset + (kProcessCap + 1) * kProcessAreaStride, ValueStore::kChunkBytes),
+          arena_->size(), store_limit),
       scheduler_(*this, SchedulerOptions{.max_workers = worker_cap(options_.num_cpus),
                                          .max_processes = kProcessCap}) {
   ports_.resize(kProcessCap + 1);

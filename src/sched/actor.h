@@ -33,7 +33,7 @@ struct ActorOptions {
   /// sees to the number of all.
   std::vector<std::pair<std::string, std::uint32_t>> groups{};
   std::uint32_t default_group_limit = 1;  ///< Of methods without a group, where there are groups.
-  std::vector<std::byte> meta{};  ///< Kept for those who ask for the actor by name.
+  std::vector<std::byte> meta{};          ///< Kept for those who ask for the actor by name.
 };
 
 /// What a call that creates an actor says, beside its TaskSpec.
@@ -84,12 +84,12 @@ struct Actor {
   Function* function = nullptr;  ///< Its constructor.
   Worker* worker = nullptr;      ///< Its process, from the start of the constructor on.
   ActorState state = ActorState::kPending;
-  bool referenced = true;            ///< Its object exists.
-  bool killed = false;               ///< Its process was told to die.
-  bool hungry = false;               ///< In the scheduler's list of actors to feed.
-  std::uint32_t restarts = 0;        ///< So far.
-  std::uint32_t pending = 0;         ///< Calls that have not ended.
-  ResourceRequest held;              ///< What it holds while it lives.
+  bool referenced = true;                     ///< Its object exists.
+  bool killed = false;                        ///< Its process was told to die.
+  bool hungry = false;                        ///< In the scheduler's list of actors to feed.
+  std::uint32_t restarts = 0;                 ///< So far.
+  std::uint32_t pending = 0;                  ///< Calls that have not ended.
+  ResourceRequest held;                       ///< What it holds while it lives.
   const ResourceRequest* acquired = nullptr;  ///< What is taken from the pool for it now.
   std::string name;
   std::string name_space;

@@ -126,8 +126,8 @@ std::vector<std::byte> actor_died_error(const Actor& actor, ActorEnd end, const 
                                         const ValueBytes* error) {
   constexpr std::uint32_t kFields = 5;
   constexpr std::uint32_t kCauseFields = 4;
-  ValueWriter writer = begin_error("actor_died", kFields + (cause != nullptr ? kCauseFields : 0) +
-                                                     (error != nullptr ? 1 : 0));
+  ValueWriter writer = begin_error(
+      "actor_died", kFields + (cause != nullptr ? kCauseFields : 0) + (error != nullptr ? 1 : 0));
   add_actor(writer, actor);
   add(writer, "reason", reason_of(end, cause));
   if (cause != nullptr) add_cause(writer, *cause);

@@ -48,8 +48,8 @@ struct FunctionOptions {
   bool retry_exceptions = false;
   std::int64_t timeout_ns = -1;
   std::int32_t priority = 0;
-  std::string group{};                              ///< Concurrency group of a method.
-  std::shared_ptr<const ActorOptions> actor{};      ///< Makes it a constructor.
+  std::string group{};                          ///< Concurrency group of a method.
+  std::shared_ptr<const ActorOptions> actor{};  ///< Makes it a constructor.
 };
 
 /// How one attempt ended.

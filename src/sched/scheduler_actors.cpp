@@ -10,8 +10,8 @@ namespace {
 
 /// Whether `a` goes before `b` among the calls of a group.
 bool goes_before(const Task& a, const Task& b) {
-  const std::int32_t priority_a = a.function->priority;
-  const std::int32_t priority_b = b.function->priority;
+  const std::int32_t priority_a = a.priority;
+  const std::int32_t priority_b = b.priority;
   return priority_a != priority_b ? priority_a > priority_b : a.order < b.order;
 }
 
@@ -113,8 +113,7 @@ void Scheduler::actor_constructed(Task* task, const NewValue& value) {
 
 void Scheduler::constructor_failed(Task* task, const ValueBytes& error) {
   Actor& actor = *task->actor;
-  end_actor(actor,
-            ValueBytes(actor_died_error(actor, ActorEnd::kConstructor, nullptr, &error)));
+  end_actor(actor, ValueBytes(actor_died_error(actor, ActorEnd::kConstructor, nullptr, &error)));
   stop_process_of(actor);
 }
 
@@ -162,9 +161,9 @@ void Scheduler::enqueue_call(Task* task) {
     return;
   }
   const bool is_new = task->order == 0;
-  const auto queue = std::find_if(
-      actor.callers.begin(), actor.callers.end(),
-      [task](const CallerQueue& one) { return one.caller == task->submitter; });
+  const auto queue =
+      std::find_if(actor.callers.begin(), actor.callers.end(),
+                   [task](const CallerQueue& one) { return one.caller == task->submitter; });
   const bool behind_others = queue != actor.callers.end();
   const bool in_order = is_new && !actor.function->actor->allow_out_of_order;
   if (is_ready(*task) && !(in_order && behind_others)) {
@@ -221,9 +220,9 @@ void Scheduler::forget_call(Task* task) {
     actor.groups[task->group].ready.remove(task);
     --queued_calls_;
   } else if (place == CallPlace::kCaller) {
-    const auto queue = std::find_if(
-        actor.callers.begin(), actor.callers.end(),
-        [task](const CallerQueue& one) { return one.caller == task->submitter; });
+    const auto queue =
+        std::find_if(actor.callers.begin(), actor.callers.end(),
+                     [task](const CallerQueue& one) { return one.caller == task->submitter; });
     queue->waiting.remove(task);
     release_caller(actor, task->submitter);
   }

@@ -113,9 +113,9 @@ bool Scheduler::may_start(bool for_actor) const {
   return for_actor || processes - processes_of_actors_ < options_.max_workers;
 }
 
-void Scheduler::start_workers(const ResourceRequest& request, std::size_t demand,
-                              bool for_actors) {
-  while (starting_ < demand && may_start(for_actors) && pool_.fits(request, std::int64_t{starting_} + 1)) {
+void Scheduler::start_workers(const ResourceRequest& request, std::size_t demand, bool for_actors) {
+  while (starting_ < demand && may_start(for_actors) &&
+         pool_.fits(request, std::int64_t{starting_} + 1)) {
     ++starting_;
     actions_.start_worker();
   }
@@ -271,11 +271,10 @@ bool Scheduler::steal() {
 bool Scheduler::run_awaited_on_blocked() {
   if (!idle_.empty() || starting_ != 0 || may_start()) return false;
   const bool somebody_runs =
-      std::any_of(workers_.begin(), workers_.end(),
-                  [](const Worker* worker) {
-                    if (worker->actor != nullptr && worker->assigned.empty()) return false;
-                    return worker->state != WorkerState::kBlocked;
-                  });
+      std::any_of(workers_.begin(), workers_.end(), [](const Worker* worker) {
+        if (worker->actor != nullptr && worker->assigned.empty()) return false;
+        return worker->state != WorkerState::kBlocked;
+      });
   // Without anyone who runs, what is found must be all that there is.
   std::size_t budget = somebody_runs ? kSearchBudget : std::numeric_limits<std::size_t>::max();
   ++searches_;

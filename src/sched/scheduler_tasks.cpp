@@ -107,6 +107,7 @@ Task* Scheduler::make_task(const TaskSpec& spec) {
   task->id = spec.id;
   task->function = spec.function;
   task->submitter = spec.submitter;
+  task->priority = spec.function->priority;
   task->num_returns = spec.num_returns;
   task->payload_offset = spec.payload_offset;
   task->payload_size = spec.payload_size;

@@ -36,11 +36,11 @@ struct Function {
   std::int64_t timeout_ns = -1;    ///< Longest run of one attempt; -1: no limit.
   std::uint64_t block_offset = 0;  ///< Name and code in the arena, for the workers.
   std::uint32_t block_size = 0;
-  std::int64_t mean_run_ns = -1;  ///< Moving average of measured runs; -1: never ran.
+  std::int64_t mean_run_ns = -1;              ///< Moving average of measured runs; -1: never ran.
   std::shared_ptr<const ActorOptions> actor;  ///< Of a constructor.
   ResourceRequest actor_request;              ///< What that actor holds while it lives.
-  std::string group;                          ///< Concurrency group of a method; empty: the default.
-  std::int32_t priority = 0;                  ///< Greater ones start earlier.
+  std::string group;          ///< Concurrency group of a method; empty: the default.
+  std::int32_t priority = 0;  ///< Greater ones start earlier.
 };
 
 enum class TaskState : std::uint8_t {
@@ -54,7 +54,7 @@ struct TaskSpec {
   TaskId id;
   Function* function = nullptr;
   ProcessId submitter;
-  TaskId parent{};  ///< The task that submits; none for a driver.
+  TaskId parent{};             ///< The task that submits; none for a driver.
   ObjectId actor{};            ///< Whose method it is; none: a task.
   bool creates_actor = false;  ///< It is a constructor: for Scheduler::create_actor().
   std::uint32_t num_returns = 1;
@@ -112,7 +112,8 @@ struct Task : Waiter {
   Actor* actor = nullptr;               ///< Whose method or constructor it is.
   bool creates_actor = false;           ///< It is the constructor.
   CallPlace place = CallPlace::kNone;
-  std::uint16_t group = 0;  ///< Index of its group in the actor.
+  std::int32_t priority = 0;  ///< Of its function.
+  std::uint16_t group = 0;    ///< Index of its group in the actor.
   ProcessId submitter;
 };
 
@@ -152,7 +153,7 @@ class ReadyQueue {
       awaited_.remove(task);
       return;
     }
-    Level& level = level_of(task->function->priority);
+    Level& level = level_of(task->priority);
     const std::size_t depth = depth_of(*task);
     level.lists[depth].remove(task);
     if (!level.lists[depth].empty()) return;
@@ -164,7 +165,7 @@ class ReadyQueue {
 
  private:
   using TaskList = List<Task, &Task::queue_link>;
-  static constexpr int kDepths = 64;
+  static constexpr int kDepths = 63;
 
   /// Tasks of one priority by their depth; the deepest list has those of greater depths, too.
   struct Level {
@@ -172,7 +173,7 @@ class ReadyQueue {
     std::uint64_t occupied = 0;  ///< Bit per list: not empty.
     std::array<TaskList, kDepths> lists;
 
-    [[nodiscard]] int deepest() const { return kDepths - 1 - std::countl_zero(occupied); }
+    [[nodiscard]] int deepest() const { return 63 - std::countl_zero(occupied); }
   };
 
   static std::size_t depth_of(const Task& task) {
@@ -199,7 +200,7 @@ class ReadyQueue {
   TaskList& list_for(const Task* task) {
     ++size_;
     if (task->awaited) return awaited_;
-    Level& level = level_of(task->function->priority);
+    Level& level = level_of(task->priority);
     const std::size_t depth = depth_of(*task);
     level.occupied |= std::uint64_t{1} << depth;
     return level.lists[depth];
@@ -214,7 +215,7 @@ class ReadyQueue {
 /// accounting.
 struct ResourceClass {
   ResourceRequest request;
-  bool for_actors = false;          ///< Its tasks are constructors: each takes a worker for itself.
+  bool for_actors = false;  ///< Its tasks are constructors: each takes a worker for itself.
   ReadyQueue ready;
   std::vector<Worker*> holders;     ///< Workers that hold this class' resources.
   bool stuck = false;               ///< Its first task could not be placed in this round.

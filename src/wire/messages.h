@@ -29,10 +29,10 @@ enum class MessageKind : std::uint32_t {
   kRegisterFunction,  ///< RegisterMessage, options, code; answered by kAnswer.
   kQuery,             ///< QueryMessage; answered by kAnswer.
   kReady,             ///< Empty: the process takes tasks from now on.
-  kCreateActor,       ///< CreateActorMessage, name, namespace, then as kSubmit; answered by kAnswer.
-  kFindActor,         ///< FindActorMessage, name, namespace; answered by kAnswer.
-  kKillActor,         ///< KillActorMessage.
-  kActorExit,         ///< Empty: the actor of this process ends.
+  kCreateActor,  ///< CreateActorMessage, name, namespace, then as kSubmit; answered by kAnswer.
+  kFindActor,    ///< FindActorMessage, name, namespace; answered by kAnswer.
+  kKillActor,    ///< KillActorMessage.
+  kActorExit,    ///< Empty: the actor of this process ends.
 
   // Host to process.
   kObjects = 64,  ///< ObjectsMessage, ObjectEntry[], near values: answer to a request.
@@ -152,7 +152,8 @@ struct AllocateMessage {
 
 struct RegisterMessage {
   std::uint64_t number;
-  std::uint64_t code_size;  ///< FunctionOptions as encode_function_options() writes them stand first.
+  std::uint64_t
+      code_size;  ///< FunctionOptions as encode_function_options() writes them stand first.
 };
 
 enum class QueryKind : std::uint32_t {

@@ -467,8 +467,7 @@ TEST_F(ActorTest, NamesAreUniqueWithinANamespaceAndEndWithTheActor) {
   Function* cls = actor_class();
   const ActorSpec named{.name = "one", .name_space = "a"};
   const ObjectId actor = create(cls, {}, named);
-  const Result<ObjectId> again =
-      node.scheduler->create_actor(node.spec_of(cls, {}), named);
+  const Result<ObjectId> again = node.scheduler->create_actor(node.spec_of(cls, {}), named);
   ASSERT_FALSE(again.ok());
   EXPECT_EQ(again.error().kind, ErrorKind::kExists);
   const ObjectId elsewhere = create(cls, {}, {.name = "one", .name_space = "b"});
