@@ -253,6 +253,61 @@ def test_worker_crashed():
     assert "signal 99" in str(exceptions.WorkerCrashedError(signal=99))
 
 
+@pytest.mark.parametrize(
+    ("info", "words"),
+    [
+        ({"reason": "killed"}, ["haz.kill()"]),
+        ({"reason": "exited"}, ["exit_actor()"]),
+        ({"reason": "out_of_scope"}, ["last handle"]),
+        ({"reason": "never_placed"}, ["no process could be started"]),
+        ({"reason": "node"}, ["node ended"]),
+        ({"reason": "signal", "pid": 77, "signal": 11}, ["77", "SIGSEGV"]),
+        ({"reason": "exit_code", "pid": 77, "exit_code": 3}, ["77", "exit code 3"]),
+        ({"reason": "exit_code", "exit_code": 3, "stderr": "one\ntwo\n"}, ["\n  one\n  two"]),
+        ({"reason": "signal", "signal": 9, "restarts": 2}, ["SIGKILL", "again 2 times"]),
+        ({"reason": "killed", "task_name": "Counter.add"}, ["the call Counter.add has no result"]),
+        ({}, ["will not be started again"]),
+    ],
+)
+def test_actor_died(info, words):
+    error = errors.unpack_error(
+        {"kind": "actor_died", "class_name": "Counter", "actor_id": "a7", **info}
+    )
+    assert type(error) is exceptions.ActorDiedError
+    for word in ("Counter", "a7", *words):
+        assert word in str(error)
+    for name, value in info.items():
+        assert getattr(error, name) == value
+    assert error.__cause__ is None
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.__dict__) == (str(error), error.__dict__)
+
+
+def test_actor_died_in_its_constructor():
+    packed = pack(Two(1, 2), task_name="Counter.__init__")
+    info = {"kind": "actor_died", "class_name": "Counter", "reason": "constructor"}
+    error = errors.unpack_error({**info, "cause": packed, "task_name": "Counter.add"})
+    assert isinstance(error.__cause__, Two)
+    assert error.__cause__.b == 2
+    assert "Counter.add" in str(error)
+    assert "its constructor failed: task Counter.__init__" in str(error)
+    crash = {"kind": "worker_crashed", "task_name": "a", "pid": 1, "signal": 9}
+    error = errors.unpack_error({**info, "cause": crash})
+    assert type(error.__cause__) is exceptions.WorkerCrashedError
+    native = pytest.importorskip("haz._native")
+    error = errors.unpack_error({**info, "cause": native.encode(packed)})
+    assert isinstance(error.__cause__, Two)
+
+
+def test_actor_unavailable():
+    info = {"kind": "actor_unavailable", "actor_id": "a7", "class_name": "Counter"}
+    error = errors.unpack_error(info)
+    assert type(error) is exceptions.ActorUnavailableError
+    assert (error.actor_id, error.class_name) == ("a7", "Counter")
+    assert "Counter is being started again" in str(error)
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
 def test_through():
     info = pack(ValueError("v"))
     once = errors.through_task(info, "second")

@@ -106,5 +106,30 @@ haz.put(1).nothing()  # E: attr-defined
 one(1)  # E: operator
 
 
+# Actors.
+class PlainCounter:
+    def __init__(self, start: int, *, step: int = 1) -> None: ...
+
+    def add(self, number: int) -> int:
+        return number
+
+
+Counter = haz.remote(PlainCounter)
+counter = Counter.remote(1)
+Counter()  # E: operator
+Counter.remote()  # E: call-overload
+Counter.remote("a")  # E: call-overload
+Counter.remote(1, step="a")  # E: call-overload
+Counter.remote(ref_str)  # E: arg-type
+Counter.options(max_restart=1)  # E: call-arg
+Counter.options(max_restarts="1")  # E: arg-type
+haz.remote(max_restart=1)(PlainCounter)  # E: call-overload
+haz.remote(max_restarts=1, num_returns=2)(PlainCounter)  # E: call-overload
+counter.add(1)  # E: operator
+counter.add.options(num_return=2)  # E: call-overload
+haz.method(num_return=2)  # E: call-overload
+haz.kill(ref_int)  # E: arg-type
+
+
 async def main() -> None:
     number: int = await one.remote(1)  # E: assignment

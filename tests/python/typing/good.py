@@ -7,6 +7,7 @@ from typing import Any
 
 import haz
 from haz import ObjectRef
+from haz.actor import ActorClass, ActorHandle, ActorMethod
 from typing_extensions import assert_type
 
 
@@ -172,3 +173,44 @@ def generic(refs: list[ObjectRef[str]]) -> list[str]:
 @haz.remote
 def recursive(n: int) -> int:
     return 1 if n == 0 else haz.get(recursive.remote(n - 1)) * n
+
+
+# Actors. A class decorator can't change the type of the class for mypy, so `haz.remote` is called.
+class PlainCounter:
+    def __init__(self, start: int = 0, *, step: int = 1) -> None:
+        self.value = start
+
+    def add(self, number: int) -> int:
+        return number
+
+    @haz.method(num_returns=2, retry_exceptions=[OSError], priority=1)
+    def two(self, x: int) -> tuple[int, int]:
+        return x, x
+
+
+class Nothing:
+    pass
+
+
+Counter = haz.remote(PlainCounter)
+counter = Counter.remote(3, step=2)
+assert_type(counter, ActorHandle[PlainCounter])
+assert_type(Counter.remote(), ActorHandle[PlainCounter])
+assert_type(Counter.remote(ref_int), ActorHandle[PlainCounter])
+assert_type(Counter.options(name="a", max_restarts=-1).remote(1), ActorHandle[PlainCounter])
+assert_type(haz.remote(Nothing).remote(), ActorHandle[Nothing])
+assert_type(haz.remote(num_cpus=1)(PlainCounter).remote(1), ActorHandle[PlainCounter])
+assert_type(haz.remote(max_restarts=1, name="a")(PlainCounter).remote(1), ActorHandle[PlainCounter])
+assert_type(PlainCounter().two(1), tuple[int, int])
+assert_type(counter.add, ActorMethod[..., Any])
+number: ObjectRef[int] = counter.add.remote(1)
+assert_type(counter.add.options(num_returns=2).remote(1), list[ObjectRef[Any]])
+assert_type(haz.get_actor("a", namespace="b"), ActorHandle[Any])
+haz.kill(counter, no_restart=False)
+assert_type(haz.util.list_named_actors(), list[str])
+assert_type(haz.util.list_named_actors(all_namespaces=True), list[dict[str, str]])
+assert_type(haz.get_runtime_context().current_actor, ActorHandle[Any])
+
+
+def make(cls: ActorClass[[int], PlainCounter]) -> ActorHandle[PlainCounter]:
+    return cls.remote(1)
