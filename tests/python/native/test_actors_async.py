@@ -1,0 +1,280 @@
+"""Actors with ``async def`` methods: calls that interleave, limits, and loops that are blocked."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import haz
+import pytest
+from haz import exceptions
+
+from tests.engines import native_has_actors
+
+pytestmark = pytest.mark.skipif(not native_has_actors(), reason="no actors in this engine")
+
+
+@haz.remote
+class Async:
+    def __init__(self):
+        self.event = asyncio.Event()
+        self.inside = 0
+        self.most = 0
+        self.cancelled = 0
+
+    async def wait(self):
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        try:
+            await self.event.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.inside -= 1
+        return self.most
+
+    async def set(self):
+        self.event.set()
+
+    async def enter(self):
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        await asyncio.sleep(0.01)
+        self.inside -= 1
+
+    async def get(self, name):
+        return getattr(self, name)
+
+    async def blocking_get(self, ref):
+        return haz.get(ref[0])
+
+    async def blocking_wait(self, ref):
+        return len(haz.wait(ref, timeout=60)[0])
+
+    async def await_it(self, ref):
+        return await ref[0]
+
+    async def thread_get(self, ref):
+        return await asyncio.get_running_loop().run_in_executor(None, lambda: haz.get(ref[0]))
+
+    async def facts(self):
+        await asyncio.sleep(0.001)
+        context = haz.get_runtime_context()
+        return context.get_task_name(), context.current_actor
+
+    async def thread(self):
+        return threading.get_ident()
+
+    def plain_thread(self):
+        return threading.get_ident()
+
+    async def block(self, running, go):
+        running.open()
+        return go.wait()
+
+
+@haz.remote
+def wait_for(gate):
+    return gate.wait()
+
+
+def test_calls_interleave(node):
+    actor = Async.remote()
+    refs = [actor.wait.remote() for _ in range(100)]
+    actor.set.remote()
+    assert max(haz.get(refs)) == 100
+
+
+def test_default_limit_is_1000(node):
+    actor = Async.remote()
+    refs = [actor.wait.remote() for _ in range(1000)]
+    assert haz.wait(refs, num_returns=1, timeout=0.3)[0] == []
+    blocked = actor.set.remote()  # call 1001: there is no room for it
+    assert haz.wait([blocked], timeout=0.1)[0] == []
+    for ref in refs[:5]:
+        haz.cancel(ref)
+    haz.get(blocked)
+    assert max(haz.get(refs[5:])) == 1000
+
+
+def test_max_concurrency(node):
+    actor = Async.options(max_concurrency=3).remote()
+    haz.get([actor.enter.remote() for _ in range(30)])
+    assert haz.get(actor.get.remote("most")) == 3
+
+
+def test_one_thread_for_all_methods(node):
+    actor = Async.remote()
+    refs = [actor.thread.remote(), actor.plain_thread.remote(), actor.thread.remote()]
+    assert len(set(haz.get(refs))) == 1
+
+
+def test_context_of_interleaved_calls(node):
+    actor = Async.remote()
+    refs = [actor.facts.options(name=f"call {i}").remote() for i in range(20)]
+    assert haz.get(refs) == [(f"call {i}", actor) for i in range(20)]
+
+
+def test_blocking_get_in_the_loop_is_refused(node, gate):
+    actor = Async.remote()
+    ref = wait_for.remote(gate())
+    with pytest.raises(RuntimeError, match="await"):
+        haz.get(actor.blocking_get.remote([ref]))
+    with pytest.raises(RuntimeError, match="await"):
+        haz.get(actor.blocking_wait.remote([ref]))
+    gate().open()
+    assert haz.get(ref) is True
+    # What is ready blocks nobody.
+    assert haz.get(actor.blocking_get.remote([ref])) is True
+    assert haz.get(actor.await_it.remote([ref])) is True
+
+
+def test_waiting_by_await_and_in_threads(node, gate):
+    actor = Async.remote()
+    ref = wait_for.remote(gate())
+    waiting = [actor.await_it.remote([ref]), actor.thread_get.remote([ref])]
+    assert haz.get(actor.get.remote("inside")) == 0
+    gate().open()
+    assert haz.get(waiting) == [True, True]
+
+
+def test_a_blocked_loop_does_not_block_others(node, gate):
+    blocked, other = Async.remote(), Async.remote()
+    ref = blocked.block.remote(gate("running"), gate("go"))
+    queued = blocked.get.remote("most")
+    gate("running").wait()
+    assert haz.get(other.get.remote("most")) == 0
+    assert haz.get(haz.remote(lambda: 1).remote()) == 1
+    assert haz.wait([queued], timeout=0.1)[0] == []
+    gate("go").open()
+    assert haz.get([ref, queued]) == [True, 0]
+
+
+def test_cancel_a_running_call(node):
+    actor = Async.remote()
+    ref = actor.wait.remote()
+    others = [actor.wait.remote() for _ in range(3)]
+    assert haz.get(actor.get.remote("inside")) == 4
+    haz.cancel(ref)
+    with pytest.raises(exceptions.TaskCancelledError):
+        haz.get(ref)
+    assert haz.get(actor.get.remote("cancelled")) == 1
+    actor.set.remote()
+    assert haz.get(others)
+    assert haz.get(actor.get.remote("inside")) == 0
+
+
+def test_cancel_reaches_children(node, gate, tally):
+    @haz.remote
+    def child(running, tally):
+        running.open()
+        try:
+            time.sleep(600)
+        finally:
+            tally.add()
+
+    @haz.remote
+    class Parent:
+        async def run(self, running, tally):
+            await child.remote(running, tally)
+
+    parent = Parent.remote()
+    ref = parent.run.remote(gate(), tally)
+    gate().wait()
+    haz.cancel(ref)
+    with pytest.raises(exceptions.TaskCancelledError):
+        haz.get(ref)
+    from haz.testing import wait_until
+
+    wait_until(lambda: tally.count() == 1, "the child is interrupted")
+
+
+def test_time_limit(node):
+    actor = Async.remote()
+    with pytest.raises(exceptions.TaskTimeoutError, match=r"Async\.wait"):
+        haz.get(actor.wait.options(timeout_s=0.1).remote())
+    assert haz.get(actor.get.remote("inside")) == 0
+    assert haz.get(actor.get.remote("cancelled")) == 1
+
+
+def test_concurrency_groups(node):
+    @haz.remote(concurrency_groups={"io": 2, "compute": 4})
+    class Grouped:
+        def __init__(self):
+            self.event = asyncio.Event()
+            self.inside = {"io": 0, "compute": 0, "default": 0}
+            self.most = dict(self.inside)
+
+        async def enter(self, group):
+            self.inside[group] += 1
+            self.most[group] = max(self.most[group], self.inside[group])
+            await self.event.wait()
+            self.inside[group] -= 1
+
+        @haz.method(concurrency_group="io")
+        async def io(self):
+            await self.enter("io")
+
+        @haz.method(concurrency_group="compute")
+        async def compute(self):
+            await self.enter("compute")
+
+        async def plain(self):
+            await self.enter("default")
+
+        async def set(self):
+            self.event.set()
+
+        async def seen(self):
+            return self.most
+
+    grouped = Grouped.remote()
+    refs = [
+        call.remote() for _ in range(8) for call in (grouped.io, grouped.compute, grouped.plain)
+    ]
+    moved = [grouped.plain.options(concurrency_group="io").remote() for _ in range(3)]
+    assert haz.wait(refs, timeout=0.2)[0] == []
+    assert haz.get(grouped.seen.remote()) == {"io": 2, "compute": 4, "default": 8}
+    grouped.set.remote()
+    haz.get([*refs, *moved])
+
+
+def test_exit_with_calls_in_the_air(node):
+    @haz.remote
+    class Leaves:
+        def __init__(self):
+            self.waiting = 0
+
+        async def wait(self):
+            self.waiting += 1
+            await asyncio.sleep(600)
+
+        async def leave(self):
+            while self.waiting < 5:
+                await asyncio.sleep(0.001)
+            haz.actor.exit_actor()
+
+    leaves = Leaves.remote()
+    refs = [leaves.wait.remote() for _ in range(5)] + [leaves.leave.remote(), leaves.wait.remote()]
+    for ref in refs:
+        with pytest.raises(exceptions.ActorDiedError) as caught:
+            haz.get(ref)
+        assert caught.value.reason == "exited"
+
+
+def test_callers_that_are_coroutines(node):
+    actor = Async.remote()
+
+    async def main():
+        waiting = [asyncio.ensure_future(_await(actor.wait.remote())) for _ in range(20)]
+        await asyncio.sleep(0.01)
+        await actor.set.remote()
+        return await asyncio.gather(*waiting)
+
+    assert max(asyncio.run(main())) == 20
+
+
+async def _await(ref):
+    return await ref
