@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     Parts = Iterator[tuple[str, Any]]
 
 _MAX_DEPTH = 30
+_OF_HAZ = ("RemoteFunction", "ActorClass")
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
 
 
@@ -37,13 +38,17 @@ def explain(value: Any) -> str:
 
 
 def _first_bad_part(value: Any, seen: set[int]) -> tuple[str, Any] | None:
+    return next(bad_parts(value, seen), None)
+
+
+def bad_parts(value: Any, seen: set[int]) -> Parts:
+    """Yield the parts of a value that can't be pickled, with names; none whose id is in `seen`."""
     try:
         for name, part in _parts_of(value):
             if type(part) not in _ATOMS and id(part) not in seen and not _can_pickle(part):
-                return name, part
+                yield name, part
     except Exception:  # user code may raise anything while it is looked at
-        return None
-    return None
+        return
 
 
 def _can_pickle(value: Any) -> bool:
@@ -70,7 +75,7 @@ def _parts_of(value: Any) -> Parts:
     parts_of = _PARTS.get(cls)
     if parts_of is None and isinstance(value, type):
         parts_of = _parts_of_class
-    if parts_of is None and cls.__name__ == "RemoteFunction" and hasattr(value, "__wrapped__"):
+    if parts_of is None and cls.__name__ in _OF_HAZ and hasattr(value, "__wrapped__"):
         return iter((("", value.__wrapped__),))
     return (parts_of or _parts_of_object)(value)
 
