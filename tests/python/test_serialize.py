@@ -292,9 +292,11 @@ def test_empty_closures():
 @pytest.mark.parametrize(
     "source",
     [
-        "class C: pass\ndef f(x): return C()",
-        "class f: pass",
-        "class C:\n    def method(self): return 1\nf = C().method",
+        "import abc\nclass f(abc.ABC): pass",
+        "import dataclasses\n@dataclasses.dataclass\nclass f:\n    x: int = 1",
+        "class f:\n    __slots__ = ('x',)",
+        "import typing\nclass f(typing.NamedTuple):\n    x: int = 1",
+        "class C:\n    def __init_subclass__(cls): pass\nclass f(C): pass",
         "import enum\nclass E(enum.Enum):\n    A = 1\ndef f(x): return E.A",
         "import typing\nT = typing.TypeVar('T')\ndef f(x): return T",
         "import types\nm = types.ModuleType('made_up')\nm.x = 1\ndef f(x): return m.x",
@@ -304,6 +306,233 @@ def test_what_is_left_to_cloudpickle(source):
     function = in_main(source)
     assert needs_cloudpickle(function)
     assert callable(copy_function(function))
+
+
+# ---- classes of main ---------------------------------------------------------------------------
+
+#: Sources that make a class `C`, and an expression on it.
+CLASSES = {
+    "attributes": ("class C:\n    'doc'\n    X = 1\n    y: int = 2", "(C.X, C.y, C.__doc__)"),
+    "methods": ("class C:\n    def m(self, x): return x + 1", "C().m(1)"),
+    "static": ("class C:\n    @staticmethod\n    def m(x): return x + 1", "C.m(1)"),
+    "class method": ("class C:\n    @classmethod\n    def m(cls): return cls.__name__", "C.m()"),
+    "property": (
+        """
+        class C:
+            @property
+            def p(self):
+                'of p'
+                return self.x
+            @p.setter
+            def p(self, x):
+                self.x = x + 1
+        def use(C):
+            c = C()
+            c.p = 1
+            return c.p, C.p.__doc__
+        """,
+        "use(C)",
+    ),
+    "super": (
+        """
+        class B:
+            def m(self): return 'B'
+        class C(B):
+            def m(self): return super().m() + 'C'
+        """,
+        "C().m()",
+    ),
+    "of the library": ("import collections\nclass C(collections.OrderedDict): pass", "C(a=1)['a']"),
+    "exception": ("class C(ValueError):\n    def __str__(self): return 'text'", "str(C(1))"),
+    "operators": (
+        """
+        class C:
+            def __init__(self, x): self.x = x
+            def __eq__(self, other): return self.x == other.x
+            def __add__(self, other): return C(self.x + other.x)
+            def __getattr__(self, name): return name
+            def __call__(self): return self.x
+        """,
+        "(C(1) + C(2) == C(3), C(1).nothing, C(5)(), C.__hash__)",
+    ),
+    "new": (
+        """
+        class C:
+            def __new__(cls, x):
+                made = super().__new__(cls)
+                made.x = x
+                return made
+        """,
+        "C(3).x",
+    ),
+    "itself": ("class C:\n    def m(self): return C", "C().m() is C"),
+    "a base that knows it": (
+        """
+        class B:
+            def make(self): return C()
+        class C(B): pass
+        """,
+        "type(C().make()) is C",
+    ),
+    "nested": ("class C:\n    class D:\n        X = 4", "C.D.X"),
+    "closure": (
+        "def make(n):\n    class C:\n        def m(self): return n\n    return C\nC = make(3)",
+        "C().m()",
+    ),
+    "descriptor": (
+        """
+        class D:
+            def __set_name__(self, owner, name): self.name = name
+            def __get__(self, instance, owner): return self.name
+        class C:
+            d = D()
+        """,
+        "C().d",
+    ),
+    "global": ("LIMIT = 5\nclass C:\n    def m(self): return LIMIT", "C().m()"),
+    "subscript": ("class C:\n    def __class_getitem__(cls, item): return item", "C[int]"),
+    "abstract": (
+        "import abc\nclass C(abc.ABC):\n    @abc.abstractmethod\n    def m(self): ...",
+        "sorted(C.__abstractmethods__)",
+    ),
+    "dataclass": ("import dataclasses\n@dataclasses.dataclass\nclass C:\n    x: int = 1", "C().x"),
+}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_classes_of_main_as_with_cloudpickle(name, tmp_path):
+    """Copied into another process, and made there of both pickles."""
+    source, expression = CLASSES[name]
+    path = tmp_path / "classes"
+    program = f"""
+        import pickle, sys, cloudpickle
+        from haz._core.serialize import dump_function
+        exec({textwrap.dedent(source)!r})
+        f = lambda: (C, {expression})
+        pickle.dump([dump_function(f), cloudpickle.dumps(f)], open(sys.argv[1], "wb"))
+    """
+    run(program, str(path))
+    shown = run(
+        """
+        import pickle, sys
+        from haz._core.serialize import load_function
+        ours, theirs = pickle.load(open(sys.argv[1], "rb"))
+        (mine, value), (other, expected) = load_function(ours)(), pickle.loads(theirs)()
+        assert value == expected, (value, expected)
+        ours = {n for n in vars(mine)} ^ {n for n in vars(other)}
+        assert not ours, ours
+        for name in ("__module__", "__name__", "__doc__"):
+            assert getattr(mine, name) == getattr(other, name)
+        assert [b.__name__ for b in mine.__mro__] == [b.__name__ for b in other.__mro__]
+        print("same")
+        """,
+        str(path),
+    )
+    assert shown.strip() == "same"
+
+
+def test_ordinary_classes_need_no_cloudpickle():
+    for name, (source, _) in CLASSES.items():
+        namespace = {"__name__": "__main__"}
+        exec(textwrap.dedent(source), namespace)
+        assert needs_cloudpickle(namespace["C"]) == (name in ("abstract", "dataclass")), name
+
+
+def test_copies_keep_their_qualified_names(tmp_path):
+    path = tmp_path / "class"
+    run(
+        """
+        import sys
+        from haz._core.serialize import dump_function
+        class C:
+            class D: pass
+        open(sys.argv[1], "wb").write(dump_function(C.D))
+        """,
+        str(path),
+    )
+    load = "import sys; from haz._core.serialize import load_function as f"
+    shown = run(f"{load}; print(f(open(sys.argv[1], 'rb').read()).__qualname__)", str(path))
+    assert shown == "C.D"
+
+
+def test_a_class_is_itself_where_it_comes_from():
+    cls = in_main("class f:\n    X = 1")
+    instance = copy(cls())
+    assert type(instance) is cls
+    assert copy(cls) is cls
+    cls.X = 2
+    assert copy(cls()).X == 2
+
+
+def test_copies_of_a_class_are_one_class(tmp_path):
+    path = tmp_path / "instances"
+    run(
+        """
+        import pickle, sys, threading
+        from haz._core.serialize import dumps
+        class Point:
+            def __init__(self, x): self.x = x
+        class Odd:
+            __slots__ = ("x",)
+        plain = [dumps(Point(i))[0] for i in range(2)]
+        mixed = dumps([Odd(), Point(2)])[0]  # by cloudpickle
+        pickle.dump([*plain, mixed], open(sys.argv[1], "wb"))
+        """,
+        str(path),
+    )
+    shown = run(
+        """
+        import pickle, sys
+        from haz._core.serialize import dumps, loads
+        first, second, mixed = map(loads, pickle.load(open(sys.argv[1], "rb")))
+        assert type(first) is type(second) is type(mixed[1])
+        assert (first.x, second.x, mixed[1].x) == (0, 1, 2)
+        assert loads(*dumps(first)).x == 0
+        type(first).later = "set here"
+        assert loads(*dumps(second)).later == "set here"
+        print("one")
+        """,
+        str(path),
+    )
+    assert shown.strip() == "one"
+
+
+def test_classes_are_forgotten():
+    import gc
+
+    from haz._core import serialize_classes
+
+    gc.collect()
+    before = len(serialize_classes._identities), len(serialize_classes._classes)
+    cls = in_main("class f:\n    def m(self): return f")
+    assert copy(cls) is cls
+    assert len(serialize_classes._classes) == before[1] + 1
+    del cls
+    gc.collect()
+    assert (len(serialize_classes._identities), len(serialize_classes._classes)) == before
+
+
+def test_members_with_attributes_of_their_own():
+    cls = in_main(
+        """
+        import functools
+        def mark(member):
+            member.mark = 7
+            return member
+        class C:
+            @mark
+            @staticmethod
+            def s(): return 1
+            @functools.cached_property
+            def cached(self): return [1]
+        f = C
+        """
+    )
+    static = copy(cls.__dict__["s"])
+    assert (static.mark, static.__func__()) == (7, 1)
+    cached = copy(cls.__dict__["cached"])
+    assert cached.attrname == "cached"
+    assert cached.func(None) == [1]
 
 
 def test_modules_registered_by_value():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from types import FunctionType
 
 from haz._core.actor_options import check_actor_options, check_method_options, make_actor_options
 from haz._core.method_table import (
     MethodTable,
     constructor_parameters,
     has_async_methods,
+    is_static,
     pack_table,
 )
 from haz._core.runtime import runtime
@@ -177,10 +179,18 @@ class ActorClass(TypedActorClass[P, T]):
             )
 
         def __getattr__(self, name):
-            # Of the class itself: constants, static methods.
+            # Of the class itself: constants, static methods. Not methods of instances: picklers
+            # would then take the class' functions for those of an importable class.
             if name.startswith("__") or "_info" not in self.__dict__:
                 raise AttributeError(f"'ActorClass' object has no attribute {name!r}")
-            return getattr(self._info.cls, name)
+            info = self._info
+            value = getattr(info.cls, name)
+            if isinstance(value, FunctionType) and not is_static(info.cls, name):
+                raise AttributeError(
+                    f"{info.name}.{name} is a method of actors: use {info.name}.remote(...) to "
+                    f"make one, or {info.name}.__wrapped__ for the plain class"
+                )
+            return value
 
     def __repr__(self) -> str:
         return f"<ActorClass {self.__dict__.get('__module__')}.{self._info.name}>"

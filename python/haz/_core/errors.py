@@ -8,13 +8,13 @@ The dictionaries hold scalars, strings and bytes only. `pack_exception` makes th
 
 from __future__ import annotations
 
-import io
 import os
 import pickle
 import sys
 from types import GetSetDescriptorType, MemberDescriptorType
 
 from haz import exceptions as errors_of_haz
+from haz._core import serialize
 from haz.exceptions import HazError, TaskCancelledError, TaskError
 
 TYPE_CHECKING = False
@@ -194,32 +194,10 @@ def _dump_exception(exc: BaseException) -> bytes | None:
     return _dumps((kind, plain_args, kept, kept_members, {}))
 
 
-class _Pickler(pickle.Pickler):
-    def reducer_override(self, obj: Any) -> Any:
-        return _reduce_exception(obj)
-
-
 def _dumps(value: object) -> bytes | None:
-    """Pickle, with cloudpickle where pickle can't or would find the type in ``__main__``."""
+    """Pickle as haz pickles everything, but exceptions by what they are made of; None: can't be."""
     try:
-        with io.BytesIO() as file:
-            _Pickler(file, 5).dump(value)
-            data = file.getvalue()
-        if b"__main__" not in data:
-            return data
-    except Exception:
-        pass
-    try:
-        import cloudpickle
-
-        class CloudPickler(cloudpickle.Pickler):  # type: ignore[misc]
-            def reducer_override(self, obj: Any) -> Any:
-                reduced = _reduce_exception(obj)
-                return super().reducer_override(obj) if reduced is NotImplemented else reduced
-
-        with io.BytesIO() as file:
-            CloudPickler(file, 5).dump(value)
-            return file.getvalue()
+        return serialize.dumps_in_band(value, _reduce_exception)
     except Exception:
         return None
 

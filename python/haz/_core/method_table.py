@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     #: the exception types in `retry_exceptions` pickled.
     Packed: TypeAlias = tuple[Parameters, bool, dict[str, Any]]
 
-__all__ = ["MethodTable", "constructor_parameters", "has_async_methods", "pack_table"]
+__all__ = ["MethodTable", "constructor_parameters", "has_async_methods", "is_static", "pack_table"]
 
 #: Where ``@haz.method`` leaves the options.
 OPTIONS_ATTRIBUTE = "__haz_method_options__"
@@ -69,6 +69,13 @@ _OF_CONTAINERS = ("__contains__", "__delitem__", "__getitem__", "__len__", "__se
 def has_async_methods(cls: type) -> bool:
     """Whether a method of `cls` is an ``async def``."""
     return any(is_async(function) for _, _, function in _members(cls))
+
+
+def is_static(cls: type, name: str) -> bool:
+    """Whether `name` is a static method of `cls`."""
+    owners = (base for base in cls.__mro__ if name in base.__dict__)
+    owner = next(owners, None)
+    return owner is not None and isinstance(owner.__dict__[name], staticmethod)
 
 
 def _is_method(member: Any) -> bool:

@@ -3,8 +3,9 @@
 `dumps` pickles with C speed as long as plain pickle means exactly what cloudpickle would mean: no
 function and no class inside is one that another process can't import. Functions that it can't
 import (of ``__main__``, lambdas, closures) are pickled by value here, with the meaning that they
-have in cloudpickle; for classes and whatever else plain pickle refuses, cloudpickle does the work.
-It is imported only then, since that takes longer than starting a worker.
+have in cloudpickle, and so are ordinary classes (`haz._core.serialize_classes`); for whatever else
+plain pickle refuses, cloudpickle does the work. It is imported only then, since that takes longer
+than starting a worker.
 
 By value means: code, defaults, closure and attributes are copied, and of the module's globals those
 that the code names. Functions pickled together from one module share one copy of its globals.
@@ -17,6 +18,8 @@ import marshal
 import sys
 import types
 from io import BytesIO
+
+from haz._core.serialize_classes import MEMBER_REDUCERS, is_ordinary, reduce_class
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -201,7 +204,9 @@ def _reduce_module(pickler: _Pickler, module: types.ModuleType) -> Any:
 def _reduce_class(pickler: _Pickler, cls: type) -> Any:
     if cls.__module__ == "builtins" or _is_importable(cls, cls.__module__, cls.__qualname__):
         return NotImplemented
-    raise _NeedsCloudpickleError
+    if not is_ordinary(cls):
+        raise _NeedsCloudpickleError
+    return reduce_class(cls)
 
 
 def _reduce_type_parameter(pickler: _Pickler, parameter: Any) -> Any:
@@ -283,6 +288,7 @@ _DATA_REDUCERS: dict[tuple[str, str], Reducer] = {
     ("builtins", "memoryview"): _reduce_memoryview,
     ("functools", "_lru_cache_wrapper"): _reduce_lru_cache,
     ("numpy", "ndarray"): _reduce_array,
+    **MEMBER_REDUCERS,
 }
 _REDUCERS: dict[tuple[str, str], Reducer] = {
     **_DATA_REDUCERS,
@@ -398,6 +404,9 @@ def _cloud_pickler_class() -> Any:
         class CloudPickler(cloudpickle.Pickler):  # type: ignore[misc]
             def reducer_override(self, value: Any) -> Any:
                 reducer = _reducer_for(type(value), _DATA_REDUCERS)
+                if reducer is None and type(value) is type and is_ordinary(value):
+                    # In both picklers the same way, or there would be two copies of the class.
+                    reducer = _reduce_class
                 reduced = NotImplemented if reducer is None else reducer(self, value)
                 if reduced is not NotImplemented:
                     return reduced
@@ -481,6 +490,38 @@ def dumps(
 def loads(data: Any, buffers: Any = ()) -> Any:
     """Rebuild a value from what `dumps` returned; buffers may be any bytes-like objects."""
     return _pickle.loads(data, buffers=buffers)
+
+
+def dumps_in_band(value: Any, reducer: Callable[[Any], Any]) -> bytes:
+    """Pickle into one piece; `reducer` is asked first, and may answer NotImplemented.
+
+    Raises what pickling raises.
+    """
+
+    file = BytesIO()
+    try:
+        _extended(_Pickler, reducer)(file, None).dump(value)
+    except Exception:
+        file = BytesIO()
+        _extended(_cloud_pickler_class(), reducer)(file, PROTOCOL).dump(value)
+    return file.getvalue()
+
+
+_extended_picklers: dict[tuple[Any, Any], Any] = {}
+
+
+def _extended(base: Any, reducer: Callable[[Any], Any]) -> Any:
+    """A subclass of the pickler `base` that asks `reducer` first."""
+    made = _extended_picklers.get((base, reducer))
+    if made is None:
+
+        class Extended(base):  # type: ignore[misc]
+            def reducer_override(self, value: Any) -> Any:
+                reduced = reducer(value)
+                return super().reducer_override(value) if reduced is NotImplemented else reduced
+
+        made = _extended_picklers[base, reducer] = Extended
+    return made
 
 
 def dump_function(function: Any) -> bytes:

@@ -128,3 +128,42 @@ def test_traceback_of_an_error_nobody_catches(run_program):
     assert "TaskError(ZeroDivisionError)" in done.stderr
     assert "return 1 / 0" in done.stderr
     assert "haz.get(f.remote())" in done.stderr
+
+
+def test_classes_of_the_main_program(run_program):
+    """They are themselves when they come back, and cost no import of cloudpickle."""
+    done = run_program(
+        """
+        import sys
+        import haz
+
+        class Bad(Exception):
+            def __init__(self, code, text):
+                super().__init__(text)
+                self.code = code
+
+        class Point:
+            def __init__(self, x):
+                self.x = x
+            def moved(self):
+                return Point(self.x + 1)
+
+        @haz.remote
+        def move(point):
+            assert type(point) is Point
+            return point.moved(), "cloudpickle" in sys.modules
+
+        @haz.remote
+        def fail():
+            raise Bad(3, "no")
+
+        point, imported = haz.get(move.remote(Point(1)))
+        print(type(point) is Point, point.x, imported, "cloudpickle" in sys.modules)
+        print(type(haz.get(move.remote(point))[0]) is Point)
+        try:
+            haz.get(fail.remote())
+        except Bad as error:
+            print(error.code, type(error.cause) is Bad)
+        """
+    )
+    assert done.stdout.splitlines() == ["True 2 False False", "True", "3 True"], done.stderr
