@@ -36,7 +36,9 @@ struct TaskId {
   friend auto operator<=>(TaskId, TaskId) = default;
   explicit operator bool() const { return value != 0; }
   /// Id of return number `index`, counted from 0.
-  [[nodiscard]] ObjectId return_id(std::uint32_t index) const { return ObjectId{value + index}; }
+  [[nodiscard]] constexpr ObjectId return_id(std::uint32_t index) const {
+    return ObjectId{value + index};
+  }
 };
 
 /// Names one function or class registered with a node. Small and dense; never used again.

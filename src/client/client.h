@@ -67,8 +67,9 @@ class Client {
   /// The block will not be used.
   virtual void discard(const StoreBlock& block) = 0;
 
-  /// The submitter gets one handle of each return. The payload's block is the node's from the call
-  /// on. kOverloaded: the actor takes no more calls now.
+  /// The submitter gets one handle of each return; of a streaming function it is one of stream_of()
+  /// the task, which takes kStreamIds ids, and num_returns is 1. The payload's block is the node's
+  /// from the call on. kOverloaded: the actor takes no more calls now.
   virtual Status submit(const Submission& submission) = 0;
   /// Submits the call of a constructor; the submitter gets one handle of the actor, which is
   /// returned. The payload's block is the node's from the call on. kExists: the name is taken.
@@ -86,6 +87,10 @@ class Client {
   virtual WaitOutcome wait(std::span<const ObjectId> ids, std::uint32_t needed,
                            std::int64_t deadline_ns, WaitHooks& hooks,
                            std::vector<bool>& ready) = 0;
+  /// Takes the next item of a stream, if there is one: it becomes the object `item`, of which the
+  /// caller gets one handle. Without an `item` it only tells. Does not wait: that is done by wait()
+  /// on the stream, which is ready while there is an item, or when it has ended.
+  virtual TakenItem take_item(ObjectId stream, ObjectId item, WaitHooks& hooks) = 0;
   virtual void cancel(ObjectId id, bool force, bool recursive) = 0;
   virtual void free(std::span<const ObjectId> ids) = 0;
   /// Counts one more handle of this process. Only while the object is kept by something else.

@@ -58,6 +58,9 @@ class EmbeddedClient final : public Client {
                    WaitHooks& hooks, std::vector<bool>& ready) override {
     return node_.wait(ids, needed, deadline_ns, hooks, ready);
   }
+  TakenItem take_item(ObjectId stream, ObjectId item, WaitHooks& /*hooks*/) override {
+    return node_.take_item(stream, item);
+  }
   void cancel(ObjectId id, bool force, bool recursive) override {
     node_.cancel(id, force, recursive);
   }

@@ -46,8 +46,25 @@ ErrorKind error_kind_of(AnswerStatus status) {
   }
 }
 
+ValueEntry entry_of(const NewValue& value) {
+  return ValueEntry{value.offset, value.offset != 0 ? value.size : value.bytes.size(),
+                    value.is_error ? kValueIsError : 0U,
+                    static_cast<std::uint32_t>(value.refs.size())};
+}
+
 /// For calls that can't be interrupted.
 class NoHooks final : public WaitHooks {};
+
+/// For calls that come to their end in any case, in a thread that lets others run meanwhile.
+class SteadyHooks final : public WaitHooks {
+ public:
+  explicit SteadyHooks(WaitHooks& inner) : inner_(inner) {}
+  void before_block() override { inner_.before_block(); }
+  void after_block() override { inner_.after_block(); }
+
+ private:
+  WaitHooks& inner_;
+};
 
 }  // namespace
 
@@ -236,11 +253,6 @@ void RingClient::finish(const FinishedTask& finished) {
       static_cast<std::uint64_t>(std::max<std::int64_t>(finished.run_ns, 0)),
       static_cast<std::uint32_t>(values.size()),
       0};
-  const auto entry_of = [](const NewValue& value) {
-    return ValueEntry{value.offset, value.offset != 0 ? value.size : value.bytes.size(),
-                      value.is_error ? kValueIsError : 0U,
-                      static_cast<std::uint32_t>(value.refs.size())};
-  };
   ++finished_count_;
   if (values.size() == 1) {
     const ValueEntry entry = entry_of(values[0]);
@@ -262,6 +274,17 @@ void RingClient::finish(const FinishedTask& finished) {
     published(value.offset);
   // pairs with the host's store before it looks at the rings and sleeps
   if (finished_count_ >= area_->control.wake_after.load(std::memory_order_seq_cst)) ring_host();
+}
+
+void RingClient::yield_item(TaskId task, std::uint32_t attempt, std::uint64_t index,
+                            const NewValue& value) {
+  const YieldMessage message{task.value, index, attempt, 0};
+  const ValueEntry entry = entry_of(value);
+  send(MessageKind::kYield,
+       {bytes_of(message), bytes_of(entry), value.bytes, bytes_of_ids(value.refs)}, false);
+  published(value.offset);
+  // pairs with the host's store before it looks at the rings and sleeps
+  if (area_->control.wake_on_item.load(std::memory_order_seq_cst) != 0) ring_host();
 }
 
 // ---- waiting for replies -----------------------------------------------------------------------
@@ -487,6 +510,19 @@ WaitOutcome RingClient::wait(std::span<const ObjectId> ids, std::uint32_t needed
   return found >= needed ? WaitOutcome::kDone : WaitOutcome::kTimeout;
 }
 
+TakenItem RingClient::take_item(ObjectId stream, ObjectId item, WaitHooks& hooks) {
+  flush_drops();
+  const std::uint64_t number = expect_reply();
+  const NextItemMessage message{number, stream.value, item.value};
+  send(MessageKind::kNextItem, {bytes_of(message)}, true);
+  // The answer may bring an item, so it must not be missed.
+  SteadyHooks steady(hooks);
+  Reply reply;
+  if (await_reply(number, -1, steady, reply) != WaitOutcome::kDone) return TakenItem::kUnknown;
+  const auto answer = MessageReader(reply.body).take<AnswerMessage>();
+  return static_cast<TakenItem>(answer.value);
+}
+
 // ---- memory ------------------------------------------------------------------------------------
 
 Result<StoreBlock> RingClient::ask_for_memory(AllocateKind kind, std::uint64_t size,
@@ -623,9 +659,7 @@ Status RingClient::submit(const Submission& submission) {
 
 Status RingClient::put(ObjectId id, const NewValue& value) {
   const PutMessage message{id.value};
-  const ValueEntry entry{value.offset, value.offset != 0 ? value.size : value.bytes.size(),
-                         value.is_error ? kValueIsError : 0U,
-                         static_cast<std::uint32_t>(value.refs.size())};
+  const ValueEntry entry = entry_of(value);
   send(MessageKind::kPut,
        {bytes_of(message), bytes_of(entry), value.bytes, bytes_of_ids(value.refs)}, false);
   published(value.offset);

@@ -58,6 +58,12 @@ class RingClient final : public Client {
   void finish(const FinishedTask& finished);
   /// The actor of this process ends: its calls fail from now on, also the one that runs.
   void exit_actor();
+  /// The attempt has yielded its item number `index`.
+  void yield_item(TaskId task, std::uint32_t attempt, std::uint64_t index, const NewValue& value);
+  /// Whether nobody will take an item of the attempt any more, so that it should end.
+  [[nodiscard]] bool is_stream_closed(TaskId task, std::uint32_t attempt) const {
+    return area_->control.closed_streams.contains(task.value, attempt);
+  }
   [[nodiscard]] TaskId running_task() const { return running_task_; }
   [[nodiscard]] std::uint32_t running_attempt() const { return running_attempt_; }
 
@@ -84,6 +90,7 @@ class RingClient final : public Client {
                   FetchedValues& out) override;
   WaitOutcome wait(std::span<const ObjectId> ids, std::uint32_t needed, std::int64_t deadline_ns,
                    WaitHooks& hooks, std::vector<bool>& ready) override;
+  TakenItem take_item(ObjectId stream, ObjectId item, WaitHooks& hooks) override;
   void cancel(ObjectId id, bool force, bool recursive) override;
   void free(std::span<const ObjectId> ids) override;
   void add_reference(ObjectId id) override;

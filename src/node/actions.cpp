@@ -38,7 +38,9 @@ void Node::fill_command(TaskCommand& command, Task& task) {
   command.function = function.id.value;
   command.function_offset = function.block_offset;
   command.function_size = function.block_size;
-  command.num_returns = task.num_returns;
+  command.num_returns = function.streams()
+                            ? static_cast<std::uint32_t>(scheduler_.items_of(task.id))
+                            : task.num_returns;
   command.num_arguments = task.num_dependencies;
   command.flags = function.timeout_ns >= 0 ? kReportStart : 0;
   command.reserved = {};

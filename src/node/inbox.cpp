@@ -127,6 +127,10 @@ bool Node::handle_body(WorkerPort& port, MessageKind kind, std::span<const std::
       return on_kill_actor(body);
     case MessageKind::kActorExit:
       return on_actor_exit(port);
+    case MessageKind::kYield:
+      return on_yield(port, body);
+    case MessageKind::kNextItem:
+      return on_next_item(port, body);
     case MessageKind::kReady:
       if (port.worker != nullptr) return false;
       failures_in_a_row_ = 0;
@@ -157,21 +161,7 @@ bool Node::on_finished(WorkerPort& port, std::span<const std::byte> body) {
   for (std::size_t i = 0; i < values.size(); ++i) {
     ValueEntry entry{};
     std::memcpy(&entry, entries.data() + i * sizeof entry, sizeof entry);
-    NewValue& value = values[i];
-    value.is_error = (entry.flags & kValueIsError) != 0;
-    value.offset = entry.offset;
-    value.size = entry.size;
-    if (entry.offset == 0) value.bytes = reader.take_bytes(entry.size);
-    value.refs = as_ids(reader.take_bytes(std::uint64_t{entry.num_refs} * sizeof(ObjectId)));
-    if (!reader.ok()) return false;
-    if (entry.offset == 0) continue;
-    if (!store_.adopt(port.process, entry.offset, entry.size)) return false;
-    if (!value.is_error) continue;
-    const std::byte* data = arena_->at(entry.offset);
-    copies.emplace_back(data, data + entry.size);
-    store_.free(entry.offset);
-    value.offset = 0;
-    value.bytes = copies.back();
+    if (!take_value(port, entry, reader, values[i], copies)) return false;
   }
   scheduler_.finished(*port.worker, TaskId{message.task}, message.attempt,
                       static_cast<Outcome>(message.outcome), values,
@@ -193,9 +183,11 @@ bool Node::read_submission(WorkerPort& port, MessageReader& reader, TaskSpec& sp
   spec.dependencies =
       as_ids(reader.take_bytes(std::uint64_t{message.num_dependencies} * sizeof(ObjectId)));
   spec.refs = as_ids(reader.take_bytes(std::uint64_t{message.num_refs} * sizeof(ObjectId)));
-  if (!reader.ok() || spec.function == nullptr || message.num_returns > kMaxReturns ||
-      maker_of(ObjectId{message.task}) != port.process ||
-      maker_of(spec.id.return_id(std::max(message.num_returns, 1U) - 1)) != port.process) {
+  if (!reader.ok() || spec.function == nullptr || message.num_returns > kMaxReturns) return false;
+  const bool streams = spec.function->streams();
+  const std::uint32_t num_ids = streams ? kStreamIds : std::max(message.num_returns, 1U);
+  if ((streams && message.num_returns != 1) || maker_of(ObjectId{message.task}) != port.process ||
+      maker_of(spec.id.return_id(num_ids - 1)) != port.process) {
     return false;
   }
   if (message.payload_offset != 0 &&
@@ -218,6 +210,10 @@ bool Node::on_submit(WorkerPort& port, std::span<const std::byte> body) {
   const std::vector<std::byte> error = status.error().kind == ErrorKind::kOverloaded
                                            ? pending_calls_error(status.error().message)
                                            : lost_error(status.error().message);
+  if (spec.function->streams()) {
+    scheduler_.put_failed_stream(port.process, spec.id, error);
+    return true;
+  }
   for (std::uint32_t i = 0; i < spec.num_returns; ++i) {
     (void)scheduler_.put(port.process, spec.id.return_id(i),
                          NewValue{.is_error = true, .bytes = error});
@@ -228,13 +224,33 @@ bool Node::on_submit(WorkerPort& port, std::span<const std::byte> body) {
 bool Node::on_put(WorkerPort& port, std::span<const std::byte> body) {
   MessageReader reader(body);
   const auto message = reader.take<PutMessage>();
+  if (!reader.ok() || maker_of(ObjectId{message.object}) != port.process) return false;
   const auto entry = reader.take<ValueEntry>();
-  NewValue value{.offset = entry.offset, .size = entry.size};
+  NewValue value;
+  std::vector<std::vector<std::byte>> copies;
+  if (!take_value(port, entry, reader, value, copies)) return false;
+  return scheduler_.put(port.process, ObjectId{message.object}, value).ok();
+}
+
+/// Takes the value that `entry` tells of off a message. False: nonsense. The bytes of an error that
+/// came through the arena go to `copies`, since the scheduler keeps errors itself.
+bool Node::take_value(WorkerPort& port, const ValueEntry& entry, MessageReader& reader,
+                      NewValue& value, std::vector<std::vector<std::byte>>& copies) {
+  value.is_error = (entry.flags & kValueIsError) != 0;
+  value.offset = entry.offset;
+  value.size = entry.size;
   if (entry.offset == 0) value.bytes = reader.take_bytes(entry.size);
   value.refs = as_ids(reader.take_bytes(std::uint64_t{entry.num_refs} * sizeof(ObjectId)));
-  if (!reader.ok() || maker_of(ObjectId{message.object}) != port.process) return false;
-  if (entry.offset != 0 && !store_.adopt(port.process, entry.offset, entry.size)) return false;
-  return scheduler_.put(port.process, ObjectId{message.object}, value).ok();
+  if (!reader.ok()) return false;
+  if (entry.offset == 0) return true;
+  if (!store_.adopt(port.process, entry.offset, entry.size)) return false;
+  if (!value.is_error) return true;
+  const std::byte* data = arena_->at(entry.offset);
+  copies.emplace_back(data, data + entry.size);
+  store_.free(entry.offset);
+  value.offset = 0;
+  value.bytes = copies.back();
+  return true;
 }
 
 bool Node::on_ids(WorkerPort& port, MessageKind kind, std::span<const std::byte> body) {
@@ -300,7 +316,7 @@ bool Node::on_started(WorkerPort& port, std::span<const std::byte> body) {
     return reader.ok();
   }
   time_limits_.push_back(
-      {monotonic_ns() + task->function->timeout_ns, task->id, message.attempt, false});
+      {monotonic_ns() + task->function->timeout_ns, task->id, message.attempt, Stop::kInterrupt});
   return reader.ok();
 }
 
@@ -308,7 +324,7 @@ bool Node::on_allocate(WorkerPort& port, std::span<const std::byte> body) {
   MessageReader reader(body);
   const auto message = reader.take<AllocateMessage>();
   if (!reader.ok()) return false;
-  waiting_allocations_.push_back({&port, message, monotonic_ns()});
+  waiting_allocations_.push_back({&port, message, monotonic_ns(), freed_});
   return true;
 }
 
@@ -341,12 +357,15 @@ void Node::encode_query(QueryKind kind, std::vector<std::byte>& out) {
   const SchedulerCounts counts = scheduler_.counts();
   ValueWriter writer;
   if (kind == QueryKind::kSnapshot) {
-    const std::array<std::pair<const char*, std::size_t>, 6> entries{{{"objects", counts.objects},
-                                                                      {"tasks", counts.tasks},
-                                                                      {"queued", counts.queued},
-                                                                      {"workers", counts.workers},
-                                                                      {"idle_workers", counts.idle},
-                                                                      {"actors", counts.actors}}};
+    const std::array<std::pair<const char*, std::size_t>, 8> entries{
+        {{"objects", counts.objects},
+         {"streams", counts.streams},
+         {"unread_items", counts.items},
+         {"tasks", counts.tasks},
+         {"queued", counts.queued},
+         {"workers", counts.workers},
+         {"idle_workers", counts.idle},
+         {"actors", counts.actors}}};
     writer.begin_dict(entries.size());
     for (const auto& [name, count] : entries) {
       writer.str(name);
@@ -557,6 +576,10 @@ void Node::serve_allocations(std::int64_t now_ns) {
   drain_drops();
   const auto patience_ns = static_cast<std::int64_t>(options_.store_full_wait_s * 1e9);
   for (auto it = waiting_allocations_.begin(); it != waiting_allocations_.end();) {
+    if (it->freed != freed_) {
+      it->freed = freed_;
+      it->since_ns = now_ns;
+    }
     const bool last_try = now_ns - it->since_ns > patience_ns;
     it = try_allocation(*it, last_try) ? waiting_allocations_.erase(it) : it + 1;
   }

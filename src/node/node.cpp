@@ -173,7 +173,7 @@ Result<Function*> Node::add_function(const FunctionOptions& options,
   if (!block) return block.error();
   std::byte* to = arena_->at(block->offset);
   const FunctionBlock head{static_cast<std::uint32_t>(options.name.size()),
-                           static_cast<std::uint32_t>(code.size())};
+                           static_cast<std::uint32_t>(code.size()), options.items_ahead, 0};
   std::memcpy(to, &head, sizeof head);
   std::memcpy(to + sizeof head, options.name.data(), options.name.size());
   if (!code.empty()) {

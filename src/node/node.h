@@ -35,6 +35,8 @@
 
 namespace haz {
 
+class MessageReader;
+
 /// What a node is made of.
 struct NodeOptions {
   double num_cpus = 1;
@@ -97,6 +99,9 @@ class Node final : private Actions {
   /// Waits until `needed` are ready; `ready` gets a flag for each.
   WaitOutcome wait(std::span<const ObjectId> ids, std::uint32_t needed, std::int64_t deadline_ns,
                    WaitHooks& hooks, std::vector<bool>& ready);
+  /// Takes the next item of a stream, which becomes the object `item`; if that is none, only tells
+  /// whether there is one. Does not wait: that is done on the stream.
+  TakenItem take_item(ObjectId stream, ObjectId item);
   /// Reports `token` on completions_fd() once the object is ready. False: no such object.
   bool subscribe(ObjectId id, std::uint64_t token);
   /// Readable while take_completions() has something.
@@ -134,13 +139,16 @@ class Node final : private Actions {
   struct WaitingAllocation {
     WorkerPort* port;
     AllocateMessage message;
-    std::int64_t since_ns;
+    std::int64_t since_ns;  ///< When it was asked, or a value was freed since.
+    std::uint64_t freed;
   };
+  /// What happens to a task when its time is over.
+  enum class Stop : std::uint8_t { kInterrupt, kKill, kCancel };
   struct TimeLimit {
     std::int64_t at_ns;
     TaskId task;
     std::uint32_t attempt;
-    bool force;
+    Stop stop;
   };
 
   Node(NodeOptions options, std::unique_ptr<Arena> arena, std::uint64_t store_limit);
@@ -154,6 +162,7 @@ class Node final : private Actions {
   void release_block(Task& task) override;
   void start_worker() override;
   void interrupt(Task& task) override;
+  void close_stream(Task& task) override;
   void kill_worker(Worker& worker) override;
   void stop_worker(Worker& worker) override;
   void complete(Request& request) override;
@@ -188,6 +197,11 @@ class Node final : private Actions {
   bool on_kill_actor(std::span<const std::byte> body);
   bool on_actor_exit(WorkerPort& port);
   void answer_error(WorkerPort& port, std::uint64_t number, const Error& error);
+  bool on_yield(WorkerPort& port, std::span<const std::byte> body);
+  bool on_next_item(WorkerPort& port, std::span<const std::byte> body);
+  bool take_value(WorkerPort& port, const ValueEntry& entry, MessageReader& reader, NewValue& value,
+                  std::vector<std::vector<std::byte>>& copies);
+  TakenItem take_item_for(ProcessId process, ObjectId stream, ObjectId item);
   void send_body(WorkerPort& port, MessageKind kind, std::span<const std::byte> body);
   void answer(WorkerPort& port, std::uint64_t number, AnswerStatus status, std::uint64_t value,
               std::uint64_t size, std::span<const std::byte> bytes);

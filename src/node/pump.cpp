@@ -40,7 +40,7 @@ void Node::drain_drops() {
 // ---- rounds ------------------------------------------------------------------------------------
 
 void Node::finish_round(std::unique_lock<std::mutex>& lock) {
-  if (needs_dispatch_ && !stopping_) {
+  if ((needs_dispatch_ || scheduler_.has_abandoned()) && !stopping_) {
     needs_dispatch_ = false;
     scheduler_.dispatch();
     while (failed_starts_ != 0)
@@ -91,6 +91,11 @@ void Node::set_wake_policy(bool every_completion) {
       port->wake_after = after;
       control.wake_after.store(after, std::memory_order_relaxed);
     }
+    const std::uint32_t on_item = worker != nullptr && worker->wanted_items != 0 ? 1 : 0;
+    if (port->wake_on_item != on_item) {
+      port->wake_on_item = on_item;
+      control.wake_on_item.store(on_item, std::memory_order_relaxed);
+    }
     if (port->wake_on_idle != on_idle) {
       port->wake_on_idle = on_idle;
       control.wake_on_idle.store(on_idle, std::memory_order_relaxed);
@@ -140,13 +145,17 @@ void Node::run_timers(std::int64_t now_ns) {
       ++i;
       continue;
     }
-    if (!over) scheduler_.timed_out(limit.task, limit.attempt, limit.force);
-    if (over || limit.force) {
+    if (!over && limit.stop == Stop::kCancel) {
+      scheduler_.cancel(end_of(limit.task), false, true);
+    } else if (!over) {
+      scheduler_.timed_out(limit.task, limit.attempt, limit.stop == Stop::kKill);
+    }
+    if (over || limit.stop != Stop::kInterrupt) {
       limit = time_limits_.back();
       time_limits_.pop_back();
     } else {
       limit.at_ns = now_ns + kGraceNs;
-      limit.force = true;
+      limit.stop = Stop::kKill;
     }
   }
 }
@@ -420,6 +429,10 @@ bool Node::subscribe(ObjectId id, std::uint64_t token) {
   request->token = token;
   if (!scheduler_.start(*request, std::span(&id, 1), nullptr)) return false;
   subscriptions_.emplace(token, std::move(request));
+  // What was published before the workers knew that it is wanted was not told of.
+  set_wake_policy(false);
+  if (leader_ == nullptr) (void)doorbells_->background.prepare();
+  if (any_news()) pump();
   return true;
 }
 

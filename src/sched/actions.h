@@ -35,6 +35,9 @@ class Actions {
   virtual void start_worker() = 0;
   /// Interrupts `task`'s current attempt, and nothing else.
   virtual void interrupt(Task& task) = 0;
+  /// Has the streaming `task`, of which nobody will take an item any more, end at its next one; if
+  /// that does not come soon, the host cancels the task.
+  virtual void close_stream(Task& task) = 0;
   /// Ends the process of `worker`; answered by worker_died. It gets no more tasks.
   virtual void kill_worker(Worker& worker) = 0;
   /// Has the process of `worker` end itself when it has run what it was given; answered by

@@ -13,6 +13,8 @@ struct FunctionHead {
   std::int32_t max_retries;
   std::int32_t priority;
   std::uint32_t retry_exceptions;
+  std::int32_t items_ahead;
+  std::uint32_t reserved;
   std::uint32_t is_actor;  ///< 1: an ActorHead and what belongs to it follow.
 };
 static_assert(std::is_trivially_copyable_v<FunctionHead>);
@@ -61,7 +63,8 @@ Amounts take_amounts(MessageReader& reader) {
 
 void encode_function_options(const FunctionOptions& options, MessageBuilder& message) {
   message.add(FunctionHead{options.timeout_ns, options.max_retries, options.priority,
-                           options.retry_exceptions ? 1U : 0U, options.actor ? 1U : 0U});
+                           options.retry_exceptions ? 1U : 0U, options.items_ahead, 0,
+                           options.actor ? 1U : 0U});
   add_text(message, options.name);
   add_text(message, options.group);
   add_amounts(message, options.resources);
@@ -86,6 +89,7 @@ FunctionOptions decode_function_options(MessageReader& reader) {
   options.max_retries = head.max_retries;
   options.priority = head.priority;
   options.retry_exceptions = head.retry_exceptions != 0;
+  options.items_ahead = head.items_ahead;
   options.name = take_text(reader);
   options.group = take_text(reader);
   options.resources = take_amounts(reader);

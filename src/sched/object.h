@@ -21,6 +21,13 @@ enum class ObjectState : std::uint8_t {
   kError,    ///< Holds an error, which is a value too.
 };
 
+/// What an object stands for.
+enum class ObjectRole : std::uint8_t {
+  kValue,
+  kStream,  ///< For the items of a streaming task; it has no value. See Stream.
+  kDemand,  ///< For the demand for such items; it has no value.
+};
+
 /// Who waits: a task for its arguments, or a request for its objects.
 struct Waiter {
   enum class Kind : std::uint8_t { kTask, kRequest };
@@ -55,7 +62,8 @@ struct NewValue {
 struct Object {
   ObjectId id;
   std::uint32_t refs = 0;
-  ObjectState state = ObjectState::kPending;
+  ObjectState state = ObjectState::kPending;  ///< Of one that has no value it goes back and forth.
+  ObjectRole role = ObjectRole::kValue;
   bool is_actor = false;        ///< Its references are handles of the actor of this id.
   Task* producer = nullptr;     ///< The unfinished task that makes it.
   WaitNode* waiters = nullptr;  ///< Those who wait, first come first.

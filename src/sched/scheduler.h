@@ -25,6 +25,7 @@
 #include "sched/request.h"
 #include "sched/resources.h"
 #include "sched/story.h"
+#include "sched/stream.h"
 #include "sched/task.h"
 
 namespace haz {
@@ -47,6 +48,7 @@ struct FunctionOptions {
   std::int32_t max_retries = 3;
   bool retry_exceptions = false;
   std::int64_t timeout_ns = -1;
+  std::int32_t items_ahead = -1;  ///< See Function.
   std::int32_t priority = 0;
   std::string group{};                          ///< Concurrency group of a method.
   std::shared_ptr<const ActorOptions> actor{};  ///< Makes it a constructor.
@@ -70,6 +72,8 @@ struct DeathCause {
 /// Counts for `snapshot()`-like views and tests.
 struct SchedulerCounts {
   std::size_t objects = 0;
+  std::size_t streams = 0;
+  std::size_t items = 0;  ///< Of streams, not taken yet.
   std::size_t tasks = 0;
   std::size_t queued = 0;
   std::size_t workers = 0;
@@ -107,7 +111,8 @@ class Scheduler {
 
   // ---- tasks -----------------------------------------------------------------------------------
 
-  /// Takes a task, and gives the submitter one handle of each return. Batched. kInvalid when the id
+  /// Takes a task, and gives the submitter one handle of each return, or of its stream. Batched.
+  /// kInvalid when the id
   /// is in use, kLost when a dependency is unknown: the payload then stays the caller's.
   Status submit(const TaskSpec& spec);
   /// An attempt ended: with a value for each return, or one error. Late and unknown attempts are
@@ -161,6 +166,24 @@ class Scheduler {
   void drop_reference(ProcessId process, ObjectId id);
   /// Replaces the value of a ready object by `error` now, whoever holds refs.
   void free_object(ObjectId id);
+
+  // ---- streams ---------------------------------------------------------------------------------
+
+  /// The attempt has yielded its item number `index`, counted from 0. What an earlier attempt has
+  /// yielded, late and unknown attempts are ignored (the value is freed). False: nonsense.
+  bool yielded(Worker& worker, TaskId task, std::uint32_t attempt, std::uint64_t index,
+               const NewValue& value);
+  /// The first item that nobody has taken becomes the object `item`, and `process` gets one handle
+  /// of it. A failed task's error is the last item.
+  TakenItem take_item(ProcessId process, ObjectId stream, ObjectId item);
+  /// Whether there is an item to take, none now, or none any more.
+  [[nodiscard]] TakenItem next_item(ObjectId stream) const;
+  /// Items that attempts of the task have yielded; the next attempt need not repeat them.
+  [[nodiscard]] std::uint64_t items_of(TaskId task) const;
+  /// A stream that has only an error to give, instead of a task that can't be submitted.
+  void put_failed_stream(ProcessId owner, TaskId task, std::span<const std::byte> error);
+  /// Whether dispatch() has tasks to end whose streams nobody refers to any more.
+  [[nodiscard]] bool has_abandoned() const { return !abandoned_.empty(); }
 
   // ---- requests --------------------------------------------------------------------------------
 
@@ -220,6 +243,7 @@ class Scheduler {
   Object* make_object(ObjectId id, Task* producer);
   void add_ref(Object* object) { ++object->refs; }
   void drop_ref(Object* object);
+  void destroy(Object* object);
   void drop_references_of(ProcessId process);
   void count_reference(ProcessId process, ObjectId id);
   bool uncount_reference(ProcessId process, ObjectId id);
@@ -237,6 +261,21 @@ class Scheduler {
   void end_lending(Request& request);
   void end_lending_of(const Task* task);
   void pull_back_behind(Task* task);
+
+  Stream* find_stream(TaskId task) const;
+  Stream& open_stream(TaskId id, Object* end, ProcessId owner);
+  void append_item(Stream& stream, const NewValue& value);
+  void end_stream(Task* task, const NewValue& result);
+  void drop_stream(Object* object);
+  void make_ready(Object* object);
+  void settle_demand(Stream& stream);
+  void lift_limit(TaskId task);
+  bool lift_a_limit();
+  void want_item(const Object* object);
+  static void unwant_item(Stream& stream);
+  void count_wanted_item(const Task& task, int change);
+  void close_abandoned();
+  void close_task(Task* task);
 
   Task* make_task(const TaskSpec& spec);
   static void adopt(Task* parent, Task* child);
@@ -257,6 +296,7 @@ class Scheduler {
   bool pull_back(Task* task);
   void retry(Task* task);
   void cancel_task(Task* task, bool force);
+  bool end_unstarted(Task* task);
   void stop_running(Task& task, bool force);
   void crash_task(Task* task, const Worker& worker, const DeathCause& cause);
   [[nodiscard]] static bool may_retry(const Task& task);
@@ -318,6 +358,7 @@ class Scheduler {
   void check_actors() const;
   void check_workers() const;
   void check_objects() const;
+  void check_streams(std::unordered_map<std::uint64_t, std::uint32_t>& known) const;
 
   Actions& actions_;
   SchedulerOptions options_;
@@ -332,6 +373,9 @@ class Scheduler {
   std::vector<std::unique_ptr<ResourceClass>> classes_;
   std::vector<Worker*> workers_;
   std::vector<Worker*> idle_;  ///< Last in, first out: the warmest worker is taken first.
+  std::unordered_map<std::uint64_t, std::unique_ptr<Stream>> streams_;  ///< By task.
+  std::size_t num_items_ = 0;                                           ///< Of all streams.
+  std::vector<TaskId> abandoned_;  ///< Streaming tasks without consumers.
   std::unordered_map<std::uint32_t, References> references_;
   List<Request, &Request::blocked_link> blocked_requests_;
   List<Request, &Request::lending_link> lending_requests_;

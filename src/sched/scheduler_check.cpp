@@ -152,6 +152,7 @@ void Scheduler::check_workers() const {
       HAZ_CHECK(front->lends_cpu == waits, "a running task has lent its slot");
     }
     std::uint32_t wanted = 0;
+    std::uint32_t wanted_items = 0;
     bool nested = true;
     for (const Task* task = front; task != nullptr;
          task = List<Task, &Task::queue_link>::next(task)) {
@@ -162,9 +163,12 @@ void Scheduler::check_workers() const {
       if (nested) take(task->function->resources->request);
       if (task->lends_cpu) free[kCpuIndex] += lent_cpu_of(*task);
       wanted += task->wanted_soon ? 1 : 0;
+      const Stream* stream = find_stream(task->id);
+      wanted_items += stream != nullptr && stream->wanted ? 1 : 0;
       ++assigned;
     }
     HAZ_CHECK(wanted == worker->wanted_soon, "the number of wanted results is wrong");
+    HAZ_CHECK(wanted_items == worker->wanted_items, "the number of wanted items is wrong");
   }
   for (std::size_t i = 0; i < pool_.size(); ++i) {
     HAZ_CHECK(free[i] == pool_.free(i), "resources got lost, or are counted twice");
@@ -176,8 +180,10 @@ void Scheduler::check_objects() const {
   std::unordered_map<std::uint64_t, std::uint32_t> known;  // references whose holder is known
   std::size_t tasks = 0;
   objects_.for_each([&](std::uint64_t id, const Object* object) {
-    HAZ_CHECK((object->state == ObjectState::kPending) == (object->producer != nullptr),
+    const bool pending = object->state == ObjectState::kPending;
+    HAZ_CHECK(object->role != ObjectRole::kValue || pending == (object->producer != nullptr),
               "an object without a value has no task, or one with a value has one");
+    HAZ_CHECK(!pending || object->producer != nullptr, "nothing will make an object ready");
     HAZ_CHECK(object->offset == 0 || object->bytes.size() == 0, "an object has two values");
     known[id] += check_waiters(*object);
     if (object->inner) {
@@ -185,7 +191,7 @@ void Scheduler::check_objects() const {
         ++known[inner.value];
     }
     if (object->producer == nullptr) return;
-    ++known[id];
+    if (object->role != ObjectRole::kStream) ++known[id];
     const Task& task = *object->producer;
     if (task.id.value != id) return;
     ++tasks;
@@ -208,6 +214,7 @@ void Scheduler::check_objects() const {
       ++known[kept->refs[i].value];
   }
   HAZ_CHECK(tasks == task_pool_.live(), "a task is not to be found by its id");
+  check_streams(known);
   for (const auto& [process, references] : references_) {
     references.for_each([&known](std::uint64_t id, std::uint32_t count) { known[id] += count; });
   }
@@ -216,6 +223,40 @@ void Scheduler::check_objects() const {
     HAZ_CHECK(object != nullptr && object->refs >= count,
               "an object has more holders than it counts");
   }
+}
+
+void Scheduler::check_streams(std::unordered_map<std::uint64_t, std::uint32_t>& known) const {
+  std::size_t num_items = 0;
+  for (const auto& [id, stream] : streams_) {
+    const Task* task = stream->task;
+    const Object* object = objects_.find(stream_of(TaskId{id}).value);
+    HAZ_CHECK(object != nullptr && object == stream->object, "a stream has lost its object");
+    HAZ_CHECK(object->producer == task && stream->end->producer == task,
+              "a stream's task is wrong");
+    HAZ_CHECK(
+        (object->state == ObjectState::kPending) == (stream->items.empty() && task != nullptr),
+        "a stream without an item is ready, or one with an item is not");
+    HAZ_CHECK(!stream->wanted || object->state == ObjectState::kPending, "what came is wanted");
+    HAZ_CHECK(stream->wanted || object->waiters == nullptr, "an awaited item is not wanted");
+    HAZ_CHECK((stream->demand != nullptr) == (task != nullptr && task->function->items_ahead > 0),
+              "a task has a limit without a demand, or the other way round");
+    if (stream->demand != nullptr) {
+      const bool too_many =
+          stream->limited && stream->items.size() > items_at_demand(task->function->items_ahead);
+      HAZ_CHECK(too_many == (stream->demand->state == ObjectState::kPending),
+                "the demand does not fit the items");
+    }
+    ++known[stream->end->id.value];
+    num_items += stream->items.size();
+    for (const Object* item : stream->items) {
+      HAZ_CHECK(item->refs == 0 && item->waiters == nullptr,
+                "somebody has an item before its time");
+      if (!item->inner) continue;
+      for (const ObjectId inner : *item->inner)
+        ++known[inner.value];
+    }
+  }
+  HAZ_CHECK(num_items == num_items_, "the number of items is wrong");
 }
 
 }  // namespace haz

@@ -139,6 +139,7 @@ void Scheduler::assign(Task* task, Worker* worker) {
   ++task->attempt;
   worker->assigned.push_back(task);
   if (task->wanted_soon) ++worker->wanted_soon;
+  count_wanted_item(*task, 1);
   task->position = actions_.assign(*task);
   story_.add(StoryEvent::kTaskAssigned, task->id.value, task->attempt, worker->slot);
 }
@@ -207,12 +208,13 @@ void Scheduler::place_ready() {
 }
 
 void Scheduler::dispatch() {
+  if (has_abandoned()) close_abandoned();
   feed_actors();
   do {
     place_ready();
   } while (steal());
   start_workers_for_waiting();
-  while (queued_ != 0 && run_awaited_on_blocked()) {
+  while (queued_ != 0 && (run_awaited_on_blocked() || lift_a_limit())) {
   }
 }
 
@@ -333,6 +335,9 @@ void Scheduler::run_nested(Task* task, Worker* worker) {
   pool_.acquire(task->function->resources->request);
   worker->assigned.push_front(task);
   if (task->wanted_soon) ++worker->wanted_soon;
+  count_wanted_item(*task, 1);
+  // Its consumer may be the task below it.
+  if (task->function->streams()) lift_limit(task->id);
   worker->state = WorkerState::kNested;
   story_.add(StoryEvent::kTaskAssigned, task->id.value, task->attempt, worker->slot);
   actions_.run_nested(*task);

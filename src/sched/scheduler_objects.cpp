@@ -27,15 +27,20 @@ void Scheduler::drop_ref(Object* object) {
     if (dead->is_actor) unreferenced(dead->id);
     story_.add(StoryEvent::kObjectFreed, dead->id.value);
     objects_.erase(dead->id.value);
-    if (dead->offset != 0) actions_.free_value(dead->offset);
-    if (dead->inner) {
-      for (const ObjectId id : *dead->inner) {
-        if (Object* inner = objects_.find(id.value); inner != nullptr) drop_ref(inner);
-      }
-    }
-    object_pool_.destroy(dead);
+    if (dead->role == ObjectRole::kStream) drop_stream(dead);
+    destroy(dead);
   }
   freeing_ = false;
+}
+
+void Scheduler::destroy(Object* object) {
+  if (object->offset != 0) actions_.free_value(object->offset);
+  if (object->inner) {
+    for (const ObjectId id : *object->inner) {
+      if (Object* inner = objects_.find(id.value); inner != nullptr) drop_ref(inner);
+    }
+  }
+  object_pool_.destroy(object);
 }
 
 void Scheduler::set_value(Object* object, const NewValue& value) {
@@ -123,6 +128,7 @@ void Scheduler::process_ended(ProcessId process) { drop_references_of(process); 
 void Scheduler::free_object(ObjectId id) {
   Object* object = objects_.find(id.value);
   if (object == nullptr || object->state == ObjectState::kPending) return;
+  if (object->role != ObjectRole::kValue) return;
   freed_by_hand_ = true;
   if (object->offset != 0) actions_.free_value(object->offset);
   const auto inner = std::move(object->inner);
@@ -216,6 +222,7 @@ bool Scheduler::start(Request& request, std::span<const ObjectId> ids, Worker* b
   for (WaitNode& node : request.nodes) {
     if (node.object->state != ObjectState::kPending) continue;
     link(node, &request);
+    if (node.object->role == ObjectRole::kStream) want_item(node.object);
     if (!request.bulk) want_soon(node.object->producer);
   }
   if (blocked != nullptr) {

@@ -55,6 +55,7 @@ Result<Function*> Scheduler::register_function(const FunctionOptions& options) {
   function->max_retries = options.max_retries;
   function->retry_exceptions = options.retry_exceptions;
   function->timeout_ns = options.timeout_ns;
+  function->items_ahead = options.actor ? -1 : options.items_ahead;
   function->priority = options.priority;
   function->group = options.group;
   functions_.push_back(std::move(function));
@@ -63,7 +64,8 @@ Result<Function*> Scheduler::register_function(const FunctionOptions& options) {
 
 Status Scheduler::submit(const TaskSpec& spec) {
   const std::uint32_t num_objects = std::max<std::uint32_t>(spec.num_returns, 1);
-  for (std::uint32_t i = 0; i < num_objects; ++i) {
+  const std::uint32_t num_ids = spec.function->streams() ? kStreamIds : num_objects;
+  for (std::uint32_t i = 0; i < num_ids; ++i) {
     if (!spec.id || objects_.find(spec.id.return_id(i).value) != nullptr) {
       return Error{ErrorKind::kInvalid, "submit: the task id is in use"};
     }
@@ -80,7 +82,7 @@ Status Scheduler::submit(const TaskSpec& spec) {
   }
   for (std::size_t i = 0; i < spec.dependencies.size(); ++i) {
     dependencies[i].object = objects_.find(spec.dependencies[i].value);
-    if (dependencies[i].object == nullptr) {
+    if (dependencies[i].object == nullptr || dependencies[i].object->role != ObjectRole::kValue) {
       return Error{ErrorKind::kLost, "submit: an argument's object is gone"};
     }
   }
@@ -91,6 +93,10 @@ Status Scheduler::submit(const TaskSpec& spec) {
     Object* object = make_object(spec.id.return_id(i), task);
     add_ref(object);
     if (spec.num_returns == 0) break;
+    if (spec.function->streams()) {
+      open_stream(spec.id, object, spec.submitter);
+      break;
+    }
     add_ref(object);
     count_reference(spec.submitter, object->id);
   }
@@ -337,6 +343,7 @@ void Scheduler::publish(Task* task, std::span<const NewValue> values) {
     }
     drop_ref(object);
   }
+  if (task->function->streams()) end_stream(task, values.front());
 }
 
 void Scheduler::release_task(Task* task) {
@@ -392,6 +399,7 @@ void Scheduler::leave_worker(Task* task) {
   take_cpu_back(task);
   worker->assigned.remove(task);
   if (task->wanted_soon) --worker->wanted_soon;
+  count_wanted_item(*task, -1);
   if (task->nested) {
     pool_.release(task->function->resources->request);
     task->nested = false;
@@ -420,17 +428,20 @@ void Scheduler::cancel(ObjectId id, bool force, bool recursive) {
 void Scheduler::cancel_task(Task* task, bool force) {
   task->cancel_requested = true;
   story_.add(StoryEvent::kTaskCancelled, task->id.value, task->attempt);
+  if (!end_unstarted(task)) stop_running(*task, force);
+}
+
+/// Ends a cancelled task. False: it runs.
+bool Scheduler::end_unstarted(Task* task) {
   if (task->state == TaskState::kAssigned) {
     Worker* worker = task->worker;
-    if (!pull_back(task)) {
-      stop_running(*task, force);
-      return;
-    }
+    if (!pull_back(task)) return false;
     settle_worker(worker);
   }
-  if (task->settling) return;
+  if (task->settling) return true;
   if (task->state == TaskState::kQueued) unqueue(task);
   fail_task(task, cancelled_error(*task));
+  return true;
 }
 
 void Scheduler::timed_out(TaskId id, std::uint32_t attempt, bool force) {

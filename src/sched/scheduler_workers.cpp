@@ -10,6 +10,10 @@ Scheduler::Scheduler(Actions& actions, SchedulerOptions options)
     : actions_(actions), options_(options) {}
 
 Scheduler::~Scheduler() {
+  for (const auto& [id, stream] : streams_) {
+    for (Object* item : stream->items)
+      object_pool_.destroy(item);
+  }
   objects_.for_each([this](std::uint64_t, Object* object) {
     Task* task = object->producer;
     if (task != nullptr && task->id.value == object->id.value) task_pool_.destroy(task);
@@ -147,6 +151,8 @@ SchedulerCounts Scheduler::counts() const {
     return entry.second->creation != nullptr && entry.second->state == ActorState::kAlive;
   });
   return {.objects = objects_.size(),
+          .streams = streams_.size(),
+          .items = num_items_,
           .tasks = task_pool_.live() - static_cast<std::size_t>(kept),
           .queued = queued_,
           .workers = workers_.size(),

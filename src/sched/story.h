@@ -17,6 +17,7 @@ enum class StoryEvent : std::uint16_t {
   kTaskFailed,
   kTaskRetried,
   kTaskCancelled,
+  kTaskYielded,
   kObjectPut,
   kObjectFreed,
   kWorkerStarted,
@@ -30,7 +31,7 @@ enum class StoryEvent : std::uint16_t {
 struct StoryRecord {
   std::int64_t time_ns;  ///< Monotonic time of the batch in which it happened.
   std::uint64_t subject;
-  std::uint32_t detail;  ///< Attempt number, or exit status of a worker.
+  std::uint32_t detail;  ///< Attempt number, number of the item, or exit status of a worker.
   std::uint16_t worker;  ///< Worker slot, where one is concerned.
   StoryEvent event;
 };

@@ -34,6 +34,8 @@ struct Function {
   std::int32_t max_retries = 3;    ///< Further starts after a worker's death; -1: without end.
   bool retry_exceptions = false;   ///< Exceptions that the worker marks as retryable are retried.
   std::int64_t timeout_ns = -1;    ///< Longest run of one attempt; -1: no limit.
+  std::int32_t items_ahead = -1;   ///< Of a streaming one: items that may wait to be taken while it
+                                   ///< goes on, 0: any number; -1: it returns values.
   std::uint64_t block_offset = 0;  ///< Name and code in the arena, for the workers.
   std::uint32_t block_size = 0;
   std::int64_t mean_run_ns = -1;              ///< Moving average of measured runs; -1: never ran.
@@ -41,6 +43,8 @@ struct Function {
   ResourceRequest actor_request;              ///< What that actor holds while it lives.
   std::string group;          ///< Concurrency group of a method; empty: the default.
   std::int32_t priority = 0;  ///< Greater ones start earlier.
+
+  [[nodiscard]] bool streams() const { return items_ahead >= 0; }
 };
 
 enum class TaskState : std::uint8_t {
@@ -54,10 +58,10 @@ struct TaskSpec {
   TaskId id;
   Function* function = nullptr;
   ProcessId submitter;
-  TaskId parent{};             ///< The task that submits; none for a driver.
-  ObjectId actor{};            ///< Whose method it is; none: a task.
-  bool creates_actor = false;  ///< It is a constructor: for Scheduler::create_actor().
-  std::uint32_t num_returns = 1;
+  TaskId parent{};                   ///< The task that submits; none for a driver.
+  ObjectId actor{};                  ///< Whose method it is; none: a task.
+  bool creates_actor = false;        ///< It is a constructor: for Scheduler::create_actor().
+  std::uint32_t num_returns = 1;     ///< Of a streaming function: 1.
   std::uint64_t payload_offset = 0;  ///< Arguments in the arena; 0: in `payload`.
   std::uint32_t payload_size = 0;
   std::span<const std::byte> payload{};
@@ -243,6 +247,7 @@ struct Worker {
   List<Task, &Task::queue_link> assigned;  ///< The first runs or is about to: nested ones, then
                                            ///< ring order.
   std::uint32_t wanted_soon = 0;           ///< Assigned tasks whose very result somebody waits for.
+  std::uint32_t wanted_items = 0;          ///< Assigned tasks whose next item somebody waits for.
   std::uint64_t finished = 0;              ///< Tasks ended here.
   TaskId first_at_tick;                    ///< Of its tasks, at the last tick.
   bool stuck = false;                      ///< It still was the first one a tick later, and is.

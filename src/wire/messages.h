@@ -33,6 +33,8 @@ enum class MessageKind : std::uint32_t {
   kFindActor,    ///< FindActorMessage, name, namespace; answered by kAnswer.
   kKillActor,    ///< KillActorMessage.
   kActorExit,    ///< Empty: the actor of this process ends.
+  kYield,        ///< YieldMessage, ValueEntry, bytes, refs.
+  kNextItem,     ///< NextItemMessage; answered by kAnswer: a TakenItem.
 
   // Host to process.
   kObjects = 64,  ///< ObjectsMessage, ObjectEntry[], near values: answer to a request.
@@ -69,6 +71,20 @@ struct FinishedMessage {
   std::uint32_t reserved;
 };
 static_assert(sizeof(FinishedMessage) == 32);
+
+struct YieldMessage {
+  std::uint64_t task;
+  std::uint64_t index;  ///< Of the item, from 0.
+  std::uint32_t attempt;
+  std::uint32_t reserved;
+};
+static_assert(sizeof(YieldMessage) == 24);
+
+struct NextItemMessage {
+  std::uint64_t number;
+  std::uint64_t stream;
+  std::uint64_t item;  ///< Id for the new object; 0: only tell whether there is one.
+};
 
 struct SubmitMessage {
   std::uint64_t task;

@@ -23,10 +23,9 @@ inline constexpr std::uint32_t kSubmissionRingBytes = 128 * kKiB;
 
 using TaskRing = ClaimRing<TaskCommand, kTaskRingSlots>;
 
-/// The latest attempts that the host wants interrupted. It sends SIGINT after adding one; since
-/// that may arrive at any later time, the process looks here whom it is for. More than one at a
-/// time: a nested task and those below it may be cancelled together.
-class InterruptList {
+/// The latest attempts of which the host wants something. More than one at a time: a nested task
+/// and those below it may be cancelled together.
+class AttemptList {
  public:
   /// Host, one thread at a time.
   void add(std::uint64_t task, std::uint32_t attempt) {
@@ -69,6 +68,8 @@ struct ProcessControl {
 
   /// The process rings the host once it has finished this many tasks. ~0: it need not.
   alignas(kCacheLine) std::atomic<std::uint64_t> wake_after;
+  /// 1: the process rings the host for each item that it yields.
+  std::atomic<std::uint32_t> wake_on_item;
   /// 1: the process rings the host when it has nothing left to run.
   std::atomic<std::uint32_t> wake_on_idle;
   /// How long the process spins before it sleeps, in microseconds.
@@ -77,7 +78,11 @@ struct ProcessControl {
   std::atomic<std::uint32_t> replies_waiting;
   /// 1: end yourself.
   std::atomic<std::uint32_t> stop;
-  InterruptList interrupts;
+  /// To be interrupted. The host sends SIGINT after adding one; since that may arrive at any later
+  /// time, the process looks here whom it is for.
+  AttemptList interrupts;
+  /// Of streaming tasks, to end at their next item.
+  AttemptList closed_streams;
 };
 
 /// All of it. Zeroed memory is a valid start.

@@ -37,7 +37,7 @@ struct TaskCommand {
   std::uint32_t function;
   std::uint64_t function_offset;  ///< FunctionBlock in the arena.
   std::uint32_t function_size;
-  std::uint32_t num_returns;
+  std::uint32_t num_returns;  ///< Of a streaming function: items that are there already.
   std::uint64_t block_offset;
   std::uint32_t payload_size;
   std::uint32_t num_arguments;  ///< Elements of the array: arguments passed as refs.
@@ -53,6 +53,9 @@ static_assert(std::is_trivially_copyable_v<TaskCommand>);
 struct FunctionBlock {
   std::uint32_t name_size;
   std::uint32_t code_size;
+  std::int32_t items_ahead;  ///< Of a streaming function: how far it may be ahead, 0: as far as it
+                             ///< likes; -1: it returns values.
+  std::uint32_t reserved;
 };
 
 }  // namespace haz

@@ -36,6 +36,7 @@ class FakeActions : public Actions {
   std::uint32_t starts_wanted = 0;  ///< start_worker() calls that were not answered.
   std::vector<Claim> assigned;      ///< Every assign() and run_nested(), in order.
   std::vector<Claim> interrupted;
+  std::vector<Claim> closed;  ///< Streaming ones that were asked to end.
   std::vector<ProcessId> killed;
   std::vector<ProcessId> stopped;
   std::vector<Request*> completed;
@@ -138,6 +139,12 @@ class FakeActions : public Actions {
   void interrupt(Task& task) override {
     EXPECT_NE(task.worker, nullptr) << "a task that does not run is interrupted";
     interrupted.push_back({task.id, task.attempt});
+  }
+
+  void close_stream(Task& task) override {
+    EXPECT_NE(task.worker, nullptr) << "a task that does not run is closed";
+    EXPECT_TRUE(task.function->streams());
+    closed.push_back({task.id, task.attempt});
   }
 
   void kill_worker(Worker& worker) override { killed.push_back(worker.process); }

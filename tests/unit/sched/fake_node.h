@@ -162,7 +162,9 @@ class FakeNode {
 
   TaskSpec spec_of(Function* function, const TaskOptions& options) {
     const ProcessId submitter = options.submitter ? options.submitter : driver;
-    return TaskSpec{.id = TaskId{new_id(submitter, std::max(options.num_returns, 1U)).value},
+    const std::uint32_t num_ids =
+        function->streams() ? kStreamIds : std::max(options.num_returns, 1U);
+    return TaskSpec{.id = TaskId{new_id(submitter, num_ids).value},
                     .function = function,
                     .submitter = submitter,
                     .parent = options.parent,
@@ -247,6 +249,41 @@ class FakeNode {
   void die(Worker& worker, const DeathCause& cause = {.pid = 77, .signal = 9}) {
     scheduler->worker_died(worker, cause);
     check();
+  }
+
+  // ---- streams ---------------------------------------------------------------------------------
+
+  Function* stream(std::int32_t items_ahead = 0, std::int32_t max_retries = 3) {
+    return function(FunctionOptions{.name = "stream",
+                                    .resources = {{"CPU", 1}},
+                                    .max_retries = max_retries,
+                                    .items_ahead = items_ahead});
+  }
+  /// What the scheduler says of the item, which is taken by its text.
+  bool yield(Worker& worker, Claim claim, std::uint64_t index, std::string_view text,
+             std::vector<ObjectId> refs = {}) {
+    const std::vector<std::byte> bytes = bytes_of(text);
+    const bool sane = scheduler->yielded(worker, claim.task, claim.attempt, index,
+                                         NewValue{.bytes = bytes, .refs = refs});
+    check();
+    return sane;
+  }
+  /// The next item as an object of `process`; none, with the reason in `taken`.
+  ObjectId take(TaskId task, ProcessId process = {}) {
+    process = process ? process : driver;
+    const ObjectId id = new_id(process);
+    taken = scheduler->take_item(process, stream_of(task), id);
+    check();
+    return taken == TakenItem::kTaken ? id : ObjectId{};
+  }
+  TakenItem taken = TakenItem::kTaken;
+  /// The text of the next item, which is let go of again.
+  std::string take_text(TaskId task) {
+    const ObjectId id = take(task);
+    if (!id) return taken == TakenItem::kEnded ? "(end)" : "(none)";
+    const std::string text = value(id);
+    drop(id);
+    return text;
   }
 
   // ---- requests --------------------------------------------------------------------------------
