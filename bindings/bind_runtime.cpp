@@ -46,10 +46,7 @@ std::shared_ptr<Session> session_or_throw(std::uint32_t generation) {
 }
 
 std::int64_t deadline_of(nb::handle timeout_s) {
-  if (timeout_s.is_none()) return -1;
-  const double seconds = nb::cast<double>(timeout_s);
-  constexpr double kLongestS = 1e9;
-  return monotonic_ns() + static_cast<std::int64_t>(std::min(seconds, kLongestS) * 1e9);
+  return timeout_s.is_none() ? -1 : deadline_in(nb::cast<double>(timeout_s));
 }
 
 // ---- start and end -----------------------------------------------------------------------------
@@ -120,7 +117,7 @@ void stop_node(std::uint32_t generation) {
 
 std::uint32_t register_function(std::uint32_t session_number, const std::string& name,
                                 const nb::bytes& code, const nb::dict& resources, int max_retries,
-                                bool retry_exceptions, double timeout_s) {
+                                bool retry_exceptions, double timeout_s, int items_ahead) {
   const std::shared_ptr<Session> session = session_or_throw(session_number);
   FunctionOptions options;
   options.name = name;
@@ -130,6 +127,7 @@ std::uint32_t register_function(std::uint32_t session_number, const std::string&
   options.max_retries = max_retries;
   options.retry_exceptions = retry_exceptions;
   options.timeout_ns = timeout_s < 0 ? -1 : static_cast<std::int64_t>(timeout_s * 1e9);
+  options.items_ahead = items_ahead;
   const auto* bytes = reinterpret_cast<const std::byte*>(code.c_str());
   auto function = [&] {
     const nb::gil_scoped_release no_gil;
@@ -146,10 +144,11 @@ std::uint32_t register_function(std::uint32_t session_number, const std::string&
 
 nb::object bind_submitter(std::uint32_t session_number, std::uint32_t function,
                           std::uint32_t num_returns, long long min_args, long long max_args,
-                          nb::handle descriptor) {
+                          nb::handle descriptor, nb::handle generator) {
   const std::shared_ptr<Session> session = session_or_throw(session_number);
-  PyObject* submitter = make_submitter(*session, FunctionId{function}, num_returns, min_args,
-                                       max_args, descriptor.ptr());
+  PyObject* submitter =
+      make_submitter(*session, FunctionId{function}, num_returns, min_args, max_args,
+                     descriptor.ptr(), generator.is_none() ? nullptr : generator.ptr());
   if (submitter == nullptr) throw_set_error();
   return nb::steal(submitter);
 }
@@ -343,6 +342,8 @@ nb::dict snapshot() {
   if (session->node() == nullptr) return view;
   const Node::Snapshot now = session->node()->snapshot();
   view["objects"] = now.counts.objects;
+  view["streams"] = now.counts.streams;
+  view["unread_items"] = now.counts.items;
   view["tasks"] = now.counts.tasks;
   view["queued_tasks"] = now.counts.queued;
   view["idle_workers"] = now.counts.idle;
@@ -413,15 +414,20 @@ void bind_runtime(nb::module_& m) {
       "Number of this process' session: of a start of a node, or of joining one.");
   m.def("register_function", register_function, nb::arg("session"), nb::arg("name"),
         nb::arg("code"), nb::arg("resources"), nb::arg("max_retries"), nb::arg("retry_exceptions"),
-        nb::arg("timeout_s"), "Register a function's code and options; return its number.",
+        nb::arg("timeout_s"), nb::arg("items_ahead") = -1,
+        "Register a function's code and options; return its number. `items_ahead`: of a streaming\n"
+        "one, how many items may wait to be taken, 0: any number; -1: it returns values.",
         nb::sig("def register_function(session: int, name: str, code: bytes, "
                 "resources: dict[str, float], max_retries: int, retry_exceptions: bool, timeout_s: "
-                "float) -> int"));
+                "float, items_ahead: int = -1) -> int"));
   m.def("bind_submitter", bind_submitter, nb::arg("session"), nb::arg("function"),
         nb::arg("num_returns"), nb::arg("min_args"), nb::arg("max_args"), nb::arg("descriptor"),
-        "Return the callable that submits tasks of a registered function.",
+        nb::arg("generator").none() = nb::none(),
+        "Return the callable that submits tasks of a registered function. `generator`: of a\n"
+        "streaming one, what to make of the ref of the stream.",
         nb::sig("def bind_submitter(session: int, function: int, num_returns: int, "
-                "min_args: int, max_args: int, descriptor: object) -> "
+                "min_args: int, max_args: int, descriptor: object, generator: "
+                "collections.abc.Callable[[typing.Any], typing.Any] | None = None) -> "
                 "collections.abc.Callable[..., typing.Any]"));
   m.def("get", get, nb::arg("refs"), nb::arg("timeout_s").none(), "Return the values of refs.",
         nb::sig("def get(refs: collections.abc.Sequence[typing.Any], timeout_s: float | None) -> "

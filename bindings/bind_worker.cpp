@@ -15,6 +15,7 @@
 
 #include "arguments.h"
 #include "base/check.h"
+#include "item_sender.h"
 #include "object_ref.h"
 #include "os/clock.h"
 #include "session.h"
@@ -37,7 +38,8 @@ struct WorkerHooks {
 
 struct LoadedFunction {
   PyObject* callable = nullptr;
-  PyObject* name = nullptr;  ///< str
+  PyObject* name = nullptr;       ///< str
+  std::int32_t items_ahead = -1;  ///< See FunctionBlock.
 };
 
 /// Something of the process was changed, or written, and clean_up() has to look at it.
@@ -136,12 +138,13 @@ class WorkerLoop {
     running_name_ = function.name;
     PyObject* code = PyBytes_FromStringAndSize(name + head.name_size, head.code_size);
     if (code == nullptr) return nullptr;
+    function.items_ahead = head.items_ahead;
     function.callable = PyObject_CallFunction(hooks_.load, "NI", code, command.function);
     return function.callable != nullptr ? &function : nullptr;
   }
 
-  /// New reference, or nullptr with a Python error.
-  PyObject* call(const TaskCommand& command, bool in_ring) {
+  /// New reference, or nullptr with a Python error. `items_ahead` becomes that of the function.
+  PyObject* invoke(const TaskCommand& command, bool in_ring, std::int32_t& items_ahead) {
     DecodedArguments arguments;
     bool decoded = false;
     const LoadedFunction* function = function_of(command);
@@ -155,15 +158,27 @@ class WorkerLoop {
       PyErr_SetNone(PyExc_KeyboardInterrupt);
       return nullptr;
     }
+    items_ahead = function->items_ahead;
     return PyObject_Vectorcall(function->callable, arguments.values.data(),
                                arguments.num_positional, arguments.names);
+  }
+
+  /// Calls the function; what it returns are `num_returns` results. Of a streaming one the items
+  /// are handed in, and the result is their number. New reference, or nullptr with a Python error.
+  PyObject* call(const TaskCommand& command, bool in_ring, std::uint32_t& num_returns) {
+    std::int32_t items_ahead = -1;
+    PyObject* returned = invoke(command, in_ring, items_ahead);
+    if (returned == nullptr || items_ahead < 0) return returned;
+    ItemSender sender(session_, ring_.running_task(), ring_.running_attempt(),
+                      std::exchange(num_returns, 1), items_ahead);
+    return send_items(sender, returned);
   }
 
   void execute(const TaskCommand& shared, bool in_ring) {
     const std::int64_t begin = monotonic_ns();
     const TaskId task{shared.task};
     const std::uint32_t attempt = shared.attempt;
-    const std::uint32_t num_returns = shared.num_returns;
+    std::uint32_t num_returns = shared.num_returns;
     PyObject* const outer_name = running_name_;
     const std::uint32_t outer_function = std::exchange(running_function_, shared.function);
     const auto outer = ring_.begin_attempt(task, attempt, (shared.flags & kReportStart) != 0);
@@ -173,7 +188,7 @@ class WorkerLoop {
       add_plain_error(results, "object_store_full",
                       "the object store had no room for the arguments of this task");
     } else {
-      PyObject* returned = call(shared, in_ring);
+      PyObject* returned = call(shared, in_ring, num_returns);
       if (forked()) leave_forked_child(returned);
       if (returned == nullptr || !add_returns(results, returned, num_returns)) {
         add_exception(results);

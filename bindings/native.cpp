@@ -7,6 +7,7 @@ namespace nb = nanobind;
 namespace haz::py {
 void bind_codec(nb::module_& m);
 void bind_runtime(nb::module_& m);
+void bind_streams(nb::module_& m);
 void bind_worker(nb::module_& m);
 void bind_zygote(nb::module_& m);
 }  // namespace haz::py
@@ -15,6 +16,7 @@ NB_MODULE(_native, m) {
   m.doc() = "The native core of haz. Not for users: its names may change at any time.";
   haz::py::bind_codec(m);
   haz::py::bind_runtime(m);
+  haz::py::bind_streams(m);
   haz::py::bind_worker(m);
   haz::py::bind_zygote(m);
 }

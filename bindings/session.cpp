@@ -2,12 +2,14 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
 #include <new>
 #include <utility>
 #include <vector>
 
 #include "client/embedded_client.h"
+#include "os/clock.h"
 
 namespace haz::py {
 
@@ -79,6 +81,11 @@ std::uint64_t epoch_of_session(std::uint32_t generation) {
 }
 
 bool forked() { return in_forked_child.load(std::memory_order_relaxed); }
+
+std::int64_t deadline_in(double seconds) {
+  constexpr double kLongestS = 1e9;
+  return monotonic_ns() + static_cast<std::int64_t>(std::min(seconds, kLongestS) * 1e9);
+}
 
 bool GilHooks::interrupted() {
   PyEval_RestoreThread(state_);

@@ -67,6 +67,9 @@ class GilHooks final : public WaitHooks {
   PyThreadState* state_ = nullptr;
 };
 
+/// The monotonic time that is `seconds` from now.
+std::int64_t deadline_in(double seconds);
+
 /// Sets the Python error that stands for `error`.
 void set_python_error(const Error& error);
 /// Sets the exception `name` of haz.exceptions with `message`.

@@ -7,6 +7,7 @@
 
 #include "arguments.h"
 #include "object_ref.h"
+#include "sched/stream.h"
 
 namespace haz::py {
 
@@ -15,6 +16,7 @@ namespace {
 struct SubmitterObject {
   PyObject_HEAD vectorcallfunc vectorcall;
   PyObject* descriptor;
+  PyObject* generator;  ///< Of a streaming function; else nullptr.
   long long min_args;
   long long max_args;  ///< Negative: any number.
   std::uint32_t function;
@@ -69,6 +71,14 @@ PyObject* make_refs(Session& session, TaskId task, std::uint32_t num_returns) {
   return refs;
 }
 
+PyObject* make_generator(Session& session, TaskId task, PyObject* generator) {
+  PyObject* stream = adopt_ref(session, stream_of(task));
+  if (stream == nullptr) return nullptr;
+  PyObject* made = PyObject_CallOneArg(generator, stream);
+  Py_DECREF(stream);
+  return made;
+}
+
 PyObject* submit(PyObject* callable, PyObject* const* args, std::size_t nargsf, PyObject* names) {
   const SubmitterObject& self = *as_submitter(callable);
   const Py_ssize_t count = PyVectorcall_NARGS(nargsf);
@@ -87,19 +97,23 @@ PyObject* submit(PyObject* callable, PyObject* const* args, std::size_t nargsf, 
   if (!arguments->place(*session, submission)) return nullptr;
   submission.function = FunctionId{self.function};
   submission.num_returns = self.num_returns;
-  submission.id = TaskId{session->client().new_ids(std::max(self.num_returns, 1U))};
+  const std::uint32_t num_ids =
+      self.generator != nullptr ? kStreamIds : std::max(self.num_returns, 1U);
+  submission.id = TaskId{session->client().new_ids(num_ids)};
   if (RingClient* ring = session->ring(); ring != nullptr) submission.parent = ring->running_task();
   const Status status = session->client().submit(submission);
   if (!status) {
     set_python_error(status.error());
     return nullptr;
   }
+  if (self.generator != nullptr) return make_generator(*session, submission.id, self.generator);
   return make_refs(*session, submission.id, self.num_returns);
 }
 
 void dealloc_submitter(PyObject* self) {
   PyObject_GC_UnTrack(self);
   Py_XDECREF(as_submitter(self)->descriptor);
+  Py_XDECREF(as_submitter(self)->generator);
   PyTypeObject* type = Py_TYPE(self);
   type->tp_free(self);
   Py_DECREF(type);
@@ -108,11 +122,13 @@ void dealloc_submitter(PyObject* self) {
 int traverse_submitter(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(self));
   Py_VISIT(as_submitter(self)->descriptor);
+  Py_VISIT(as_submitter(self)->generator);
   return 0;
 }
 
 int clear_submitter(PyObject* self) {
   Py_CLEAR(as_submitter(self)->descriptor);
+  Py_CLEAR(as_submitter(self)->generator);
   return 0;
 }
 
@@ -144,12 +160,14 @@ bool init_submitter_type() {
 }
 
 PyObject* make_submitter(const Session& session, FunctionId function, std::uint32_t num_returns,
-                         long long min_args, long long max_args, PyObject* descriptor) {
+                         long long min_args, long long max_args, PyObject* descriptor,
+                         PyObject* generator) {
   PyObject* object = submitter_type->tp_alloc(submitter_type, 0);
   if (object == nullptr) return nullptr;
   SubmitterObject& self = *as_submitter(object);
   self.vectorcall = submit;
   self.descriptor = Py_NewRef(descriptor);
+  self.generator = Py_XNewRef(generator);
   self.min_args = min_args;
   self.max_args = max_args;
   self.function = function.value;

@@ -12,8 +12,10 @@ namespace haz::py {
 bool init_submitter_type();
 
 /// A callable that submits a task of `function` at each call. `descriptor` checks unusual
-/// arguments.
+/// arguments. `generator`: of a streaming function, what makes of the ref of its stream what the
+/// callable returns; else nullptr.
 PyObject* make_submitter(const Session& session, FunctionId function, std::uint32_t num_returns,
-                         long long min_args, long long max_args, PyObject* descriptor);
+                         long long min_args, long long max_args, PyObject* descriptor,
+                         PyObject* generator = nullptr);
 
 }  // namespace haz::py

@@ -62,11 +62,13 @@ bool store_encoded(Session& session, Encoder& encoder, StoredValue& out, StoreUs
   return true;
 }
 
-ObjectId put_value(Session& session, PyObject* value) {
+ObjectId put_value(Session& session, PyObject* value, bool is_error) {
   ScopedEncoder encoder;
   if (!encoder->encode(value)) return ObjectId{};
   StoredValue stored;
-  if (!store_encoded(session, *encoder, stored)) return ObjectId{};
+  const StoreUse use = is_error ? StoreUse::kMessage : StoreUse::kValue;
+  if (!store_encoded(session, *encoder, stored, use)) return ObjectId{};
+  stored.value.is_error = is_error;
   const ObjectId id{session.client().new_ids(1)};
   const Status status = session.client().put(id, stored.value);
   if (!status) {

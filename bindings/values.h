@@ -23,8 +23,9 @@ struct StoredValue {
 bool store_encoded(Session& session, Encoder& encoder, StoredValue& out,
                    StoreUse use = StoreUse::kValue);
 
-/// Encodes `value` and puts it as a new object. Its id; none with a Python error.
-ObjectId put_value(Session& session, PyObject* value);
+/// Encodes `value` and puts it as a new object: an error's dictionary if `is_error`. Its id; none
+/// with a Python error.
+ObjectId put_value(Session& session, PyObject* value, bool is_error = false);
 
 /// Decodes one value. `owner`: keeps the bytes, or nullptr to copy. New reference.
 PyObject* decode_value(const std::byte* bytes, std::size_t size, PyObject* owner);

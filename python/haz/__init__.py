@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from haz._core.api import wait as wait
     from haz._core.context import HazContext as HazContext
     from haz._core.context import RuntimeContext as RuntimeContext
+    from haz._core.generator import DynamicObjectRefGenerator as DynamicObjectRefGenerator
+    from haz._core.generator import ObjectRefGenerator as ObjectRefGenerator
     from haz._core.lifecycle import init as init
     from haz._core.lifecycle import is_initialized as is_initialized
     from haz._core.lifecycle import shutdown as shutdown
@@ -40,8 +42,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "DynamicObjectRefGenerator": "haz._core.generator",
     "HazContext": "haz._core.context",
     "ObjectRef": "haz._core.refs",
+    "ObjectRefGenerator": "haz._core.generator",
     "RemoteFunction": "haz._core.remote",
     "RuntimeContext": "haz._core.context",
     "available_resources": "haz._core.api",

@@ -804,7 +804,7 @@ def test_timeout(engine):
     assert haz.get(slow.sleep.options(timeout_s=60).remote(0)) == 2
 
 
-def test_generator_methods_are_for_later(engine):
+def test_generator_methods(engine):
     @haz.remote
     class Makes:
         def items(self):
@@ -816,8 +816,7 @@ def test_generator_methods_are_for_later(engine):
     makes = Makes.remote()
     assert haz.get(makes.total.remote()) == 3
     assert haz.get(makes.items.options(num_returns=2).remote()) == [1, 2]
-    with pytest.raises(NotImplementedError, match=r"Makes\.items is a generator"):
-        makes.items.remote()
+    assert haz.get(list(makes.items.remote())) == [1, 2]
 
 
 def test_cancel_with_force(engine):

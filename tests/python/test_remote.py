@@ -126,9 +126,13 @@ def test_generator_function():
     def numbers():
         yield 1
 
-    with pytest.raises(NotImplementedError, match="num_returns"):
-        haz.remote(numbers)
-    assert haz.remote(num_returns=1)(numbers)
+    assert haz.remote(numbers)._options.num_returns == "streaming"
+    assert haz.remote(num_returns=None)(numbers)._options.num_returns == "streaming"
+    assert haz.remote(num_returns=1)(numbers)._options.num_returns == 1
+    limited = haz.remote(_generator_backpressure_num_objects=3)(numbers)
+    assert limited._options.items_ahead == 3
+    assert limited.options(num_returns="dynamic")._options.num_returns == "dynamic"
+    assert haz.remote(_generator_backpressure_num_objects=-1)(numbers)._options.items_ahead == 0
 
 
 def test_classes_become_actor_classes():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from haz._core.options import (
     CHECKS,
     MOST,
+    RENAMED,
     WITHOUT_MEANING,
     check_int,
     check_str,
@@ -123,13 +124,13 @@ _METHOD_CHECKS: dict[str, Callable[[Any], Any]] = {
     "timeout_s": CHECKS["timeout_s"],
     "concurrency_group": lambda value: check_str("concurrency_group", value),
     "priority": CHECKS["priority"],
+    "_generator_backpressure_num_objects": CHECKS["_generator_backpressure_num_objects"],
 }
 
 #: Options of methods that have no meaning here.
 _METHODS_WITHOUT_MEANING = (
     "enable_task_events",
     "tensor_transport",
-    "_generator_backpressure_num_objects",
     "_metadata",
 )
 
@@ -203,7 +204,7 @@ def check_method_options(given: Mapping[str, Any], where: str) -> dict[str, Any]
         check = _METHOD_CHECKS.get(name)
         if check is not None:
             if value is not None:
-                checked[name] = check(value)
+                checked[RENAMED.get(name, name)] = check(value)
         elif name in _NOT_OF_METHODS:
             raise TypeError(
                 f"{where}: {name!r} is not an option of methods: {_NOT_OF_METHODS[name]}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from haz._core.checks import actor_hint, not_a_ref_to_wait
+from haz._core.checks import actor_hint, no_get_of, not_a_ref_to_wait
 from haz._core.refs import ObjectRef
 from haz._core.runtime import runtime
 
@@ -14,11 +14,14 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from haz._core.context import RuntimeContext
+    from haz._core.generator import ObjectRefGenerator
     from haz._core.remote_typing import MethodKeywords
     from haz.engines.base import Engine
 
     T = TypeVar("T")
     F = TypeVar("F", bound=Callable[..., Any])
+    #: What ``haz.wait`` takes where refs and generators are mixed.
+    Waitable = ObjectRef[Any] | ObjectRefGenerator[Any]
 
 __all__ = [
     "available_resources",
@@ -43,11 +46,17 @@ def _engine_of(refs: Sequence[object]) -> Engine:
     from haz.exceptions import ObjectLostError
 
     for ref in refs:
-        if not isinstance(ref, ObjectRef):
+        if not isinstance(ref, ObjectRef) and not _is_generator(ref):
             raise not_a_ref_to_wait(ref)
     raise ObjectLostError(
         f"{refs[0]!r} is from a run of haz that was shut down: get values before haz.shutdown()"
     )
+
+
+def _is_generator(value: object) -> bool:
+    from haz._core.generator import ObjectRefGenerator
+
+    return isinstance(value, ObjectRefGenerator)
 
 
 def _check_timeout(timeout: float | None) -> None:
@@ -103,11 +112,7 @@ def get(object_refs: Any, *, timeout: float | None = None) -> Any:
         if not object_refs:
             return []
         return _engine_of(object_refs).get(object_refs, timeout)
-    raise TypeError(
-        f"haz.get() takes an ObjectRef or a list of them, not {type(object_refs).__name__}"
-        + ("; make a list of it first" if hasattr(object_refs, "__iter__") else "")
-        + actor_hint(object_refs)
-    )
+    raise no_get_of(object_refs)
 
 
 def put(value: T, *, _owner: Any = None) -> ObjectRef[T]:
@@ -131,19 +136,48 @@ def put(value: T, *, _owner: Any = None) -> ObjectRef[T]:
     return engine.put(value)
 
 
+if TYPE_CHECKING:
+
+    @overload
+    def wait(
+        ray_waitables: Sequence[ObjectRef[T]],
+        *,
+        num_returns: int = 1,
+        timeout: float | None = None,
+        fetch_local: bool = True,
+    ) -> tuple[list[ObjectRef[T]], list[ObjectRef[T]]]: ...
+    @overload
+    def wait(
+        ray_waitables: Sequence[ObjectRefGenerator[T]],
+        *,
+        num_returns: int = 1,
+        timeout: float | None = None,
+        fetch_local: bool = True,
+    ) -> tuple[list[ObjectRefGenerator[T]], list[ObjectRefGenerator[T]]]: ...
+    @overload
+    def wait(
+        ray_waitables: Sequence[Waitable],
+        *,
+        num_returns: int = 1,
+        timeout: float | None = None,
+        fetch_local: bool = True,
+    ) -> tuple[list[Waitable], list[Waitable]]: ...
+
+
 def wait(
-    ray_waitables: Sequence[ObjectRef[T]],
+    ray_waitables: Sequence[Any],
     *,
     num_returns: int = 1,
     timeout: float | None = None,
     fetch_local: bool = True,
-) -> tuple[list[ObjectRef[T]], list[ObjectRef[T]]]:
+) -> tuple[list[Any], list[Any]]:
     """Wait until some of the refs are ready; return (ready, not ready).
 
     Parameters
     ----------
     ray_waitables
-        A list of ObjectRefs, each once.
+        A list of ObjectRefs and ObjectRefGenerators, each once. A generator is ready when ``next``
+        would not wait: there is an item, or it has ended.
     num_returns
         How many must be ready before it returns; at most so many are in the first list.
     timeout
@@ -179,10 +213,24 @@ def wait(
         raise ValueError(
             f"num_returns is {num_returns}, and only {len(ray_waitables)} refs were given"
         )
-    return _engine_of(ray_waitables).wait(ray_waitables, num_returns, timeout)
+    engine = _engine_of(ray_waitables)
+    try:
+        return engine.wait(ray_waitables, num_returns, timeout)
+    except TypeError:
+        from haz._core.generator import wait_for_any
+
+        found = wait_for_any(engine, ray_waitables, num_returns, timeout)
+        if found is None:
+            raise
+        return found
 
 
-def cancel(ray_waitable: ObjectRef[Any], *, force: bool = False, recursive: bool = True) -> None:
+def cancel(
+    ray_waitable: ObjectRef[Any] | ObjectRefGenerator[Any],
+    *,
+    force: bool = False,
+    recursive: bool = True,
+) -> None:
     """Cancel the task or call that makes a ref; ``get`` of it then raises TaskCancelledError.
 
     A task that has not started never runs. In a running one KeyboardInterrupt is raised. Without
@@ -192,17 +240,19 @@ def cancel(ray_waitable: ObjectRef[Any], *, force: bool = False, recursive: bool
     Parameters
     ----------
     ray_waitable
-        A ref that the task returned.
+        A ref that the task returned, or its generator.
     force
         Kill the worker process of a running task. ValueError for the call of an actor.
     recursive
         Cancel also the tasks that the task has started.
     """
     if not isinstance(ray_waitable, ObjectRef):
-        raise TypeError(
-            f"haz.cancel() takes the ObjectRef of a task, not {type(ray_waitable).__name__}"
-            + ("; haz.kill(handle) ends an actor" if actor_hint(ray_waitable) else "")
-        )
+        if not _is_generator(ray_waitable):
+            raise TypeError(
+                f"haz.cancel() takes the ObjectRef of a task, not {type(ray_waitable).__name__}"
+                + ("; haz.kill(handle) ends an actor" if actor_hint(ray_waitable) else "")
+            )
+        ray_waitable = ray_waitable._stream
     _engine_of((ray_waitable,)).cancel(ray_waitable, force=bool(force), recursive=bool(recursive))
 
 

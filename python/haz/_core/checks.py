@@ -20,6 +20,7 @@ __all__ = [
     "check_waitables",
     "duplicate_ref",
     "force_on_actor_call",
+    "no_get_of",
     "not_a_ref",
     "not_a_ref_to_wait",
 ]
@@ -38,17 +39,40 @@ def not_a_ref(value: object) -> TypeError:
     hint = actor_hint(value)
     if isinstance(value, (list, tuple)) and value and isinstance(value[0], ObjectRef):
         hint = "; get nested lists one by one: [haz.get(refs) for refs in lists]"
+    elif _is_generator(value):
+        hint = "; a generator gives refs one by one: [haz.get(ref) for ref in generator]"
     return TypeError(
         f"haz.get() takes an ObjectRef or a list of them, and {_shown(value)} "
         f"({type(value).__name__}) is not an ObjectRef{hint}"
     )
 
 
+def _is_generator(value: object) -> bool:
+    from haz._core.generator import DynamicObjectRefGenerator, ObjectRefGenerator
+
+    return isinstance(value, (ObjectRefGenerator, DynamicObjectRefGenerator))
+
+
+def no_get_of(value: object) -> TypeError:
+    """The error of ``haz.get(value)``."""
+    hint = ""
+    if _is_generator(value):
+        hint = (
+            "; a generator gives refs one by one: [haz.get(ref) for ref in generator], or "
+            "haz.get(generator.completed()) to wait for its end"
+        )
+    elif hasattr(value, "__iter__"):
+        hint = "; make a list of it first"
+    return TypeError(
+        f"haz.get() takes an ObjectRef or a list of them, not {type(value).__name__}{hint}{actor_hint(value)}"
+    )
+
+
 def not_a_ref_to_wait(value: object) -> TypeError:
     """The error of ``haz.wait([value])``."""
     return TypeError(
-        f"haz.wait() takes a list of ObjectRefs, and {_shown(value)} ({type(value).__name__}) "
-        f"is not an ObjectRef{actor_hint(value)}"
+        f"haz.wait() takes a list of ObjectRefs and generators of refs, and {_shown(value)} "
+        f"({type(value).__name__}) is not an ObjectRef{actor_hint(value)}"
     )
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["await_ref", "future_of"]
+__all__ = ["await_ref", "future_of", "until_ready"]
 
 
 def _engine_of(ref: ObjectRef[Any]) -> Engine:
@@ -102,20 +102,34 @@ def _bridge_to(loop: asyncio.AbstractEventLoop) -> _LoopBridge:
     return bridge
 
 
+class until_ready:  # noqa: N801 - used like a function
+    """``await until_ready(engine, ref)`` waits in the running event loop for `ref`."""
+
+    __slots__ = ("_engine", "_ref")
+
+    def __init__(self, engine: Engine, ref: ObjectRef[Any]) -> None:
+        self._engine = engine
+        self._ref = ref
+
+    def __await__(self) -> Generator[Any, None, None]:
+        import asyncio
+
+        if self._engine.wait((self._ref,), 1, 0)[0]:
+            return
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        bridge = _bridge_to(loop)
+        self._engine.add_done_callback(self._ref, lambda: bridge.post(waiter))
+        yield from waiter.__await__()
+
+
 def await_ref(ref: ObjectRef[T]) -> Generator[Any, None, T]:
     """Wait in the running event loop for `ref`; return its value or raise its error.
 
     If the waiting coroutine is cancelled, the task of `ref` goes on.
     """
-    import asyncio
-
     engine = _engine_of(ref)
-    if not engine.wait((ref,), 1, 0)[0]:
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[None] = loop.create_future()
-        bridge = _bridge_to(loop)
-        engine.add_done_callback(ref, lambda: bridge.post(waiter))
-        yield from waiter.__await__()
+    yield from until_ready(engine, ref).__await__()
     try:
         return _value_of(engine, ref)
     except BaseException as error:

@@ -229,19 +229,13 @@ class MethodTable:
         return found
 
     def options(self, name: str, given: Mapping[str, Any]) -> MethodOptions:
-        """The options of a method with `given` ones: from the class, the method, the call.
-
-        Raises NotImplementedError for a generator method without a number of results.
-        """
+        """The options of a method with `given` ones: from the class, the method, the call."""
         merged: dict[str, Any] = {"max_task_retries": self._max_task_retries}
         _, makes_generator, own = self._methods.get(name, (None, False, {}))
         merged.update(own)
         merged.update(given)
-        if makes_generator and "num_returns" not in merged:
-            raise NotImplementedError(
-                f"{self.shown(name)} is a generator, and results that come one by one are not "
-                f"there yet: give num_returns=..., or return a list"
-            )
+        if makes_generator:
+            merged.setdefault("num_returns", "streaming")
         if isinstance(merged.get("retry_exceptions"), bytes):
             from haz._core.serialize import load_function
 

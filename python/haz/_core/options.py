@@ -95,18 +95,25 @@ def check_str_dict(name: str, value: Any) -> dict[str, str]:
 MOST = 2**31 - 1
 
 
-def _num_returns(value: Any) -> int:
+def _num_returns(value: Any) -> int | str:
     if isinstance(value, str):
         if value in ("dynamic", "streaming"):
-            raise NotImplementedError(
-                f"num_returns={value!r} (a generator whose results come one by one) is not there "
-                f"yet; give the number of results, or return a list"
-            )
-        raise ValueError(f"num_returns must be an integer, not {value!r}")
+            return value
+        raise ValueError(f'num_returns must be an integer, "streaming" or "dynamic", not {value!r}')
     number = check_int("num_returns", value, 0)
     if number > MOST:
         raise ValueError(f"num_returns must be at most {MOST}, not {number}")
     return number
+
+
+def _items_ahead(value: Any) -> int:
+    name = "_generator_backpressure_num_objects"
+    number = check_int(name, value, -1, " (-1: no limit)")
+    if number == 0:
+        raise ValueError(
+            f"{name} can't be 0, which would never let the generator begin; -1: no limit"
+        )
+    return min(max(number, 0), MOST)
 
 
 def retries(name: str, value: Any) -> int:
@@ -180,9 +187,13 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "retry_exceptions": _retry_exceptions,
     "timeout_s": _timeout_s,
     "max_calls": lambda value: check_int("max_calls", value, 0),
-    "runtime_env": runtime_env_vars,
+    "runtime_env": lambda value: {} if value is None else runtime_env_vars(value),
     "priority": _priority,
+    "_generator_backpressure_num_objects": _items_ahead,
 }
+
+#: Options that the engines know by another name.
+RENAMED = {"runtime_env": "env_vars", "_generator_backpressure_num_objects": "items_ahead"}
 
 #: Options of Ray's that have no meaning on one machine, and whether a user would miss them.
 WITHOUT_MEANING = {
@@ -196,7 +207,6 @@ WITHOUT_MEANING = {
     "placement_group_bundle_index": False,
     "placement_group_capture_child_tasks": False,
     "scheduling_strategy": False,
-    "_generator_backpressure_num_objects": False,
     "_labels": False,
     "_metadata": False,
 }
@@ -240,10 +250,8 @@ def check_task_options(given: Mapping[str, Any], where: str) -> dict[str, Any]:
     for name, value in given.items():
         check = CHECKS.get(name)
         if check is not None:
-            if name == "runtime_env":
-                checked["env_vars"] = {} if value is None else check(value)
-            elif value is not None:
-                checked[name] = check(value)
+            if value is not None or name == "runtime_env":
+                checked[RENAMED.get(name, name)] = check(value)
         elif name in WITHOUT_MEANING:
             ignore_option(name, value)
         elif name in _ACTORS_ONLY:

@@ -38,6 +38,10 @@ class ObjectRef(Generic[T_co]):
         """Return the id as 16 bytes."""
         return bytes.fromhex(self.hex())
 
+    def is_nil(self) -> bool:
+        """Return whether this is the ref of nothing; see ``ObjectRefGenerator``."""
+        return False
+
     def __repr__(self) -> str:
         return f"ObjectRef({self.hex()})"
 

@@ -10,12 +10,13 @@ from haz._core.signature import FunctionDescriptor, is_async, is_generator
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any, Literal, ParamSpec, TypeVar, overload
 
     from typing_extensions import Unpack
 
     from haz._core.actor import ActorClass
+    from haz._core.generator import DynamicObjectRefGenerator, ObjectRefGenerator
     from haz._core.refs import ObjectRef
     from haz._core.remote_typing import (
         ActorDecorator,
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
         Class,
         Decorator,
         DecoratorTo,
+        DecoratorToDynamic,
+        DecoratorToStream,
         Keywords,
         Several,
         TypedRemote,
@@ -53,9 +56,9 @@ class RemoteFunction(TypedRemote[P, Out]):
     ----------
     remote
         Submits a task and returns at once: an ObjectRef of the result, a list of them with
-        ``num_returns`` above 1, None with 0. A positional or keyword argument that is an
-        ObjectRef is replaced by its value before the task starts; refs inside of containers
-        stay refs.
+        ``num_returns`` above 1, None with 0, an ObjectRefGenerator of a generator function. A
+        positional or keyword argument that is an ObjectRef is replaced by its value before the
+        task starts; refs inside of containers stay refs.
 
     Notes
     -----
@@ -132,6 +135,14 @@ class RemoteFunction(TypedRemote[P, Out]):
         ) -> RemoteFunction[P, list[ObjectRef[Any]]]: ...
         @overload
         def options(
+            self, *, num_returns: Literal["streaming"], **options: Unpack[Keywords]
+        ) -> RemoteFunction[P, ObjectRefGenerator[Any]]: ...
+        @overload
+        def options(
+            self, *, num_returns: Literal["dynamic"], **options: Unpack[Keywords]
+        ) -> RemoteFunction[P, ObjectRef[DynamicObjectRefGenerator[Any]]]: ...
+        @overload
+        def options(
             self, *, num_returns: int | str, **options: Unpack[Keywords]
         ) -> RemoteFunction[P, Any]: ...
 
@@ -200,11 +211,8 @@ def _make(target: Any, options: dict[str, Any]) -> Any:
             f"function that calls asyncio.run(...)"
         )
     checked = check_task_options(options, "@haz.remote")
-    if is_generator(target) and "num_returns" not in checked:
-        raise NotImplementedError(
-            f"{getattr(target, '__name__', target)!r} is a generator, and results that come one "
-            f"by one are not there yet: give num_returns=..., or return a list"
-        )
+    if is_generator(target):
+        checked.setdefault("num_returns", "streaming")
     return RemoteFunction(target, checked, FunctionDescriptor(target, os.urandom(16)))
 
 
@@ -214,6 +222,10 @@ if TYPE_CHECKING:
     def remote(  # type: ignore[overload-overlap]
         cls: Class[P, T], /
     ) -> ActorClass[P, T]: ...
+    @overload
+    def remote(  # type: ignore[overload-overlap]
+        function: Callable[P, Iterator[T]], /
+    ) -> RemoteFunction[P, ObjectRefGenerator[T]]: ...
     @overload
     def remote(function: Callable[P, R], /) -> RemoteFunction[P, ObjectRef[R]]: ...
     @overload
@@ -228,6 +240,14 @@ if TYPE_CHECKING:
     def remote(
         *, num_returns: Several, **options: Unpack[Keywords]
     ) -> DecoratorTo[list[ObjectRef[Any]]]: ...
+    @overload
+    def remote(
+        *, num_returns: Literal["streaming"], **options: Unpack[Keywords]
+    ) -> DecoratorToStream: ...
+    @overload
+    def remote(
+        *, num_returns: Literal["dynamic"], **options: Unpack[Keywords]
+    ) -> DecoratorToDynamic: ...
     @overload
     def remote(*, num_returns: int | str, **options: Unpack[Keywords]) -> DecoratorTo[Any]: ...
 
@@ -246,8 +266,10 @@ def remote(*args: Any, **options: Any) -> Any:
         GPUs that it takes. Default 0.
     resources : dict of str to float
         Custom resources that it takes.
-    num_returns : int
-        Number of results, each with a ref of its own. Default 1.
+    num_returns : int or str
+        Number of results, each with a ref of its own. Default 1. ``"streaming"``, the default of a
+        generator function: ``.remote()`` returns an ObjectRefGenerator, which gives the ref of each
+        item as soon as it is yielded. ``"dynamic"``: the value is a generator of the refs of all.
     name : str
         Name in logs and errors. Default: the function's.
     max_retries : int

@@ -1,7 +1,9 @@
 """The types of ``@haz.remote`` and ``.remote()``, for type checkers; never imported at run time.
 
 What they say: ``.remote()`` takes the parameters of the function, and wherever one is positional
-also an ``ObjectRef`` of its type; it returns an ``ObjectRef`` of the function's result.
+also an ``ObjectRef`` of its type; it returns an ``ObjectRef`` of the function's result. A function
+whose result is an iterator is taken for a generator function, and gives an ``ObjectRefGenerator``.
+Where the result's type is not known, it may be either, so that ``.remote()`` returns ``Any``.
 
 How: ``RemoteFunction[P, Out]`` has the parameters of the function as ``P``, and a method `_takes`
 with them. ``.remote()`` is either exactly ``P``, keywords and defaults and all; or a call with a
@@ -13,7 +15,7 @@ A ref given by keyword is not covered: pass it by position.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import (
     Any,
     Generic,
@@ -27,6 +29,7 @@ from typing import (
 )
 
 from haz._core.actor import ActorClass, ActorHandle
+from haz._core.generator import DynamicObjectRefGenerator, ObjectRefGenerator
 from haz._core.refs import ObjectRef
 from haz._core.remote import RemoteFunction
 
@@ -73,6 +76,7 @@ class Keywords(TypedDict, total=False):
     placement_group_capture_child_tasks: bool | None
     runtime_env: Any
     enable_task_events: bool
+    _generator_backpressure_num_objects: int | None
 
 class ActorKeywords(TypedDict, total=False):
     """Options of ``@haz.remote`` and ``.options`` for classes."""
@@ -112,6 +116,7 @@ class MethodKeywords(TypedDict, total=False):
     concurrency_group: str | None
     priority: int | None
     enable_task_events: bool
+    _generator_backpressure_num_objects: int | None
 
 class Class(Protocol[P, T_co]):
     """A class, with the parameters of its constructor."""
@@ -133,7 +138,25 @@ class Decorator(Protocol):
         self, cls: Class[P, T], /
     ) -> ActorClass[P, T]: ...
     @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[P, Iterator[T]], /
+    ) -> RemoteFunction[P, ObjectRefGenerator[T]]: ...
+    @overload
     def __call__(self, function: Callable[P, R], /) -> RemoteFunction[P, ObjectRef[R]]: ...
+
+class DecoratorToStream(Protocol):
+    """``@haz.remote(num_returns="streaming")``."""
+
+    def __call__(
+        self, function: Callable[P, Iterable[T]], /
+    ) -> RemoteFunction[P, ObjectRefGenerator[T]]: ...
+
+class DecoratorToDynamic(Protocol):
+    """``@haz.remote(num_returns="dynamic")``."""
+
+    def __call__(
+        self, function: Callable[P, Iterable[T]], /
+    ) -> RemoteFunction[P, ObjectRef[DynamicObjectRefGenerator[T]]]: ...
 
 class DecoratorTo(Protocol[Out]):
     """``@haz.remote(num_returns=...)``: `Out` is what ``.remote()`` returns."""

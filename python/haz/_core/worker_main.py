@@ -136,10 +136,13 @@ class _Worker:
     def load(self, code: bytes, number: int) -> Callable[..., Any]:
         unpacked = UnpackedFunction(code)
         self._engine.resources_of[number] = unpacked.resources
-        self._retried[number] = _retry_test(unpacked.retried)
+        is_retried = self._retried[number] = _retry_test(unpacked.retried)
+        function = unpacked.function
+        if unpacked.is_dynamic:
+            function = _collecting(function, is_retried)
         if unpacked.env_vars or unpacked.max_calls:
-            return _wrapped(unpacked.function, unpacked.env_vars, unpacked.max_calls)
-        return unpacked.function
+            return _wrapped(function, unpacked.env_vars, unpacked.max_calls)
+        return function
 
     def fail(
         self, error: BaseException | None, name: str | None, number: int
@@ -171,6 +174,22 @@ def _retry_test(
         return isinstance(error, kinds) or isinstance(getattr(error, "cause", None), kinds)
 
     return matches
+
+
+def _collecting(
+    function: Callable[..., Any], is_retried: Callable[[BaseException], bool]
+) -> Callable[..., Any]:
+    from haz._core.generator import collecting
+
+    def pack(error: BaseException) -> dict[str, Any] | None:
+        if is_retried(error):
+            return None
+        from haz._core.errors import pack_exception
+
+        name = _native.running_name() or "task"
+        return pack_exception(error, task_name=name, pid=os.getpid(), function=name)
+
+    return collecting(function, pack)
 
 
 def _wrapped(

@@ -24,7 +24,8 @@ import haz
 EVENTS = (
     *("TaskSubmitted", "TaskAssigned", "TaskTakenBack", "TaskBlocked"),
     *("TaskResumed", "TaskFinished", "TaskFailed", "TaskRetried", "TaskCancelled"),
-    *("ObjectPut", "ObjectFreed", "WorkerStarted", "WorkerDied"),
+    *("TaskYielded", "ObjectPut", "ObjectFreed", "WorkerStarted", "WorkerDied"),
+    *("ActorAlive", "ActorRestarting", "ActorDied"),
 )
 
 

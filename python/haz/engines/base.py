@@ -128,6 +128,10 @@ class TaskOptions(Record):
         Custom resources that the task takes.
     num_returns
         Number of objects that a call returns; 0 gives None, 1 a ref, n a list of n refs.
+        "streaming": what the function yields comes one by one, from an ObjectRefGenerator.
+        "dynamic": one object, a DynamicObjectRefGenerator of the refs of all that it yields.
+    items_ahead
+        Of a streaming function: how many items may wait to be taken while it goes on. 0: any number.
     name
         Name shown in logs, errors and state; None: the function's qualified name.
     max_retries
@@ -147,6 +151,7 @@ class TaskOptions(Record):
 
     __slots__ = (
         "env_vars",
+        "items_ahead",
         "max_calls",
         "max_retries",
         "name",
@@ -165,7 +170,8 @@ class TaskOptions(Record):
         num_cpus: float = 1.0,
         num_gpus: float = 0.0,
         resources: dict[str, float] | None = None,
-        num_returns: int = 1,
+        num_returns: int | str = 1,
+        items_ahead: int = 0,
         name: str | None = None,
         max_retries: int = 3,
         retry_exceptions: bool | tuple[type[BaseException], ...] = False,
@@ -178,6 +184,7 @@ class TaskOptions(Record):
         self.num_gpus = num_gpus
         self.resources: dict[str, float] = {} if resources is None else resources
         self.num_returns = num_returns
+        self.items_ahead = items_ahead
         self.name = name
         self.max_retries = max_retries
         self.retry_exceptions = retry_exceptions
@@ -293,7 +300,7 @@ class MethodOptions(Record):
     ----------
     name
         Name shown in logs, errors and state; None: ``Class.method``.
-    num_returns
+    num_returns, items_ahead
         As in `TaskOptions`.
     max_task_retries
         How often a call is repeated that had started when the actor's process died, or that raised
@@ -306,6 +313,7 @@ class MethodOptions(Record):
 
     __slots__ = (
         "concurrency_group",
+        "items_ahead",
         "max_task_retries",
         "name",
         "num_returns",
@@ -318,7 +326,8 @@ class MethodOptions(Record):
         self,
         *,
         name: str | None = None,
-        num_returns: int = 1,
+        num_returns: int | str = 1,
+        items_ahead: int = 0,
         max_task_retries: int = 0,
         retry_exceptions: bool | tuple[type[BaseException], ...] = False,
         timeout_s: float | None = None,
@@ -327,6 +336,7 @@ class MethodOptions(Record):
     ) -> None:
         self.name = name
         self.num_returns = num_returns
+        self.items_ahead = items_ahead
         self.max_task_retries = max_task_retries
         self.retry_exceptions = retry_exceptions
         self.timeout_s = timeout_s
@@ -379,8 +389,8 @@ class Engine(Protocol):
         (:class:`haz.exceptions.InfeasibleResourcesError`) or the function can't be pickled.
         `descriptor` identifies the RemoteFunction, so that variants share one registration.
 
-        The callable takes the user's arguments and returns a ref, a list of refs, or None, by
-        ``options.num_returns``. It raises TypeError for a call that doesn't fit the signature:
+        The callable takes the user's arguments and returns a ref, a list of refs, None, or an
+        ObjectRefGenerator of the ref of the stream, by ``options.num_returns``. It raises TypeError for a call that doesn't fit the signature:
         unless there are no keywords and ``min_args <= len(args) <= max_args`` (or `max_args` is
         -1) it calls ``descriptor.check_call(args, kwargs)``. After a shutdown of the engine it
         raises RuntimeError.
@@ -447,8 +457,29 @@ class Engine(Protocol):
         That call's ref, and those of calls that wait, hold :class:`haz.exceptions.ActorDiedError`.
         """
 
+    # ---- streams. A stream is named by an ObjectRef that counts as a consumer. It is ready, for
+    # `wait` and `add_done_callback`, while there is an item to take, and when it has ended; it has
+    # no value. When the last such ref goes, the items that nobody took are dropped. The task then
+    # ends at its next item, unless somebody holds the ref of `end_of_stream`.
+
+    def next_item(self, stream: ObjectRef[Any], timeout_s: float | None) -> ObjectRef[Any] | None:
+        """Take the next item; return its ref, or None when `timeout_s` seconds are over.
+
+        The last item of a task that has failed holds the error. Raises StopIteration when the task
+        has ended and all items were taken. 0: does not block.
+        """
+
+    def has_item(self, stream: ObjectRef[Any]) -> bool | None:
+        """Whether there is an item to take now; None: there never will be one again."""
+
+    def end_of_stream(self, stream: ObjectRef[Any]) -> ObjectRef[int]:
+        """Return the ref that is ready when the task has ended: the number of items, or the error."""
+
     def put(self, value: Any) -> ObjectRef[Any]:
         """Store `value`; return a ref to it."""
+
+    def put_error(self, info: dict[str, Any]) -> ObjectRef[Any]:
+        """Store a failure; return a ref whose ``get`` raises it."""
 
     def get(self, refs: Sequence[ObjectRef[Any]], timeout_s: float | None) -> list[Any]:
         """Return the values of `refs` (a list or a tuple).

@@ -8,7 +8,8 @@ What differs: the function itself is not copied, so it sees the driver's globals
 a ref has finished, so ``cancel`` has no effect and ``wait`` never waits. ``timeout_s`` interrupts
 only in the main thread, and is only checked afterwards elsewhere; under a debugger it is ignored.
 
-Actors live in the process too: see `haz.engines.inline_actors`.
+Actors live in the process too: see `haz.engines.inline_actors`. Generators go on as their items are
+taken: see `haz.engines.inline_streams`.
 """
 
 from __future__ import annotations
@@ -35,8 +36,18 @@ if TYPE_CHECKING:
 
     from haz.engines.base import ActorOptions, Descriptor, InitOptions, MethodOptions, TaskOptions
     from haz.engines.inline_actors import InlineActor, InlineActors
+    from haz.engines.inline_interrupts import _Watch
+    from haz.engines.inline_streams import InlineStream
 
-__all__ = ["Arguments", "BoundCall", "Entry", "InlineEngine", "InlineRef", "create_engine"]
+__all__ = [
+    "Arguments",
+    "BoundCall",
+    "Entry",
+    "InlineEngine",
+    "InlineRef",
+    "Running",
+    "create_engine",
+]
 
 #: Values of these types can be shared: nobody can change them, and they hold nothing else.
 _IMMUTABLE = frozenset((type(None), bool, int, float, complex, str, bytes))
@@ -85,6 +96,12 @@ class Entry:
         self._freed_bytes.append(self.size)
         self.size = 0
 
+    def settle(self) -> None:
+        """Let it be ready. Only what stands for a stream is not always."""
+
+    def cancel(self) -> None:
+        """Cancel the task that makes it, if that has not ended."""
+
     def __del__(self) -> None:
         if self.size:
             self._freed_bytes.append(self.size)
@@ -124,7 +141,7 @@ def _rebuild_ref(epoch: str, number: int) -> InlineRef:
     return InlineRef(entry, number)
 
 
-class _Running:
+class Running:
     """A task that runs now, in one thread."""
 
     __slots__ = ("attempt", "id", "task")
@@ -142,7 +159,7 @@ class _PerThread(threading.local):
         #: Where refs go that are being pickled: None outside of the engine.
         self.collector: list[InlineRef] | None = None
         #: The tasks that run in this thread, the innermost last.
-        self.stack: list[_Running] = []
+        self.stack: list[Running] = []
 
 
 class InlineEngine:
@@ -162,7 +179,7 @@ class InlineEngine:
         self._checked: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self._here = _PerThread()
-        self._stacks: WeakKeyDictionary[threading.Thread, list[_Running]] = WeakKeyDictionary()
+        self._stacks: WeakKeyDictionary[threading.Thread, list[Running]] = WeakKeyDictionary()
         self._interrupts = Interrupts()
         self._finished = {"finished": 0, "failed": 0}
         self._totals = _totals(options)
@@ -200,7 +217,7 @@ class InlineEngine:
         arguments = Arguments(self, args, kwargs)
         results, error = self.execute(task, arguments)
         if error is not None:
-            results = [self._error_entry(error) for _ in range(task.num_returns)]
+            results = [self.error_entry(error) for _ in range(task.num_results)]
         for entry in results:
             entry.is_of_actor = task.actor is not None
         return [self._ref(entry) for entry in results]
@@ -216,18 +233,26 @@ class InlineEngine:
         results: list[Entry] = []
         if error is None:
             results, error = self._try(task, number, arguments)
-        self._finished["finished" if error is None else "failed"] += 1
+        self.count_end(error)
         return results, error
+
+    def count_end(self, error: dict[str, Any] | None) -> None:
+        """Count a task that has ended, for `snapshot`."""
+        self._finished["finished" if error is None else "failed"] += 1
+
+    def is_the_users(self, exc: BaseException) -> bool:
+        """Whether `exc` comes from the user at the keyboard, and is not the task's own."""
+        return self._interrupts.is_the_users(exc)
 
     def _try(
         self, task: BoundCall, number: int, arguments: Arguments
     ) -> tuple[list[Entry], dict[str, Any] | None]:
         """Attempt a task until it succeeds or its retries are used up."""
-        running = _Running(task, number)
+        running = Running(task, number)
         while True:
             try:
                 value = self._attempt(running, arguments)
-                return [self._store(v) for v in split_returns(value, task.num_returns)], None
+                return [self.store(v) for v in split_returns(value, task.num_results)], None
             except Expired as expired:
                 if expired.owner is not running:
                     raise
@@ -246,21 +271,18 @@ class InlineEngine:
                     return [], task.failure(exc)
                 running.attempt += 1
 
-    def _attempt(self, running: _Running, arguments: Arguments) -> Any:
+    def _attempt(self, running: Running, arguments: Arguments) -> Any:
         args, kwargs = arguments.load()
+        with self.inside(running, running.task.timeout_s):
+            return running.task.call(args, kwargs)
+
+    def inside(self, running: Running, timeout_s: float | None) -> _Inside:
+        """Return a context manager in which code of the task `running` runs."""
         stack = self._here.stack
         if not stack:
             self._stacks[threading.current_thread()] = stack
-        stack.append(running)
-        task = running.task
-        try:
-            with (
-                _Environment({**self.options.env_vars, **task.env_vars}),
-                self._interrupts.watch(running, task.timeout_s),
-            ):
-                return task.call(args, kwargs)
-        finally:
-            stack.pop()
+        environment = _Environment({**self.options.env_vars, **running.task.env_vars})
+        return _Inside(stack, running, environment, self._interrupts.watch(running, timeout_s))
 
     # ---- actors --------------------------------------------------------------------------------
 
@@ -318,6 +340,28 @@ class InlineEngine:
         """See :class:`haz.engines.base.Engine`."""
         self.actors.exit_current()
 
+    # ---- streams -------------------------------------------------------------------------------
+
+    def _stream_of(self, ref: ObjectRef[Any]) -> InlineStream:
+        from haz.engines.inline_streams import StreamEntry
+
+        entry = self.entry_of(ref)
+        if not isinstance(entry, StreamEntry):
+            raise TypeError(f"{ref!r} is not the ref of a stream")
+        return entry.stream
+
+    def next_item(self, stream: ObjectRef[Any], timeout_s: float | None) -> ObjectRef[Any] | None:
+        """See :class:`haz.engines.base.Engine`."""
+        return self._stream_of(stream).take()
+
+    def has_item(self, stream: ObjectRef[Any]) -> bool | None:
+        """See :class:`haz.engines.base.Engine`."""
+        return self._stream_of(stream).has_item()
+
+    def end_of_stream(self, stream: ObjectRef[Any]) -> ObjectRef[int]:
+        """See :class:`haz.engines.base.Engine`."""
+        return self._stream_of(stream).end()
+
     # ---- objects -------------------------------------------------------------------------------
 
     def _collect(self, dump: Callable[[Any], Any], value: Any) -> tuple[Any, list[InlineRef]]:
@@ -350,7 +394,7 @@ class InlineEngine:
         entry.buffers = [bytes(buffer.raw()) for buffer in buffers]
         return entry
 
-    def _store(self, value: Any) -> Entry:
+    def store(self, value: Any) -> Entry:
         entry = self.dump(value)
         size = len(entry.data or b"") + sum(map(len, entry.buffers))
         with self._lock:
@@ -366,7 +410,7 @@ class InlineEngine:
         entry.size = size
         return entry
 
-    def _error_entry(self, error: dict[str, Any]) -> Entry:
+    def error_entry(self, error: dict[str, Any]) -> Entry:
         entry = Entry(self)
         entry.error = error
         return entry
@@ -394,9 +438,19 @@ class InlineEngine:
             raise ObjectLostError(f"{ref!r} is from a run of haz that has ended")
         return ref.entry
 
+    def ready_entry(self, ref: ObjectRef[Any]) -> Entry:
+        """The entry of a ref, which is ready."""
+        entry = self.entry_of(ref)
+        entry.settle()
+        return entry
+
     def put(self, value: Any) -> ObjectRef[Any]:
         """See :class:`haz.engines.base.Engine`."""
-        return self._ref(self._store(value))
+        return self._ref(self.store(value))
+
+    def put_error(self, info: dict[str, Any]) -> ObjectRef[Any]:
+        """See :class:`haz.engines.base.Engine`."""
+        return self._ref(self.error_entry(info))
 
     def get(self, refs: Sequence[ObjectRef[Any]], timeout_s: float | None) -> list[Any]:
         """See :class:`haz.engines.base.Engine`."""
@@ -405,7 +459,7 @@ class InlineEngine:
                 raise not_a_ref(ref)
         values = []
         for ref in refs:
-            entry = self.entry_of(ref)
+            entry = self.ready_entry(ref)
             if entry.error is not None:
                 raise unpack_error(entry.error)
             values.append(serialize.loads(entry.data, entry.buffers))
@@ -418,22 +472,26 @@ class InlineEngine:
         check_waitables(refs)
         for ref in refs:
             self.entry_of(ref)
+        for ref in refs[:num_returns]:
+            self.ready_entry(ref)
         return list(refs[:num_returns]), list(refs[num_returns:])
 
     def cancel(self, ref: ObjectRef[Any], *, force: bool, recursive: bool) -> None:
-        """Do nothing: the task has finished."""
-        if self.entry_of(ref).is_of_actor and force:
+        """Cancel the task of a stream; any other has finished."""
+        entry = self.entry_of(ref)
+        if entry.is_of_actor and force:
             raise force_on_actor_call()
+        entry.cancel()
 
     def add_done_callback(self, ref: ObjectRef[Any], callback: Callable[[], None]) -> None:
         """See :class:`haz.engines.base.Engine`."""
-        self.entry_of(ref)
+        self.ready_entry(ref)
         callback()
 
     def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
         """See :class:`haz.engines.base.Engine`."""
         for ref in refs:
-            entry = self.entry_of(ref)
+            entry = self.ready_entry(ref)
             if entry.error is None:
                 entry.drop({"kind": "freed", "message": f"{ref!r} was dropped by haz.free"})
 
@@ -538,6 +596,8 @@ class BoundCall:
         self.descriptor = descriptor
         self.name = options.name or descriptor.name
         self.num_returns = options.num_returns
+        #: Objects that a call makes, where it is no stream.
+        self.num_results = options.num_returns if isinstance(options.num_returns, int) else 1
         self.timeout_s = options.timeout_s
         self.resources = resources
         self.env_vars = env_vars
@@ -554,8 +614,12 @@ class BoundCall:
             or (len(args) > descriptor.max_args and descriptor.max_args != -1)
         ):
             descriptor.check_call(args, kwargs)
+        if self.num_returns == "streaming":
+            from haz.engines.inline_streams import start_stream
+
+            return start_stream(self.engine, self, args, kwargs)
         refs = self.engine.run(self, args, kwargs)
-        if self.num_returns == 1:
+        if self.num_results == 1:
             return refs[0]
         return refs or None
 
@@ -566,6 +630,16 @@ class BoundCall:
     def call(self, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Do the work."""
         raise NotImplementedError
+
+    def stream(self, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        """Do the work of a streaming function: return its generator."""
+        from haz._core.generator import as_iterator
+
+        return as_iterator(self.call(args, kwargs), "streaming")
+
+    def resume(self, step: Callable[[], Any]) -> Any:
+        """Return what `step` does, a part of the work of a streaming function."""
+        return step()
 
     def failure(self, exc: BaseException) -> dict[str, Any]:
         """The error of a call that has raised `exc`."""
@@ -579,10 +653,13 @@ class BoundCall:
 
     def may_retry(self, exc: BaseException, attempt: int) -> bool:
         """Whether `exc` is one to retry and a retry is left."""
-        wanted = self._retried
-        matches = isinstance(exc, Exception if isinstance(wanted, bool) else wanted)
         left = self.retries() == -1 or attempt < self.retries()
-        return bool(wanted) and matches and left
+        return left and self.is_retried(exc)
+
+    def is_retried(self, exc: BaseException) -> bool:
+        """Whether `exc` is one to retry."""
+        wanted = self._retried
+        return bool(wanted) and isinstance(exc, Exception if isinstance(wanted, bool) else wanted)
 
 
 class _BoundTask(BoundCall):
@@ -599,11 +676,18 @@ class _BoundTask(BoundCall):
         super().__init__(
             engine, options, descriptor, resources=resources, env_vars=options.env_vars
         )
+        if self.num_returns == "dynamic":
+            from haz._core.generator import collecting
+
+            function = collecting(function, self._pack_collected)
         self._function = function
         self._retries = options.max_retries
 
     def call(self, args: list[Any], kwargs: dict[str, Any]) -> Any:
         return self._function(*args, **kwargs)
+
+    def _pack_collected(self, exc: BaseException) -> dict[str, Any] | None:
+        return None if self.is_retried(exc) else self.failure(exc)
 
     def retries(self) -> int:
         return self._retries
@@ -622,7 +706,7 @@ class Arguments:
         self._others: dict[int, Entry] = {}
         for place, value in enumerate((*args, *kwargs.values())):
             if isinstance(value, ObjectRef):
-                entry = self._entries[place] = engine.entry_of(value)
+                entry = self._entries[place] = engine.ready_entry(value)
                 self.error = self.error or entry.error
             elif type(value) not in _IMMUTABLE:
                 self._others[place] = engine.dump(value)
@@ -634,6 +718,39 @@ class Arguments:
             values[place] = serialize.loads(entry.data, entry.buffers)
         positional = len(self._args)
         return values[:positional], dict(zip(self._kwargs, values[positional:], strict=True))
+
+
+class _Inside:
+    """Code of a task runs: it is on its thread's stack, with its environment and its time limit."""
+
+    def __init__(
+        self, stack: list[Running], running: Running, environment: _Environment, watch: _Watch
+    ) -> None:
+        self._stack = stack
+        self._running = running
+        self._environment = environment
+        self._watch = watch
+
+    def __enter__(self) -> None:
+        self._stack.append(self._running)
+        try:
+            self._environment.__enter__()
+            self._watch.__enter__()
+        except BaseException:
+            self._leave()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: Any
+    ) -> None:
+        try:
+            self._watch.__exit__(kind, exc, traceback)
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        self._environment.__exit__()
+        self._stack.pop()
 
 
 class _Environment:

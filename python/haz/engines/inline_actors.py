@@ -16,6 +16,7 @@ import threading
 from contextlib import nullcontext
 from weakref import WeakValueDictionary, ref
 
+from haz._core.generator import as_iterator
 from haz.engines.inline import Arguments, BoundCall, Entry, InlineRef
 from haz.exceptions import ActorAlreadyExistsError, ObjectLostError
 
@@ -260,6 +261,13 @@ class _BoundMethod(BoundCall):
 
     def call(self, args: list[Any], kwargs: dict[str, Any]) -> Any:
         return self.actor.run(self._run, args, kwargs)
+
+    def stream(self, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        value = self._run(*args, **kwargs)
+        return value if hasattr(type(value), "__anext__") else as_iterator(value, "streaming")
+
+    def resume(self, step: Callable[[], Any]) -> Any:
+        return self.actor.run(step, [], {})
 
     def _run(self, *args: Any, **kwargs: Any) -> Any:
         actor = self.actor

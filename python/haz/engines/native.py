@@ -28,6 +28,8 @@ __all__ = ["NativeEngine", "UnpackedFunction", "create_engine"]
 _TOTAL_RESOURCES = 1
 _AVAILABLE_RESOURCES = 2
 _SNAPSHOT = 3
+#: What has_item() returns for what the core says.
+_STREAM_STATES = (True, False, None)
 
 #: Imported by the zygote before the first fork, if the program itself has: nearly every task of such
 #: a program needs it, and workers then share its memory instead of each loading it.
@@ -68,8 +70,20 @@ def _pack_function(function: Callable[..., Any], options: TaskOptions) -> bytes:
             options.env_vars,
             options.max_calls,
             resources_of(options),
+            options.num_returns == "dynamic",
         )
     )
+
+
+def returns_of(num_returns: int | str) -> tuple[int, Callable[[Any], Any] | None]:
+    """Return how many objects a call returns, and for a stream what to make of its ref."""
+    if isinstance(num_returns, int):
+        return num_returns, None
+    if num_returns == "dynamic":
+        return 1, None
+    from haz._core.generator import ObjectRefGenerator
+
+    return 1, ObjectRefGenerator
 
 
 def resources_of(options: TaskOptions) -> dict[str, float]:
@@ -85,10 +99,11 @@ def resources_of(options: TaskOptions) -> dict[str, float]:
 class UnpackedFunction:
     """What ``pack_function`` has packed: the function, and those of its options that workers need."""
 
-    __slots__ = ("env_vars", "function", "max_calls", "resources", "retried")
+    __slots__ = ("env_vars", "function", "is_dynamic", "max_calls", "resources", "retried")
 
     def __init__(self, code: bytes) -> None:
-        function, retried, kinds, env_vars, max_calls, resources = marshal.loads(code)
+        function, retried, kinds, env_vars, max_calls, resources, dynamic = marshal.loads(code)
+        self.is_dynamic: bool = dynamic
         self.retried: bool | tuple[type[BaseException], ...] = (
             serialize.load_function(kinds)() if retried is None else retried
         )
@@ -195,7 +210,13 @@ class NativeEngine:
         self.resources_of: dict[int, dict[str, float]] = {}
         _native.init_types(ObjectRef)
         # Without a Python frame in between: these are called for every task.
-        self.__dict__.update(put=_native.put, get=_native.get, wait=_native.wait, free=_native.free)
+        self.__dict__.update(
+            put=_native.put,
+            get=_native.get,
+            wait=_native.wait,
+            free=_native.free,
+            next_item=_native.next_item,
+        )
 
     if TYPE_CHECKING:
 
@@ -205,6 +226,9 @@ class NativeEngine:
             self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout_s: float | None
         ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]: ...
         def free(self, refs: Sequence[ObjectRef[Any]]) -> None: ...
+        def next_item(
+            self, stream: ObjectRef[Any], timeout_s: float | None
+        ) -> ObjectRef[Any] | None: ...
 
     @classmethod
     def join(cls) -> NativeEngine:
@@ -245,13 +269,15 @@ class NativeEngine:
         self, function: Callable[..., Any], options: TaskOptions, descriptor: Descriptor
     ) -> Callable[..., Any]:
         number = self._register(function, options, descriptor)
+        num_returns, generator = returns_of(options.num_returns)
         submit: Callable[..., Any] = _native.bind_submitter(
             self._session,
             number,
-            options.num_returns,
+            num_returns,
             descriptor.min_args,
             descriptor.max_args,
             descriptor,
+            generator,
         )
         return submit
 
@@ -270,9 +296,21 @@ class NativeEngine:
             options.max_retries,
             bool(options.retry_exceptions),
             -1.0 if options.timeout_s is None else options.timeout_s,
+            options.items_ahead if options.num_returns == "streaming" else -1,
         )
         self._registered[key] = number
         return number
+
+    def put_error(self, info: dict[str, Any]) -> ObjectRef[Any]:
+        ref: ObjectRef[Any] = _native.put_error(info)
+        return ref
+
+    def has_item(self, stream: ObjectRef[Any]) -> bool | None:
+        return _STREAM_STATES[_native.stream_state(stream)]
+
+    def end_of_stream(self, stream: ObjectRef[Any]) -> ObjectRef[int]:
+        ref: ObjectRef[int] = _native.end_of_stream(stream)
+        return ref
 
     def cancel(self, ref: ObjectRef[Any], *, force: bool, recursive: bool) -> None:
         _native.cancel(ref, force, recursive)

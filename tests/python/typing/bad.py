@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import haz
@@ -52,6 +53,18 @@ def three(x: int, y: int, z: int) -> int:
 
 ref_int: ObjectRef[int] = haz.put(1)
 ref_str: ObjectRef[str] = haz.put("a")
+
+
+@haz.remote
+def count_up(n: int) -> Iterator[int]:
+    yield from range(n)
+
+
+# Generators.
+count_up.remote("a")  # E: call-overload
+haz.get(count_up.remote(1))  # E: call-overload
+word: str = haz.get(next(count_up.remote(1)))  # E: assignment
+count_up.options(_generator_backpressure_num_objects="2")  # E: call-overload
 
 # Wrong types of plain arguments.
 one.remote("a")  # E: call-overload

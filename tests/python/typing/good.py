@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import haz
-from haz import ObjectRef
+from haz import DynamicObjectRefGenerator, ObjectRef, ObjectRefGenerator
 from haz.actor import ActorClass, ActorHandle, ActorMethod
 from typing_extensions import assert_type
 
@@ -80,6 +81,32 @@ def just_one(x: int) -> str:
     return ""
 
 
+@haz.remote
+def numbers(n: int) -> Iterator[int]:
+    yield from range(n)
+
+
+@haz.remote
+def texts(n: int, text: str) -> Generator[str, None, bool]:
+    yield text
+    return True
+
+
+@haz.remote(num_cpus=1, _generator_backpressure_num_objects=3)
+def limited() -> Iterator[float]:
+    yield 1.5
+
+
+@haz.remote(num_returns="streaming")
+def streamed(n: int) -> Iterator[int]:
+    return iter(range(n))
+
+
+@haz.remote(num_returns="dynamic")
+def dynamic(n: int) -> Iterator[int]:
+    yield n
+
+
 count = int("3")
 
 
@@ -105,7 +132,7 @@ assert_type(star.remote(1, 2, 3), ObjectRef[bool])
 assert_type(keyword.remote(1, k=2), ObjectRef[None])
 assert_type(nine.remote(1, 2, 3, 4, 5, 6, 7, 8, "9"), ObjectRef[int])
 assert_type(ten.remote(1, 2, 3, 4, 5, 6, 7, 8, 9, "10"), ObjectRef[int])
-assert_type(untyped.remote(1, y=2), ObjectRef[Any])
+assert_type(untyped.remote(1, y=2), Any)
 
 # Refs in place of values, in any position.
 assert_type(one.remote(ref_int), ObjectRef[str])
@@ -119,7 +146,7 @@ assert_type(two.remote(ref_int, y="b"), ObjectRef[float])
 assert_type(three.remote(haz.put([1]), ref_int, haz.put(b"")), ObjectRef[dict[str, int]])
 assert_type(star.remote(1, ref_int, 3), ObjectRef[bool])
 assert_type(nine.remote(1, 2, 3, 4, 5, 6, 7, ref_int, ref_str), ObjectRef[int])
-assert_type(untyped.remote(ref_int, ref_str), ObjectRef[Any])
+assert_type(untyped.remote(ref_int, ref_str), Any)
 assert_type(some_any.remote("x", 1), ObjectRef[str])
 assert_type(some_any.remote(ref_int, ref_int), ObjectRef[str])
 
@@ -136,7 +163,30 @@ assert_type(one.options(num_returns=2).remote(1), list[ObjectRef[Any]])
 assert_type(one.options(num_returns=0).remote(1), None)
 assert_type(one.options(num_returns=count).remote(1), Any)
 first, second = pair.remote(1)
-assert_type(haz.remote(num_cpus=1)(one.__wrapped__).remote(1), ObjectRef[Any])
+assert_type(haz.remote(num_cpus=1)(one.__wrapped__).remote(1), Any)
+
+# Generators.
+assert_type(numbers.remote(3), ObjectRefGenerator[int])
+assert_type(numbers.remote(ref_int), ObjectRefGenerator[int])
+assert_type(next(texts.remote(1, "a")), ObjectRef[str])
+assert_type([haz.get(ref) for ref in numbers.remote(3)], list[int])
+assert_type(numbers.remote(3).completed(), ObjectRef[int])
+assert_type(limited.remote(), ObjectRefGenerator[float])
+assert_type(streamed.remote(1), ObjectRefGenerator[int])
+assert_type(haz.get(dynamic.remote(1)), DynamicObjectRefGenerator[int])
+assert_type(numbers.options(num_returns="streaming").remote(1), ObjectRefGenerator[Any])
+assert_type(
+    numbers.options(num_returns="dynamic").remote(1), ObjectRef[DynamicObjectRefGenerator[Any]]
+)
+assert_type(numbers.options(num_returns=2).remote(1), list[ObjectRef[Any]])
+assert_type(
+    numbers.options(_generator_backpressure_num_objects=2).remote(1), ObjectRefGenerator[int]
+)
+done, left = haz.wait([numbers.remote(1), numbers.remote(2)])
+assert_type(done, list[ObjectRefGenerator[int]])
+haz.wait([numbers.remote(1), texts.remote(1, "a")])
+haz.wait([numbers.remote(1), ref_int])
+haz.cancel(numbers.remote(1))
 
 # Lambdas, builtins, methods.
 assert_type(haz.remote(len).remote([1]), ObjectRef[int])
@@ -160,6 +210,8 @@ assert_type(haz.get_runtime_context().get_task_id(), str | None)
 
 async def main() -> None:
     assert_type(await one.remote(1), str)
+    async for ref in numbers.remote(3):
+        assert_type(await ref, int)
 
 
 assert_type(ref_int.future(), concurrent.futures.Future[int])
