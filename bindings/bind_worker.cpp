@@ -4,6 +4,7 @@
 #include <nanobind/nanobind.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <memory>
@@ -18,6 +19,8 @@
 #include "item_sender.h"
 #include "object_ref.h"
 #include "os/clock.h"
+#include "os/process_settings.h"
+#include "process_watch.h"
 #include "session.h"
 #include "values.h"
 #include "wire/value.h"
@@ -33,7 +36,12 @@ struct WorkerHooks {
   PyObject* load;   ///< load(code: bytes, number: int) -> callable
   PyObject* fail;   ///< fail(error, name: str | None, number: int) -> (info: dict, retryable: bool)
   PyObject* split;  ///< split(value, num_returns) -> sequence
-  PyObject* clean_up;  ///< clean_up(): puts back what a task changed in the process
+  PyObject* flush;  ///< flush(): writes out what the streams hold
+  /// put_back(imported: bool): the process gets its own state again; what may be the set-up of a
+  /// module stays if some were imported.
+  PyObject* put_back;
+  PyObject* set_aside;   ///< set_aside() -> object: as put_back(False), for bring_back()
+  PyObject* bring_back;  ///< bring_back(object)
 };
 
 struct LoadedFunction {
@@ -42,13 +50,26 @@ struct LoadedFunction {
   std::int32_t items_ahead = -1;  ///< See FunctionBlock.
 };
 
-/// Something of the process was changed, or written, and clean_up() has to look at it.
-bool dirty = false;
+/// The streams hold text.
+bool written = false;
+
+/// What a process has before its first task.
+ProcessSettings& own_settings() {
+  static ProcessSettings settings = ProcessSettings::current();
+  return settings;
+}
 
 int note_changes(const char* event, PyObject* /*args*/, void* /*data*/) {
-  if (std::strncmp(event, "os.", 3) == 0) {
-    const std::string_view name(event + 3);
-    if (name == "chdir" || name == "fchdir" || name == "putenv" || name == "unsetenv") dirty = true;
+  constexpr std::array<std::string_view, 3> kPrefixes = {"os.", "sys.", "resource."};
+  constexpr std::array<std::string_view, 8> kEvents = {
+      "os.chdir",     "os.fchdir",      "os.putenv",          "os.unsetenv",
+      "sys.settrace", "sys.setprofile", "resource.setrlimit", "resource.prlimit",
+  };
+  for (const std::string_view prefix : kPrefixes) {
+    if (std::strncmp(event, prefix.data(), prefix.size()) != 0) continue;
+    if (std::find(kEvents.begin(), kEvents.end(), event) != kEvents.end()) {
+      ProcessWatch::note_change();
+    }
   }
   return 0;
 }
@@ -75,6 +96,8 @@ class WorkerLoop {
       : session_(session), ring_(*session.ring()), hooks_(hooks) {}
 
   void run() {
+    if (!watch_.start() || !context_.start()) return;
+    own_settings();
     ring_.set_nested_runner([this](const TaskCommand& command) { execute(command, false); });
     ring_.ready();
     for (;;) {
@@ -179,9 +202,11 @@ class WorkerLoop {
     const TaskId task{shared.task};
     const std::uint32_t attempt = shared.attempt;
     std::uint32_t num_returns = shared.num_returns;
+    const std::pair outer{ring_.running_task(), ring_.running_attempt()};
+    const OuterState outer_state = outer.first ? set_aside() : OuterState{};
     PyObject* const outer_name = running_name_;
     const std::uint32_t outer_function = std::exchange(running_function_, shared.function);
-    const auto outer = ring_.begin_attempt(task, attempt, (shared.flags & kReportStart) != 0);
+    ring_.begin_attempt(task, attempt, (shared.flags & kReportStart) != 0);
     Results results;
     if ((shared.flags & kNoMemory) != 0) {
       if (in_ring) ring_.release_task();
@@ -195,9 +220,10 @@ class WorkerLoop {
       }
       if (returned != nullptr) results.kept.push_back(returned);
     }
-    // From here on an interrupt comes too late; clean_up() must not be its victim.
+    // From here on an interrupt comes too late: what follows must not be its victim.
     ring_.end_attempt({});
-    if (dirty) clean_up();
+    clean_up(!outer.first);
+    if (outer.first) bring_back(outer_state);
     ring_.end_attempt(outer);
     if (outer.first && ring_.interrupt_pending()) PyErr_SetInterrupt();
     running_name_ = outer_name;
@@ -218,7 +244,7 @@ class WorkerLoop {
     } else if (returned == nullptr) {
       PyErr_Print();
     }
-    clean_up();
+    Py_XDECREF(call_hook(hooks_.flush));
     _exit(code);
   }
 
@@ -325,12 +351,62 @@ class WorkerLoop {
     results.entries.push_back({NewValue{.size = results.bytes.size(), .is_error = true}, 0, 0, 0});
   }
 
-  void clean_up() {
-    dirty = false;
-    PyObject* done = PyObject_CallNoArgs(hooks_.clean_up);
-    if (done == nullptr) PyErr_WriteUnraisable(hooks_.clean_up);
-    Py_XDECREF(done);
-    dirty = false;
+  // ---- the state of the process -----------------------------------------------------------------
+
+  /// What a task has set before another one runs on top of it.
+  struct OuterState {
+    PyObject* context = nullptr;  ///< That of the other one.
+    PyObject* changes = nullptr;  ///< Of what the hooks know; null: none.
+    ProcessSettings settings;     ///< If there are changes.
+    bool imported = false;
+  };
+
+  static PyObject* call_hook(PyObject* hook, PyObject* argument = nullptr) {
+    PyObject* done = PyObject_CallFunctionObjArgs(hook, argument, nullptr);
+    if (done == nullptr) PyErr_WriteUnraisable(hook);
+    return done;
+  }
+
+  void clean_up(bool outermost) {
+    if (written) {
+      written = false;
+      Py_XDECREF(call_hook(hooks_.flush));
+    }
+    const bool imported = watch_.take_imports();
+    if (outermost && context_.changed()) context_.renew(imported);
+    if (watch_.changed()) put_back(imported);
+  }
+
+  void put_back(bool imported) {
+    Py_XDECREF(call_hook(hooks_.put_back, imported ? Py_True : Py_False));
+    if (imported) own_settings() = ProcessSettings::current();
+    // A limit that can't be raised again: the next task gets another process.
+    if (!own_settings().put_back()) stop_ = true;
+    watch_.accept();
+  }
+
+  OuterState set_aside() {
+    OuterState outer;
+    ring_.end_attempt({});  // no interrupt now
+    outer.imported = watch_.take_imports();
+    if (watch_.changed()) {
+      outer.changes = call_hook(hooks_.set_aside);
+      outer.settings = ProcessSettings::current();
+      (void)own_settings().put_back();
+      ProcessWatch::forget_notes();
+    }
+    outer.context = context_.enter_nested();
+    return outer;
+  }
+
+  void bring_back(const OuterState& outer) {
+    context_.leave_nested(outer.context);
+    if (outer.imported) watch_.note_imports();
+    if (outer.changes == nullptr) return;
+    Py_XDECREF(call_hook(hooks_.bring_back, outer.changes));
+    Py_DECREF(outer.changes);
+    (void)outer.settings.put_back();
+    ProcessWatch::note_change();
   }
 
   Session& session_;
@@ -339,6 +415,8 @@ class WorkerLoop {
   std::unordered_map<std::uint32_t, LoadedFunction> functions_;
   PyObject* running_name_ = nullptr;  ///< Borrowed from functions_.
   std::uint32_t running_function_ = 0;
+  ProcessWatch watch_;
+  TaskContext context_;
   bool stop_ = false;
 };
 
@@ -354,10 +432,12 @@ void worker_join(std::uint32_t slot, std::uint32_t process_id, int arena_fd) {
   if (PySys_AddAuditHook(note_changes, nullptr) != 0) throw nb::python_error();
 }
 
-void worker_run(nb::handle load, nb::handle fail, nb::handle split, nb::handle clean_up) {
+void worker_run(nb::handle load, nb::handle fail, nb::handle split, nb::handle flush,
+                nb::handle put_back, nb::handle set_aside, nb::handle bring_back) {
   const std::shared_ptr<Session> session = current_session();
   HAZ_CHECK(session && session->ring() != nullptr, "worker_run() without worker_join()");
-  WorkerLoop loop(*session, {load.ptr(), fail.ptr(), split.ptr(), clean_up.ptr()});
+  WorkerLoop loop(*session, {load.ptr(), fail.ptr(), split.ptr(), flush.ptr(), put_back.ptr(),
+                             set_aside.ptr(), bring_back.ptr()});
   the_loop = &loop;
   loop.run();
   the_loop = nullptr;
@@ -389,12 +469,15 @@ void bind_worker(nb::module_& m) {
   m.def("worker_join", worker_join, nb::arg("slot"), nb::arg("process_id"), nb::arg("arena_fd"),
         "Make this process, forked by a zygote, a worker of its node.");
   m.def("worker_run", worker_run, nb::arg("load"), nb::arg("fail"), nb::arg("split"),
-        nb::arg("clean_up"), "Run tasks until the node ends.",
+        nb::arg("flush"), nb::arg("put_back"), nb::arg("set_aside"), nb::arg("bring_back"),
+        "Run tasks until the node ends.",
         nb::sig("def worker_run(load: collections.abc.Callable[[bytes, int], "
                 "collections.abc.Callable[..., typing.Any]], fail: collections.abc.Callable[..., "
                 "tuple[dict[str, typing.Any], bool]], split: collections.abc.Callable[[typing.Any, "
-                "int], collections.abc.Sequence[typing.Any]], clean_up: "
-                "collections.abc.Callable[[], None]) -> None"));
+                "int], collections.abc.Sequence[typing.Any]], flush: "
+                "collections.abc.Callable[[], None], put_back: collections.abc.Callable[[bool], "
+                "None], set_aside: collections.abc.Callable[[], object], bring_back: "
+                "collections.abc.Callable[[typing.Any], None]) -> None"));
   m.def("running_task", running_task,
         "Return (task id, attempt, name, function number) of the running task, or None.",
         nb::sig("def running_task() -> tuple[int, int, str | None, int] | None"));
@@ -403,8 +486,10 @@ void bind_worker(nb::module_& m) {
   m.def("interrupt_pending", interrupt_pending,
         "Return whether the running attempt is to be interrupted.");
   m.def(
-      "mark_dirty", [] { dirty = true; },
-      "Have clean_up() called when the running task has ended.");
+      "note_output", [] { written = true; },
+      "Have the streams flushed when the running task has ended.");
+  m.def("note_change", &ProcessWatch::note_change,
+        "Have the process' state put back when the running task has ended.");
   m.def(
       "stop_after_task",
       [] {

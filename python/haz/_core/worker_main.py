@@ -6,12 +6,11 @@ put back what a task has changed in the process.
 
 from __future__ import annotations
 
-import io
 import os
-import sys
 
 from haz import _native
 from haz._core import serialize
+from haz._core.process_state import ProcessState, open_streams
 from haz._core.returns import split_returns
 from haz._core.runtime import attach_worker_engine
 from haz.engines.native import NativeEngine, UnpackedFunction
@@ -27,99 +26,6 @@ else:
 __all__ = ["run"]
 
 
-class _TaskStream(io.TextIOWrapper):
-    """A worker's standard output or error: tells the driver which task the text is of."""
-
-    _task_name: str | None = None
-
-    def write(self, text: str, /) -> int:
-        name = _native.running_name()
-        if name is not None and name != self._task_name:
-            self._task_name = name
-            super().write(f"\x1ehaz:task:{name}\n")
-        _native.mark_dirty()
-        return super().write(text)
-
-
-def _open_stream(fd: int) -> _TaskStream:
-    return _TaskStream(
-        open(fd, "wb", buffering=8192, closefd=False),
-        encoding="utf-8",
-        errors="backslashreplace",
-        line_buffering=True,
-    )
-
-
-class _ProcessState:
-    """What belongs to the process and not to a task: put back after each task that changed it."""
-
-    def __init__(self) -> None:
-        self._cwd = self._current_folder()
-        self._environ = dict(os.environ)
-        self._handlers = {n: _signal.getsignal(n) for n in _signal.valid_signals()}
-        self._mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
-        #: Whether a task has changed handlers or the mask.
-        self.signals_changed = False
-
-    @staticmethod
-    def _current_folder() -> str | None:
-        try:
-            return os.getcwd()
-        except OSError:
-            return None
-
-    def restore(self) -> None:
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except (AttributeError, OSError, ValueError):
-                pass
-        if self._cwd is not None and self._current_folder() != self._cwd:
-            try:
-                os.chdir(self._cwd)
-            except OSError:
-                pass
-        self._restore_environ()
-        if self.signals_changed:
-            self.signals_changed = False
-            self._restore_signals()
-
-    def _restore_signals(self) -> None:
-        for timer in (_signal.ITIMER_REAL, _signal.ITIMER_VIRTUAL, _signal.ITIMER_PROF):
-            _signal.setitimer(timer, 0)
-        for number in _signal.sigpending() - {_signal.SIGINT}:
-            _set_handler(number, _signal.SIG_IGN)  # was meant for the task
-        for number, handler in self._handlers.items():
-            if handler is not None and _signal.getsignal(number) is not handler:
-                _set_handler(number, handler)
-        _set_mask(_signal.SIG_SETMASK, self._mask)
-
-    def _restore_environ(self) -> None:
-        now = dict(os.environ)
-        if now == self._environ:
-            return
-        for name in now.keys() - self._environ.keys():
-            del os.environ[name]
-        for name, value in self._environ.items():
-            if now.get(name) != value:
-                os.environ[name] = value
-
-
-_set_handler = _signal.signal
-_set_mask = _signal.pthread_sigmask
-
-
-def _noting_changes(function: Callable[..., Any], state: _ProcessState) -> Callable[..., Any]:
-    def noting(*args: Any) -> Any:
-        state.signals_changed = True
-        _native.mark_dirty()
-        return function(*args)
-
-    noting.__name__ = function.__name__
-    noting.__doc__ = function.__doc__
-    return noting
-
-
 def _interrupt(_number: int, _frame: Any) -> None:
     if _native.interrupt_pending():
         raise KeyboardInterrupt
@@ -131,7 +37,6 @@ class _Worker:
     def __init__(self, engine: NativeEngine) -> None:
         self._engine = engine
         self._retried: dict[int, Callable[[BaseException], bool]] = {}
-        self.state = _ProcessState()
 
     def load(self, code: bytes, number: int) -> Callable[..., Any]:
         unpacked = UnpackedFunction(code)
@@ -155,9 +60,6 @@ class _Worker:
         info = pack_exception(error, task_name=shown, pid=os.getpid(), function=shown)
         test = self._retried.get(number)
         return info, test is not None and test(error)
-
-    def clean_up(self) -> None:
-        self.state.restore()
 
 
 def _retry_test(
@@ -214,15 +116,20 @@ def run(slot: int, process_id: int, arena_fd: int) -> int:
     _native.worker_join(slot, process_id, arena_fd)
     engine = NativeEngine.join()
     attach_worker_engine(engine)
-    sys.stdout = _open_stream(1)
-    sys.stderr = _open_stream(2)
-    _set_handler(_signal.SIGINT, _interrupt)
+    open_streams()
+    _signal.signal(_signal.SIGINT, _interrupt)
     worker = _Worker(engine)
-    _signal.signal = _noting_changes(_signal.signal, worker.state)
-    _signal.pthread_sigmask = _noting_changes(_signal.pthread_sigmask, worker.state)
-    _native.worker_run(worker.load, worker.fail, split_returns, worker.clean_up)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    state = ProcessState()
+    _native.worker_run(
+        worker.load,
+        worker.fail,
+        split_returns,
+        state.flush,
+        state.put_back,
+        state.set_aside,
+        state.bring_back,
+    )
+    state.flush()
     return 0
 
 

@@ -1,0 +1,328 @@
+"""What belongs to a worker process and not to a task: put back after each task that changed it.
+
+The native loop notices that something was changed (bindings/process_watch.h) and calls this. Here
+everything is compared, since a task that changes one thing is slow anyway.
+
+Modules keep their state between tasks, and some set up the process when they are imported: they
+extend ``sys.path``, filter warnings, raise the recursion limit. So such changes stay after a task
+that imported modules. Output streams, the working directory, the environment, signals and tracing
+are put back always.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import os
+import sys
+
+from haz import _native
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _locale
+    import signal as _signal
+    from collections.abc import Callable
+    from typing import Any
+
+    #: Reads a part, and sets it.
+    Part = tuple[Callable[[], Any], Callable[[Any], object]]
+else:
+    import _locale
+    import _signal  # `signal` costs milliseconds, and wraps these
+
+__all__ = ["ProcessState", "open_streams"]
+
+_set_handler = _signal.signal
+_set_mask = _signal.pthread_sigmask
+
+
+# ---- output ----------------------------------------------------------------------------------
+
+
+class _Output(io.BufferedWriter):
+    """Can't be closed: a wrapper that a task has made around it would do so when it goes."""
+
+    def close(self) -> None:
+        self.flush()
+
+
+class _TaskStream(io.TextIOWrapper):
+    """A worker's standard output or error: tells the driver which task the text is of."""
+
+    _task_name: str | None = None
+
+    def write(self, text: str, /) -> int:
+        name = _native.running_name()
+        if name is not None and name != self._task_name:
+            self._task_name = name
+            super().write(f"\x1ehaz:task:{name}\n")
+        _native.note_output()
+        return super().write(text)
+
+    def detach(self) -> Any:
+        self.flush()
+        return self.buffer
+
+
+def _open_stream(fd: int) -> _TaskStream:
+    return _TaskStream(
+        _Output(io.FileIO(fd, "wb", closefd=False), 8192),
+        encoding="utf-8",
+        errors="backslashreplace",
+        line_buffering=True,
+    )
+
+
+def open_streams() -> None:
+    """Make standard output and error the streams that lead to the driver."""
+    sys.stdout = _open_stream(1)
+    sys.stderr = _open_stream(2)
+
+
+# ---- parts of the state ----------------------------------------------------------------------
+# Each is read as a value that compares equal while nothing has changed, and set from such a value.
+
+_ABSENT = object()
+
+
+def _read_folder() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
+
+
+def _set_folder(folder: str | None) -> None:
+    if folder is not None:
+        try:
+            os.chdir(folder)
+        except OSError:
+            pass  # gone since
+
+
+def _read_environ() -> dict[str, str]:
+    return dict(os.environ)
+
+
+def _set_environ(wanted: dict[str, str]) -> None:
+    now = dict(os.environ)
+    for name in now.keys() - wanted.keys():
+        del os.environ[name]
+    for name, value in wanted.items():
+        if now.get(name) != value:
+            os.environ[name] = value
+
+
+class _Same:
+    """An object that is equal only to itself, whatever its type says."""
+
+    __slots__ = ("what",)
+
+    def __init__(self, what: Any) -> None:
+        self.what = what
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.what is self.what
+
+
+_STREAMS = ("stdin", "stdout", "stderr")
+
+
+def _read_streams() -> list[_Same]:
+    return [_Same(sys.__dict__.get(name, _ABSENT)) for name in _STREAMS]
+
+
+def _set_streams(streams: list[_Same]) -> None:
+    for name, stream in zip(_STREAMS, streams, strict=True):
+        if stream.what is not _ABSENT:
+            setattr(sys, name, stream.what)
+
+
+def _read_tracing() -> list[_Same]:
+    return [_Same(sys.gettrace()), _Same(sys.getprofile())]
+
+
+def _set_tracing(functions: list[_Same]) -> None:
+    sys.settrace(functions[0].what)
+    sys.setprofile(functions[1].what)
+
+
+def _read_list(name: str) -> tuple[_Same, list[Any]]:
+    now = sys.__dict__.get(name)
+    return _Same(now), list(now) if isinstance(now, list) else []
+
+
+def _set_list(name: str, value: tuple[_Same, list[Any]]) -> None:
+    same, items = value
+    if isinstance(same.what, list):
+        same.what[:] = items
+    setattr(sys, name, same.what)
+
+
+def _read_filters() -> tuple[_Same, list[Any]] | None:
+    warnings = sys.modules.get("warnings")
+    if warnings is None:
+        return None
+    filters = warnings.filters
+    return _Same(filters), list(filters)
+
+
+def _set_filters(value: tuple[_Same, list[Any]] | None) -> None:
+    warnings = sys.modules.get("warnings")
+    if value is None or warnings is None:
+        return
+    value[0].what[:] = value[1]
+    warnings.filters = value[0].what  # type: ignore[attr-defined]
+    for name in ("_filters_mutated", "_filters_mutated_lock_held"):  # until 3.13, and since
+        forget = getattr(warnings, name, None)
+        if forget is not None:
+            forget()
+
+
+def _set_gc(collects: bool) -> None:
+    if collects:
+        gc.enable()
+    else:
+        gc.disable()
+
+
+_OF_THE_PROCESS: dict[str, Part] = {
+    "streams": (_read_streams, _set_streams),
+    "folder": (_read_folder, _set_folder),
+    "environ": (_read_environ, _set_environ),
+    "tracing": (_read_tracing, _set_tracing),
+}
+
+_OF_MODULES_TOO: dict[str, Part] = {
+    "path": (lambda: _read_list("path"), lambda value: _set_list("path", value)),
+    "argv": (lambda: _read_list("argv"), lambda value: _set_list("argv", value)),
+    "recursion": (sys.getrecursionlimit, sys.setrecursionlimit),
+    "gc": (gc.isenabled, _set_gc),
+    "warnings": (_read_filters, _set_filters),
+    "locale": (
+        lambda: _locale.setlocale(_locale.LC_ALL, None),
+        lambda name: _locale.setlocale(_locale.LC_ALL, name),
+    ),
+}
+
+
+class _Signals:
+    """Handlers and the mask; looked at only after they were changed by Python's own functions."""
+
+    def __init__(self) -> None:
+        self.changed = False
+        self._own = self._read()
+
+    @staticmethod
+    def _read() -> tuple[dict[int, Any], Any]:
+        handlers: dict[int, Any] = {n: _signal.getsignal(n) for n in _signal.valid_signals()}
+        return handlers, _set_mask(_signal.SIG_BLOCK, ())
+
+    def put_back(self) -> None:
+        if not self.changed:
+            return
+        self.changed = False
+        for timer in (_signal.ITIMER_REAL, _signal.ITIMER_VIRTUAL, _signal.ITIMER_PROF):
+            _signal.setitimer(timer, 0)
+        for number in _signal.sigpending() - {_signal.SIGINT}:
+            _set_handler(number, _signal.SIG_IGN)  # was meant for the task
+        self._set(self._own)
+
+    @staticmethod
+    def _set(wanted: tuple[dict[int, Any], Any]) -> None:
+        for number, handler in wanted[0].items():
+            if handler is not None and _signal.getsignal(number) is not handler:
+                _set_handler(number, handler)
+        _set_mask(_signal.SIG_SETMASK, wanted[1])
+
+    def set_aside(self) -> Any:
+        if not self.changed:
+            return None
+        aside = self._read()
+        self.changed = False
+        self._set(self._own)
+        return aside
+
+    def bring_back(self, aside: Any) -> None:
+        if aside is not None:
+            self._set(aside)
+            self.changed = True
+
+
+class ProcessState:
+    """The state of this worker process before its first task, and what becomes of it."""
+
+    def __init__(self) -> None:
+        self._own = {name: part[0]() for name, part in _all_parts()}
+        self._signals = _Signals()
+        _signal.signal = self._noting(_signal.signal)
+        _signal.pthread_sigmask = self._noting(_signal.pthread_sigmask)
+        # Settings of the kernel are put back by native code.
+        for name in ("umask", "sched_setaffinity"):
+            function = getattr(os, name, None)
+            if function is not None:
+                noting = self._noting(function)
+                setattr(os, name, noting)
+                setattr(sys.modules["posix"], name, noting)
+
+    def _noting(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        signals = self._signals if function.__module__ == "_signal" else None
+
+        def noting(*args: Any, **kwargs: Any) -> Any:
+            if signals is not None:
+                signals.changed = True
+            _native.note_change()
+            return function(*args, **kwargs)
+
+        for name in ("__name__", "__qualname__", "__module__", "__doc__"):
+            setattr(noting, name, getattr(function, name, None))
+        return noting
+
+    def flush(self) -> None:
+        """Write out what the streams hold."""
+        for name in ("stdout", "stderr"):
+            stream = sys.__dict__.get(name)
+            try:
+                if stream is not None:
+                    stream.flush()
+            except Exception:
+                pass  # the task's own stream, in whatever state
+
+    def put_back(self, imported: bool) -> None:
+        """Put back what a task has changed; see the module for what stays if it `imported`."""
+        self.flush()
+        for name, (read, change) in _OF_THE_PROCESS.items():
+            if read() != self._own[name]:
+                change(self._own[name])
+        for name, (read, change) in _OF_MODULES_TOO.items():
+            now = read()
+            if now == self._own[name]:
+                continue
+            if imported:
+                self._own[name] = now
+            else:
+                change(self._own[name])
+        self._signals.put_back()
+
+    def set_aside(self) -> Any:
+        """Put all back for a task that runs in the middle of another; what that one had."""
+        aside = {}
+        for name, (read, change) in _all_parts():
+            now = read()
+            if now != self._own[name]:
+                aside[name] = now
+                change(self._own[name])
+        return aside, self._signals.set_aside()
+
+    def bring_back(self, aside: Any) -> None:
+        """The outer task goes on, with what `set_aside` returned."""
+        changes, signals = aside
+        for name, (_, change) in _all_parts():
+            if name in changes:
+                change(changes[name])
+        self._signals.bring_back(signals)
+
+
+def _all_parts() -> list[tuple[str, Part]]:
+    return [*_OF_THE_PROCESS.items(), *_OF_MODULES_TOO.items()]

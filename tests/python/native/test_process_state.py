@@ -1,0 +1,207 @@
+"""What belongs to a worker process is put back after a task that has changed it."""
+
+from __future__ import annotations
+
+import decimal
+import gc
+import io
+import os
+import resource
+import sys
+import textwrap
+import warnings
+
+import haz
+
+from tests.python.native.fault_program import run_scenario
+from tests.python.native.fault_tools import world
+
+
+def task_spoils_the_interpreter():
+    @haz.remote
+    def show():
+        return {
+            "pid": os.getpid(),
+            "streams": [type(stream).__name__ for stream in (sys.stdin, sys.stdout, sys.stderr)],
+            "path": list(sys.path),
+            "argv": list(sys.argv),
+            "recursion": sys.getrecursionlimit(),
+            "gc": gc.isenabled(),
+            "warnings": list(warnings.filters),
+            "locale": __import__("_locale").setlocale(__import__("_locale").LC_ALL),
+            "traced": [sys.gettrace(), sys.getprofile()],
+            "umask": os.umask(0o22),
+            "processors": os.sched_getaffinity(0),
+            "limit": resource.getrlimit(resource.RLIMIT_CORE),
+            "decimal": decimal.getcontext().prec,
+        }
+
+    @haz.remote
+    def spoil(how):
+        if how == "streams":
+            sys.stdin = sys.stdout = io.StringIO()
+            sys.stderr = None
+        if how == "no streams":
+            del sys.stdout, sys.stderr
+        if how == "path":
+            sys.path = []
+        if how == "path in place":
+            sys.path[:] = ["/nowhere", *sys.path[1:]]
+        if how == "path appended":
+            sys.path.append("/nowhere")
+        if how == "argv":
+            sys.argv[:] = ["other"]
+        if how == "recursion":
+            sys.setrecursionlimit(100)
+        if how == "gc":
+            gc.disable()
+        if how == "warnings":
+            warnings.simplefilter("error")
+        if how == "warnings replaced":
+            warnings.catch_warnings().__enter__()
+        if how == "locale":
+            module = __import__("_locale")
+            module.setlocale(module.LC_NUMERIC, "C.UTF-8")
+        if how == "traced":
+            sys.settrace(lambda *_: None)
+            sys.setprofile(lambda *_: None)
+        if how == "umask":
+            os.umask(0o777)
+        if how == "processors":
+            os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+        if how == "limit":
+            resource.setrlimit(resource.RLIMIT_CORE, (0, resource.RLIM_INFINITY))
+        if how == "decimal":
+            decimal.getcontext().prec = 3
+        return os.getpid()
+
+    kinds = ["streams", "no streams", "path", "path in place", "path appended", "argv", "recursion"]
+    kinds += ["gc", "warnings", "warnings replaced", "locale", "traced", "umask", "processors"]
+    kinds += ["limit", "decimal"]
+    resource.setrlimit(resource.RLIMIT_CORE, (4096, resource.RLIM_INFINITY))
+    with world(num_cpus=1):
+        haz.get(show.remote())
+        before = haz.get(show.remote())
+        for how in kinds:
+            assert haz.get(spoil.remote(how)) == before["pid"]
+            after = haz.get(show.remote())
+            for name in before:
+                assert after[name] == before[name], (how, name, after[name], before[name])
+
+
+def test_what_a_task_leaves_behind(tmp_path):
+    run_scenario(task_spoils_the_interpreter, tmp_path)
+
+
+def task_breaks_its_streams():
+    @haz.remote
+    def breaks(how):
+        if how == "closes":
+            sys.stdout.close()
+            sys.stderr.close()
+        if how == "wraps":
+            sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8")
+            print("wrapped")
+        if how == "detaches":
+            sys.stdout = io.TextIOWrapper(sys.stdout.detach(), encoding="utf-8")
+            print("detached")
+        if how == "holds":
+            sys.stdout.writelines(["a line\n"])
+        return os.getpid()
+
+    @haz.remote
+    def prints(text):
+        gc.collect()
+        print(text, flush=True)
+        print(text, file=sys.stderr)
+        return os.getpid()
+
+    with world(num_cpus=1):
+        pid = haz.get(prints.remote("first"))
+        for how in ("closes", "wraps", "detaches", "holds"):
+            assert haz.get(breaks.remote(how)) == pid
+            assert haz.get(prints.remote(f"after {how}")) == pid
+    print("end")
+
+
+def test_streams_that_a_task_breaks(tmp_path):
+    finished = run_scenario(task_breaks_its_streams, tmp_path)
+    for text in ("first", "after closes", "after wraps", "after detaches", "after holds"):
+        assert f") {text}\n" in finished.out, finished.out
+        assert f") {text}\n" in finished.err, finished.err
+    for text in ("wrapped", "detached", "a line"):
+        assert f") {text}\n" in finished.out, finished.out
+
+
+def modules_set_up_the_process(place):
+    @haz.remote
+    def uses_a_module():
+        import sets_up
+
+        return sets_up.answer()
+
+    @haz.remote
+    def show():
+        return sys.getrecursionlimit(), decimal.getcontext().prec, sys.path[-1]
+
+    sys.path.append(place)
+    with world(num_cpus=1):
+        haz.get(show.remote())
+        for _ in range(3):
+            assert haz.get(uses_a_module.remote()) == "from an import to come"
+            assert haz.get(show.remote()) == (5000, 50, f"{place}/more")
+
+
+def test_what_modules_set_up_stays(tmp_path):
+    folder = tmp_path / "modules"
+    (folder / "more").mkdir(parents=True)
+    (folder / "sets_up.py").write_text(
+        textwrap.dedent(
+            """
+            import decimal, os, sys
+            sys.path.append(os.path.join(os.path.dirname(__file__), "more"))
+            sys.setrecursionlimit(5000)
+            decimal.getcontext().prec = 50
+            def answer():
+                import imported_late
+                return imported_late.ANSWER
+            """
+        )
+    )
+    (folder / "more" / "imported_late.py").write_text("ANSWER = 'from an import to come'")
+    run_scenario(modules_set_up_the_process, tmp_path, place=str(folder))
+
+
+def tasks_inside_of_tasks(place):
+    home = os.getcwd()
+
+    def seen():
+        return os.getcwd(), os.environ.get("LEVEL"), decimal.getcontext().prec, os.umask(0o22)
+
+    @haz.remote
+    def level(n):
+        expected = home, None, 28, 0o22
+        assert seen() == expected, (n, seen())
+        assert type(sys.stdout).__name__ != "StringIO", n
+        own = os.path.join(place, str(n))
+        os.mkdir(own)
+        os.chdir(own)
+        os.environ["LEVEL"] = str(n)
+        decimal.getcontext().prec = n + 1
+        sys.stdout = io.StringIO()
+        print("level", n)
+        os.umask(0o77)
+        below = haz.get(level.remote(n - 1)) if n else 0
+        os.umask(0o77)
+        assert seen()[:3] == (own, str(n), n + 1), (n, seen())
+        assert sys.stdout.getvalue() == f"level {n}\n", n
+        return below + 1
+
+    os.umask(0o22)
+    # So deep that there are more levels than processes, and some run on top of others.
+    with world(num_cpus=1):
+        assert haz.get(level.remote(60)) == 61
+
+
+def test_state_of_tasks_inside_of_tasks(tmp_path):
+    run_scenario(tasks_inside_of_tasks, tmp_path, place=str(tmp_path / "files"))
