@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cinttypes>
 #include <csignal>
+#include <cstdio>
 
 #include "node/node.h"
 #include "node/round.h"
@@ -23,6 +25,13 @@ constexpr std::size_t kReadBytes = 64 * kKiB;
 constexpr int kMaxReads = 16;
 constexpr int kWatchTimeoutMs = 1000;
 
+/// Lets the processes of this node be told from those of others.
+std::string node_mark(std::uint64_t epoch) {
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "HAZ_NODE=%016" PRIx64, epoch);
+  return text.data();
+}
+
 std::string joined(const std::vector<std::string>& lines) {
   std::string text;
   for (const std::string& line : lines)
@@ -36,6 +45,7 @@ Status Node::start_zygote() {
   ZygoteOptions options;
   options.argv = options_.zygote_argv;
   options.setup = options_.zygote_setup;
+  options.mark = node_mark(epoch_);
   options.arena_fd = arena_->fd();
   auto zygote = ZygoteLink::start(options);
   if (!zygote) return zygote.error();

@@ -75,21 +75,26 @@ Result<std::unique_ptr<ZygoteLink>> ZygoteLink::start(const ZygoteOptions& optio
   SpawnOptions spawn;
   spawn.argv = options.argv;
   spawn.env = options.env;
+  spawn.variable = options.mark;
   spawn.inherited_fds = {sockets->second.get()};
   const auto pid = spawn_process(spawn);
   if (!pid) return pid.error();
+  // A zygote that somebody has stopped goes on when it is asked for something, and when this
+  // process ends.
+  static_cast<void>(signal_on_news(sockets->second.get(), pid.value(), kZygoteNewsSignal));
   std::unique_ptr<ZygoteLink> link(
-      new ZygoteLink(std::move(sockets->first), std::move(*poller), pid.value()));
+      new ZygoteLink(std::move(sockets->first), std::move(*poller), pid.value(), options.mark));
   if (auto watched = link->watch_descriptors(); !watched) return watched.error();
   return link;
 }
 
-ZygoteLink::ZygoteLink(UniqueFd socket, UniqueFd poller, pid_t zygote_pid)
+ZygoteLink::ZygoteLink(UniqueFd socket, UniqueFd poller, pid_t zygote_pid, std::string mark)
     : socket_(std::move(socket)),
       poller_(std::move(poller)),
       zygote_pidfd_(open_pidfd(zygote_pid)),
       zygote_pid_(zygote_pid),
-      owner_pid_(current_pid()) {}
+      owner_pid_(current_pid()),
+      mark_(std::move(mark)) {}
 
 ZygoteLink::~ZygoteLink() {
   if (owned()) static_cast<void>(shutdown(kSecondNs));
@@ -244,6 +249,7 @@ bool ZygoteLink::reap_zygote() {
       return false;
     case ReapOutcome::kReaped:
       zygote_status_ = describe(exit);
+      ended_in_order_ = exit.exit_code == 0;
       return true;
     case ReapOutcome::kNoChildren:
       zygote_status_ = "has ended (its status went to other code of this process)";
@@ -281,7 +287,8 @@ void ZygoteLink::bury_zygote(std::vector<ZygoteEvent>& out) {
   if (!shutting_down_) out.emplace_back(ZygoteDied{zygote_status_});
 }
 
-// The kernel kills the workers of a zygote that dies, unless a worker has undone that.
+// The kernel kills the workers of a zygote that dies, unless a worker has undone that. What these
+// have started is nobody's then.
 void ZygoteLink::end_orphans(std::vector<ZygoteEvent>& out) {
   for (const auto& [pid, worker] : running_) {
     if (worker.pidfd) send_signal(worker.pidfd.get(), 0, SIGKILL);
@@ -292,7 +299,12 @@ void ZygoteLink::end_orphans(std::vector<ZygoteEvent>& out) {
     out.emplace_back(
         WorkerExited{worker.slot, worker.process_id, ProcessExit{pid, -1, SIGKILL, false}});
   }
+  Heritage heritage{{}, mark_};
+  for (const auto& [pid, worker] : running_)
+    heritage.sessions.push_back(pid);
   running_.clear();
+  while (!ended_in_order_ && kill_heirs(heritage) > 0 && monotonic_ns() < deadline_ns)
+    poll_fds({}, kPollNs);
   for (const auto& [process_id, request] : requested_) {
     out.emplace_back(ForkFailed{request.slot, process_id, ESRCH});
   }

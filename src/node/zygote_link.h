@@ -27,6 +27,9 @@ struct ZygoteOptions {
   std::vector<std::string> argv;
   /// "NAME=value" each; absent: as in this process.
   std::optional<std::vector<std::string>> env;
+  /// "NAME=value", unique to the node: set in the zygote, so that all that descends from it can be
+  /// found when it is gone. Empty: only what stays in its worker's session is found.
+  std::string mark;
   /// Opaque to the link; what receive_zygote_setup() returns in the zygote. Any size.
   std::string setup;
   /// Lent during start(): every worker gets a copy. -1 for none.
@@ -86,7 +89,8 @@ class ZygoteLink {
   [[nodiscard]] int fd() const { return poller_.get(); }
 
   /// Appends what has happened since the last call. Does not block, except that when the zygote has
-  /// died it waits (a second at most, usually none) until its workers are gone too.
+  /// died it waits (a second at most, usually none) until its workers are gone too, and what these
+  /// have started.
   void read_events(std::vector<ZygoteEvent>& out);
 
   /// Sends `signal_number` to the worker whose WorkerForked gave `pid`. Never hits another process
@@ -117,7 +121,7 @@ class ZygoteLink {
     UniqueFd pidfd;
   };
 
-  ZygoteLink(UniqueFd socket, UniqueFd poller, pid_t zygote_pid);
+  ZygoteLink(UniqueFd socket, UniqueFd poller, pid_t zygote_pid, std::string mark);
   [[nodiscard]] bool owned() const;
   [[nodiscard]] Status watch_descriptors();
   void watch_for_writing(bool wanted);
@@ -141,7 +145,9 @@ class ZygoteLink {
   bool watching_for_writing_ = false;
   bool socket_closed_ = false;
   bool shutting_down_ = false;
+  const std::string mark_;
   std::string zygote_status_;
+  bool ended_in_order_ = false;
   std::unordered_map<std::uint32_t, Requested> requested_;  // by process_id
   std::unordered_map<pid_t, Running> running_;
 };

@@ -35,6 +35,16 @@ constexpr std::int64_t kSlowestSweepNs = 50 * kMillisecondNs;
 /// How long to go on when all that is left belongs to somebody else and may not be killed.
 constexpr std::int64_t kGiveUpNs = 2 * kSecondNs;
 
+/// For the handler.
+int socket_to_driver = -1;
+
+void end_without_driver(int /*signal*/) {
+  constexpr int kNotInOrder = 1;
+  const int error_number = errno;
+  if (has_ended_sending(socket_to_driver)) exit_now(kNotInOrder);
+  errno = error_number;
+}
+
 void call(const std::function<void()>& hook) {
   if (hook) hook();
 }
@@ -77,6 +87,7 @@ class Zygote {
   void signal_worker(std::uint32_t process_id, int signal_number) const;
   ReapOutcome reap_children();
   void send(const ZygoteMessage& message, std::vector<UniqueFd> fds = {});
+  void end_sessions();
   void kill_everything();
   void wait_for_child(std::int64_t timeout_ns);
 
@@ -89,12 +100,17 @@ class Zygote {
   UniqueFd arena_fd_;
   MessageQueue outbound_;
   std::unordered_map<pid_t, Worker> workers_;
+  Heritage left_behind_;  ///< Sessions of workers that have ended, until they are empty.
+  std::int64_t next_sweep_ns_ = 0;
+  std::int64_t sweep_pause_ns_ = 0;
+  std::int64_t give_up_at_ns_ = 0;
   bool preload_pending_;
   bool stopping_ = false;
 };
 
 std::optional<ForkedWorker> Zygote::run() {
   const ScopedSignalBlock no_signals;
+  handle_signal(kZygoteNewsSignal, nullptr);
   become_subreaper();
   set_process_name("haz-zygote");
   child_signals_ = open_child_signal_fd();
@@ -102,6 +118,7 @@ std::optional<ForkedWorker> Zygote::run() {
     const Ready ready = wait_for_something();
     if (driver_is_gone()) break;
     reap_children();
+    end_sessions();
     if (ready.socket) {
       if (auto worker = serve_one_message()) return worker;
     } else if (!ready.any && preload_pending_) {
@@ -117,6 +134,9 @@ std::int64_t Zygote::wait_limit_ns() const {
   std::int64_t limit_ns = kWaitForever;
   if (!driver_pidfd_) limit_ns = sooner(limit_ns, kDriverPollNs);
   if (!child_signals_ && !workers_.empty()) limit_ns = sooner(limit_ns, kChildPollNs);
+  if (!left_behind_.sessions.empty()) {
+    limit_ns = sooner(limit_ns, std::max<std::int64_t>(next_sweep_ns_ - monotonic_ns(), 0));
+  }
   return limit_ns;
 }
 
@@ -186,6 +206,7 @@ std::optional<ForkedWorker> Zygote::fork_worker(const ZygoteMessage& request,
   const int error_number = errno;
   if (pid == 0) return become_worker(request, fds);
   call(hooks_.after_fork_in_parent);
+  std::erase(left_behind_.sessions, pid);  // its number was free, so nobody was left there
   if (pid < 0) {
     report_failure(request, error_number);
   } else {
@@ -258,7 +279,21 @@ ReapOutcome Zygote::reap_children() {
     report.core_dumped = exit.core_dumped ? 1 : 0;
     workers_.erase(found);
     send(report);
+    if (has_more_children_than(workers_.size())) {
+      left_behind_.sessions.push_back(exit.pid);
+      next_sweep_ns_ = monotonic_ns();
+      sweep_pause_ns_ = kFirstSweepNs;
+      give_up_at_ns_ = next_sweep_ns_ + kGiveUpNs;
+    }
   }
+}
+
+void Zygote::end_sessions() {
+  if (left_behind_.sessions.empty() || monotonic_ns() < next_sweep_ns_) return;
+  static_cast<void>(kill_heirs(left_behind_));
+  if (monotonic_ns() > give_up_at_ns_) left_behind_.sessions.clear();
+  next_sweep_ns_ = monotonic_ns() + sweep_pause_ns_;
+  sweep_pause_ns_ = std::min(2 * sweep_pause_ns_, kSlowestSweepNs);
 }
 
 void Zygote::send(const ZygoteMessage& message, std::vector<UniqueFd> fds) {
@@ -304,6 +339,9 @@ void Zygote::kill_everything() {
 }  // namespace
 
 Result<ZygoteSetup> receive_zygote_setup(int socket) {
+  socket_to_driver = socket;
+  handle_signal(kZygoteNewsSignal, end_without_driver);
+  end_without_driver(kZygoteNewsSignal);  // it may have come before
   ZygoteMessage message;
   std::size_t size = 0;
   std::vector<UniqueFd> fds;

@@ -40,13 +40,16 @@ struct ZygoteSetup {
 };
 
 /// Waits for the driver's set-up, the first message on `socket`. Fails when the driver is gone.
+/// From now until run_zygote() the end of the driver, or its request to end, ends this process at
+/// once, whatever it does: there are no workers yet.
 Result<ZygoteSetup> receive_zygote_setup(int socket);
 
 /// Serves the driver at the other end of `socket` until it asks for the end or is gone, whichever
 /// way it went; then kills every descendant, again and again until none remain, and returns
-/// nothing: the caller should exit. Returns a value in each forked worker, which inherits no
-/// descriptor of the zygote but what ForkedWorker names, runs in a session of its own with no
-/// signal blocked, and is killed by the kernel should the zygote end before it.
+/// nothing: the caller should exit. When a worker has ended, what it has left running in its
+/// session is killed. Returns a value in each forked worker, which inherits no descriptor of the
+/// zygote but what ForkedWorker names, runs in a session of its own with no signal blocked, and is
+/// killed by the kernel should the zygote end before it.
 ///
 /// Takes over `socket`. Call it once, after receive_zygote_setup, in a process with a single
 /// thread. The zygote itself can be ended by SIGKILL only: all other signals are blocked in it.

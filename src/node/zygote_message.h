@@ -3,12 +3,16 @@
 /// SOCK_SEQPACKET pair. Descriptors travel beside the record.
 #pragma once
 
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <type_traits>
 
 namespace haz {
+
+/// What the kernel sends the zygote when the driver has sent it something, or has ended.
+inline constexpr int kZygoteNewsSignal = SIGCONT;
 
 enum class ZygoteMessageKind : std::uint32_t {
   // driver -> zygote

@@ -107,6 +107,21 @@ std::vector<char*> pointers_to(const std::vector<std::string>& strings) {
   return pointers;
 }
 
+std::vector<std::string> environment_of(const SpawnOptions& options) {
+  std::vector<std::string> variables;
+  if (options.env) {
+    variables = *options.env;
+  } else {
+    for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry)
+      variables.emplace_back(*entry);
+  }
+  if (options.variable.empty()) return variables;
+  const std::string name = options.variable.substr(0, options.variable.find('=') + 1);
+  std::erase_if(variables, [&name](const std::string& entry) { return entry.starts_with(name); });
+  variables.push_back(options.variable);
+  return variables;
+}
+
 pid_t vfork_and_run(const ChildPlan& plan) {
   // The child must not run a handler of this process on the shared memory.
   const ScopedSignalBlock no_signals;
@@ -120,6 +135,7 @@ pid_t vfork_and_run(const ChildPlan& plan) {
 struct ProcessStat {
   pid_t pid = 0;
   pid_t parent = 0;
+  pid_t session = 0;
   char state = '?';
   std::uint64_t start_ticks = 0;
 };
@@ -140,6 +156,7 @@ std::optional<std::uint64_t> stat_field(std::string_view rest, int index) {
 
 std::optional<ProcessStat> read_process_stat(pid_t pid) {
   constexpr int kParentField = 1;
+  constexpr int kSessionField = 3;
   constexpr int kStartField = 19;
   char path[32];
   std::snprintf(path, sizeof path, "/proc/%d/stat", static_cast<int>(pid));
@@ -152,9 +169,11 @@ std::optional<ProcessStat> read_process_stat(pid_t pid) {
   if (bracket == std::string_view::npos || bracket + 2 >= text.size()) return std::nullopt;
   const std::string_view rest = text.substr(bracket + 2);
   const auto parent = stat_field(rest, kParentField);
+  const auto session = stat_field(rest, kSessionField);
   const auto start = stat_field(rest, kStartField);
-  if (!parent || !start) return std::nullopt;
-  return ProcessStat{pid, static_cast<pid_t>(*parent), rest.front(), *start};
+  if (!parent || !session || !start) return std::nullopt;
+  return ProcessStat{pid, static_cast<pid_t>(*parent), static_cast<pid_t>(*session), rest.front(),
+                     *start};
 }
 
 std::optional<std::vector<ProcessStat>> list_processes() {
@@ -203,6 +222,25 @@ int kill_seen_process(const ProcessStat& seen) {
   return send_signal(pidfd.get(), seen.pid, SIGKILL);
 }
 
+bool is_ended(const ProcessStat& process) { return process.state == 'Z' || process.state == 'X'; }
+
+// Whether "NAME=value" stands in the environment that the process had when its program started.
+bool started_with(pid_t pid, const std::string& variable) {
+  if (variable.empty()) return false;
+  char path[32];
+  std::snprintf(path, sizeof path, "/proc/%d/environ", static_cast<int>(pid));
+  const UniqueFd file(::open(path, O_RDONLY | O_CLOEXEC));
+  if (!file) return false;
+  std::string text(1, '\0');
+  char buffer[4096];
+  for (ssize_t got = 0; (got = ::read(file.get(), buffer, sizeof buffer)) > 0;)
+    text.append(buffer, static_cast<std::size_t>(got));
+  std::string wanted(1, '\0');
+  wanted += variable;
+  wanted += '\0';
+  return text.find(wanted) != std::string::npos;
+}
+
 }  // namespace
 
 Result<pid_t> spawn_process(const SpawnOptions& options) {
@@ -210,11 +248,12 @@ Result<pid_t> spawn_process(const SpawnOptions& options) {
     return Error{ErrorKind::kInvalid, "cannot start a process: malformed options"};
   }
   const std::vector<char*> argv = pointers_to(options.argv);
-  const std::vector<char*> env = pointers_to(options.env.value_or(std::vector<std::string>{}));
+  const std::vector<std::string> variables = environment_of(options);
+  const std::vector<char*> env = pointers_to(variables);
   volatile int failure = 0;
   const ChildPlan plan{options.argv.front().c_str(),
                        argv.data(),
-                       options.env ? env.data() : environ,
+                       env.data(),
                        options.inherited_fds.data(),
                        static_cast<int>(options.inherited_fds.size()),
                        &failure};
@@ -335,6 +374,33 @@ void kill_children() noexcept {
   }
 }
 
+bool has_more_children_than(std::size_t known) noexcept {
+  char list[4096];
+  const long size = read_text("/proc/thread-self/children", list, sizeof list);
+  if (size < 0 || size == sizeof list) return true;
+  return static_cast<std::size_t>(std::count(list, list + size, ' ')) > known;
+}
+
+int kill_heirs(Heritage& heritage) {
+  const auto all = list_processes();
+  if (!all) return 0;
+  const auto in_sessions = [](const ProcessStat& process, const std::vector<pid_t>& sessions) {
+    return std::find(sessions.begin(), sessions.end(), process.session) != sessions.end();
+  };
+  std::vector<pid_t> left;
+  int alive = 0;
+  for (const ProcessStat& process : *all) {
+    if (process.pid == current_pid() || is_ended(process)) continue;
+    const bool by_session = in_sessions(process, heritage.sessions);
+    if (!by_session && !started_with(process.pid, heritage.variable)) continue;
+    if (kill_seen_process(process) == ESRCH) continue;
+    ++alive;
+    if (by_session) left.push_back(process.session);
+  }
+  heritage.sessions = std::move(left);
+  return alive;
+}
+
 KillSweep kill_descendants() {
   KillSweep sweep;
   const auto all = list_processes();
@@ -343,7 +409,7 @@ KillSweep kill_descendants() {
     return sweep;
   }
   for (const ProcessStat& process : descendants_of(current_pid(), *all)) {
-    if (process.state == 'Z' || process.state == 'X') continue;
+    if (is_ended(process)) continue;
     const int error = kill_seen_process(process);
     if (error == ESRCH) continue;
     ++sweep.alive;

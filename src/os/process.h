@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -23,6 +24,8 @@ struct SpawnOptions {
   std::vector<std::string> argv;
   /// "NAME=value" each; absent: the environment of this process.
   std::optional<std::vector<std::string>> env;
+  /// "NAME=value" that is added, instead of another variable of that name; empty: none.
+  std::string variable;
   /// Descriptors of this process that the new one gets as kFirstInheritedFd, + 1, and so on.
   std::vector<int> inherited_fds;
 };
@@ -103,6 +106,21 @@ bool detach_stdin() noexcept;
 /// Sends SIGKILL to every direct child of this process, orphans that it was given included. Quick
 /// enough to hit what forks and exits all the time; does nothing where the kernel has no such list.
 void kill_children() noexcept;
+
+/// Whether this process has more than `known` children, those that wait to be reaped included. True
+/// where the kernel has no list of them.
+bool has_more_children_than(std::size_t known) noexcept;
+
+/// Names processes by what they have inherited.
+struct Heritage {
+  std::vector<pid_t> sessions;  ///< Those in one of these sessions, and
+  std::string variable;         ///< those that started with this "NAME=value"; empty: none.
+};
+
+/// Sends SIGKILL to every process with that heritage, but not to this one. One pass: what is forked
+/// meanwhile is met by the next one. Sessions without any process are taken out of `heritage`,
+/// since their numbers may come to stand for others. The number of processes that had not ended.
+int kill_heirs(Heritage& heritage);
 
 /// What one pass of kill_descendants met.
 struct KillSweep {

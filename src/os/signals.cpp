@@ -24,6 +24,13 @@ void unblock_all_signals() noexcept {
   pthread_sigmask(SIG_SETMASK, &none, nullptr);
 }
 
+void handle_signal(int signal_number, void (*handler)(int)) noexcept {
+  struct sigaction action{};
+  action.sa_handler = handler != nullptr ? handler : SIG_DFL;
+  action.sa_flags = SA_RESTART;
+  ::sigaction(signal_number, &action, nullptr);
+}
+
 UniqueFd open_child_signal_fd() noexcept {
   sigset_t wanted;
   sigemptyset(&wanted);

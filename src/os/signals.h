@@ -24,6 +24,10 @@ class ScopedSignalBlock {
 /// Lets every signal through to the calling thread.
 void unblock_all_signals() noexcept;
 
+/// From now on `handler` runs when `signal_number` comes, and system calls go on after it. Null:
+/// what the system does by default.
+void handle_signal(int signal_number, void (*handler)(int)) noexcept;
+
 /// A descriptor that is readable while a SIGCHLD is pending, which must be blocked. None where the
 /// platform lacks it: then look for dead children every few milliseconds.
 UniqueFd open_child_signal_fd() noexcept;

@@ -1,5 +1,7 @@
 #include "os/socket.h"
 
+#include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -76,6 +78,18 @@ SocketOutcome send_message(int socket, std::span<const std::byte> bytes, std::sp
 }
 
 void end_sending(int socket) noexcept { ::shutdown(socket, SHUT_WR); }
+
+bool signal_on_news(int socket, pid_t owner, int signal_number) noexcept {
+  const int flags = ::fcntl(socket, F_GETFL);
+  return flags >= 0 && ::fcntl(socket, F_SETOWN, owner) == 0 &&
+         ::fcntl(socket, F_SETSIG, signal_number) == 0 &&
+         ::fcntl(socket, F_SETFL, flags | O_ASYNC) == 0;
+}
+
+bool has_ended_sending(int socket) noexcept {
+  pollfd entry{socket, POLLRDHUP, 0};
+  return ::poll(&entry, 1, 0) > 0 && (entry.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+}
 
 SocketOutcome receive_message(int socket, std::span<std::byte> buffer, std::size_t& size,
                               std::vector<UniqueFd>& fds, bool wait) {

@@ -2,6 +2,8 @@
 /// Pairs of connected local sockets that keep message borders and carry descriptors.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -38,6 +40,14 @@ SocketOutcome send_message(int socket, std::span<const std::byte> bytes,
 /// Tells the other end that nothing more will come: it reads what is under way, then kClosed. Holds
 /// for all copies of `socket`, in whatever process.
 void end_sending(int socket) noexcept;
+
+/// Has the kernel send `signal_number` to process `owner` whenever something comes in at `socket`,
+/// or the other end is gone; also if that process is stopped. Holds for all copies of `socket`.
+/// False where that is impossible.
+bool signal_on_news(int socket, pid_t owner, int signal_number) noexcept;
+
+/// Whether the other end of `socket` is gone or has called end_sending(). Async-signal-safe.
+bool has_ended_sending(int socket) noexcept;
 
 /// Receives one message of at most `buffer.size()` bytes; sets `size` to its length, 0 for one that
 /// did not fit, and appends what descriptors came with it, close-on-exec, to `fds`. Descriptors for

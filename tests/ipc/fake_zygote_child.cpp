@@ -137,6 +137,8 @@ int run() {
   auto setup = receive_zygote_setup(kFirstInheritedFd);
   if (!setup) return 2;
   if (setup->bytes == "exit at once") return 3;
+  if (setup->bytes == "late") ::usleep(200'000);
+  if (setup->bytes == "never ready") sleep_for_ever();
   int preloads_left = setup->bytes == "preload" ? 3 : 0;
   ZygoteHooks hooks;
   hooks.preload = [&] {

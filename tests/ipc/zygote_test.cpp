@@ -99,12 +99,14 @@ class Arena {
 
   [[nodiscard]] int fd() const { return fd_.get(); }
   [[nodiscard]] SharedPids& pids() const { return *pids_; }
-  [[nodiscard]] bool none_runs() const {
+  [[nodiscard]] std::size_t running() const {
+    std::size_t count = 0;
     for (std::size_t index = 0; index < pids_->count.load(); ++index) {
-      if (!has_ended(pids_->pids[index].load())) return false;
+      if (!has_ended(pids_->pids[index].load())) ++count;
     }
-    return true;
+    return count;
   }
+  [[nodiscard]] bool none_runs() const { return running() == 0; }
 
  private:
   UniqueFd fd_;
@@ -116,6 +118,7 @@ class Driver {
  public:
   explicit Driver(int arena_fd = -1, const std::string& setup = "") {
     ZygoteOptions options;
+    options.mark = "TEST_NODE=" + std::to_string(::getpid());
     options.argv = {fake_zygote_path()};
     options.setup = setup;
     options.arena_fd = arena_fd;
@@ -320,11 +323,9 @@ TEST_P(ZygoteTest, BurstOfAHundredRequestsIsServed) {
 
 TEST_P(ZygoteTest, RequestsBeyondTheSocketsRoomAreKeptInOrder) {
   run_as_driver([] {
-    Driver driver;
-    ::kill(driver.link().zygote_pid(), SIGSTOP);
+    Driver driver(-1, "late");
     for (int count = 0; count < 600; ++count)
       driver.request(Behaviour::kExitSeven);
-    ::kill(driver.link().zygote_pid(), SIGCONT);
     ASSERT_TRUE(driver.wait_for([&] { return driver.exited.size() == 600; }));
     EXPECT_TRUE(std::ranges::is_sorted(driver.fork_order));
   });
@@ -456,6 +457,82 @@ TEST_P(ZygoteTest, ShutdownEndsWhatWorkersStarted) {
     EXPECT_TRUE(driver.link().shutdown(kPatienceNs).ok());
   });
   EXPECT_TRUE(arena.none_runs());
+}
+
+TEST_P(ZygoteTest, WhatAWorkerLeavesInItsSessionEndsWithIt) {
+  Arena arena;
+  run_as_driver([&] {
+    Driver driver(arena.fd());
+    const auto worker = driver.request(Behaviour::kGrowFamily);
+    EXPECT_TRUE(eventually([&] { return arena.pids().count.load() == kFamilySize; }));
+    const auto other = driver.request(Behaviour::kSleep);
+    driver.wait_forked(other);
+    ASSERT_TRUE(driver.link().kill_worker(driver.wait_forked(worker).pid).ok());
+    driver.wait_exited(worker);
+    constexpr std::size_t kDaemons = 2;  // in sessions of their own
+    EXPECT_TRUE(eventually([&] { return arena.running() == kDaemons; }));
+    ::usleep(100'000);
+    EXPECT_EQ(arena.running(), kDaemons);
+    EXPECT_FALSE(has_ended(driver.forked[other].pid));
+    EXPECT_TRUE(driver.link().shutdown(kPatienceNs).ok());
+  });
+  EXPECT_TRUE(arena.none_runs());
+}
+
+TEST_P(ZygoteTest, KilledZygoteLeavesNothing) {
+  Arena arena;
+  run_as_driver([&] {
+    Driver driver(arena.fd());
+    driver.request(Behaviour::kGrowFamily);
+    EXPECT_TRUE(eventually([&] { return arena.pids().count.load() == kFamilySize; }));
+    // Else nobody would reap what the zygote leaves.
+    ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0);
+    ::kill(driver.link().zygote_pid(), SIGKILL);
+    EXPECT_TRUE(driver.wait_for([&] { return !driver.deaths.empty(); }));
+    EXPECT_TRUE(eventually([&] { return arena.none_runs(); }));
+    while (::waitpid(-1, nullptr, 0) > 0) {
+    }
+  });
+}
+
+TEST_P(ZygoteTest, ZygoteThatIsNotReadyEndsAtOnce) {
+  run_as_driver([] {
+    for (const int pause_us : {0, 1'000, 20'000}) {
+      Driver driver(-1, "never ready");
+      driver.request(Behaviour::kSleep);
+      ::usleep(static_cast<useconds_t>(pause_us));
+      EXPECT_TRUE(driver.link().shutdown(kPatienceNs).ok());
+    }
+  });
+}
+
+TEST_P(ZygoteTest, StoppedZygoteGoesOnWhenItIsNeeded) {
+  run_as_driver([] {
+    Driver driver;
+    driver.wait_forked(driver.request(Behaviour::kSleep));
+    ::kill(driver.link().zygote_pid(), SIGSTOP);
+    driver.wait_forked(driver.request(Behaviour::kSleep));
+  });
+}
+
+TEST_P(ZygoteTest, KilledDriverLeavesNoStoppedZygote) {
+  ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0);
+  Arena arena;
+  const pid_t victim = fork_driver([&] {
+    Driver driver(arena.fd());
+    driver.request(Behaviour::kGrowFamily);
+    EXPECT_TRUE(eventually([&] { return arena.pids().count.load() == kFamilySize; }));
+    ::kill(driver.link().zygote_pid(), SIGSTOP);
+    arena.pids().add(driver.link().zygote_pid());
+    driver.wait_for([] { return false; });
+  });
+  EXPECT_TRUE(eventually([&] { return arena.pids().count.load() == kFamilySize + 1; }));
+  ASSERT_EQ(::kill(victim, SIGKILL), 0);
+  EXPECT_EQ(::waitpid(victim, nullptr, 0), victim);
+  EXPECT_TRUE(eventually([&] { return arena.none_runs(); }));
+  while (::waitpid(-1, nullptr, 0) > 0) {
+  }
+  ::prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
 }
 
 TEST_P(ZygoteTest, KilledDriverLeavesNothing) {

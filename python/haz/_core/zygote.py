@@ -26,6 +26,9 @@ job: "dict[str, str]" = {}
 
 THREAD_LIMITS = (b"OMP_NUM_THREADS", b"OPENBLAS_NUM_THREADS", b"MKL_NUM_THREADS")
 
+#: The variable by which the processes of a node are found when their zygote was killed.
+_NODE_MARK = b"HAZ_NODE"
+
 #: Facts of the driver's interpreter that workers show too.
 _COPIED = (
     "argv",
@@ -143,6 +146,7 @@ def make_setup(
     import os
 
     variables = dict(os.environb if environ is None else environ)
+    variables.pop(_NODE_MARK, None)
     # A library without a setting of its own follows OMP_NUM_THREADS.
     if b"OMP_NUM_THREADS" not in variables:
         for name in THREAD_LIMITS:

@@ -19,12 +19,14 @@ from haz.testing import leak_check, open_descriptors, running_threads, wait_unti
 
 from tests.python.native.fault_program import Program, run_scenario
 from tests.python.native.fault_tools import (
+    FOLDER,
     SEED,
     raised,
     touch,
     touched,
     workers,
     world,
+    zygote,
 )
 
 # ---- the driver is killed ----------------------------------------------------------------------
@@ -81,6 +83,15 @@ def driver_to_kill(state):
             while True:
                 haz.put(bytes(10_000_000))
 
+    if state == "importing":
+        with open(os.path.join(FOLDER, "slow_module.py"), "w") as file:
+            file.write("import time\nprint('importing', flush=True)\ntime.sleep(600)\n")
+        sys.path.append(FOLDER)
+        haz.init(num_cpus=2, preload=["slow_module"])
+        ref = task.remote("nothing")
+        wait_until(lambda: haz.wait([ref], timeout=0.5) == ([], [ref]))
+        print("ready")
+        time.sleep(600)
     haz.init(num_cpus=2, object_store_memory=300_000_000)
     if state == "starting":
         print("ready")
@@ -110,6 +121,12 @@ def driver_to_kill(state):
             os.kill(pid, signal.SIGSTOP)
         print("ready")
         time.sleep(600)
+    if state == "stopped zygote":
+        refs = [task.remote("subprocess") for _ in range(2)]
+        wait_until(lambda: touched("ready") == 2)
+        os.kill(zygote(), signal.SIGSTOP)
+        print("ready")
+        time.sleep(600)
     if state == "forked":
         # A child of the driver itself holds copies of its descriptors. It is not ours to kill.
         haz.get(task.remote("nothing"))
@@ -128,6 +145,8 @@ def driver_to_kill(state):
 
 STATES = [
     "starting",
+    "importing",
+    "stopped zygote",
     "idle",
     "submitting",
     "holding",
@@ -268,6 +287,26 @@ def shutdown_in_each_state():
 
 def test_shutdown_while_tasks_run(tmp_path):
     run_scenario(shutdown_in_each_state, tmp_path)
+
+
+def shutdown_during_an_import():
+    with open(os.path.join(FOLDER, "slow_module.py"), "w") as file:
+        file.write("import time\ntime.sleep(600)\n")
+    sys.path.append(FOLDER)
+
+    @haz.remote
+    def task():
+        return 1
+
+    for pause in (0, 0.01, 0.05, 0.3):
+        with world(empty=False, preload=["slow_module"]):
+            ref = task.remote()
+            time.sleep(pause)
+    del ref
+
+
+def test_shutdown_does_not_wait_for_an_import(tmp_path):
+    run_scenario(shutdown_during_an_import, tmp_path)
 
 
 def shutdown_in_another_thread():

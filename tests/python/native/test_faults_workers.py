@@ -7,6 +7,7 @@ import gc
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -14,7 +15,7 @@ import time
 import haz
 import pytest
 from haz.exceptions import TaskCancelledError, TaskError, TaskTimeoutError, WorkerCrashedError
-from haz.testing import wait_until
+from haz.testing import descendants, wait_until
 
 from tests.python.native.fault_program import run_scenario
 from tests.python.native.fault_tools import (
@@ -287,11 +288,63 @@ def zygote_stopped():
         haz.get(task.remote())
         os.kill(zygote(), signal.SIGSTOP)
         assert haz.get([task.remote() for _ in range(100)]) == [1] * 100
+        # It goes on when a worker is needed.
+        for pid in workers():
+            kill(pid)
+        assert haz.get(task.remote()) == 1
+        os.kill(zygote(), signal.SIGSTOP)
     # The end does not wait for it for ever.
 
 
 def test_the_zygote_is_stopped(tmp_path):
     run_scenario(zygote_stopped, tmp_path)
+
+
+def children_of_workers(how):
+    @haz.remote(max_retries=0)
+    def starts_processes():
+        children = [
+            subprocess.Popen(["sh", "-c", "sleep 600 & sleep 600 & wait"]),
+            subprocess.Popen(["sleep", "600"], process_group=0)
+            if sys.version_info >= (3, 11)
+            else subprocess.Popen(["sleep", "600"]),
+            subprocess.Popen(["sleep", "600"], start_new_session=True),
+        ]
+        wait_until(lambda: len(descendants()) == 5)
+        return os.getpid(), sorted(descendants()), children[2].pid
+
+    @haz.remote
+    def pid():
+        return os.getpid()
+
+    @haz.remote(max_calls=1)
+    def last_call():
+        return os.getpid()
+
+    def alive(processes):
+        return [one for one in processes if os.path.exists(f"/proc/{one}")]
+
+    with world(num_cpus=1):
+        worker, processes, daemon = haz.get(starts_processes.remote())
+        assert haz.get(pid.remote()) == worker
+        assert alive(processes) == processes  # they may outlive the task
+        if how == "killed":
+            kill(worker)
+        if how == "replaced":
+            assert haz.get(last_call.remote()) == worker
+        if how == "zygote killed":
+            kill(zygote())
+        left = [] if how == "zygote killed" else [daemon]
+        wait_until(lambda: alive(processes) == left, deadline_s=20)
+        assert haz.get(pid.remote()) != worker
+        time.sleep(0.2)
+        assert alive(processes) == left
+    assert not alive(processes)
+
+
+@pytest.mark.parametrize("how", ["killed", "replaced", "zygote killed"])
+def test_processes_that_a_worker_leaves(tmp_path, how):
+    run_scenario(children_of_workers, tmp_path, how=how)
 
 
 # ---- what tasks do to their process ------------------------------------------------------------
