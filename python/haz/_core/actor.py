@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from haz._core.generator import DynamicObjectRefGenerator, ObjectRefGenerator
     from haz._core.refs import ObjectRef
     from haz._core.remote_typing import (
         ActorKeywords,
@@ -310,8 +311,9 @@ class ActorMethod(TypedRemote[P, Out]):
     ----------
     remote
         Submits a call and returns at once: an ObjectRef of the result, a list of them with
-        ``num_returns`` above 1, None with 0. Arguments that are ObjectRefs are replaced by their
-        values, as for tasks. Calls of one caller run in their order.
+        ``num_returns`` above 1, None with 0, an ObjectRefGenerator of a generator method.
+        Arguments that are ObjectRefs are replaced by their values, as for tasks. Calls of one
+        caller run in their order.
 
     Notes
     -----
@@ -383,6 +385,14 @@ class ActorMethod(TypedRemote[P, Out]):
         def options(
             self, *, num_returns: Several, **options: Unpack[MethodKeywords]
         ) -> ActorMethod[P, list[ObjectRef[Any]]]: ...
+        @overload
+        def options(
+            self, *, num_returns: Literal["streaming"], **options: Unpack[MethodKeywords]
+        ) -> ActorMethod[P, ObjectRefGenerator[Any]]: ...
+        @overload
+        def options(
+            self, *, num_returns: Literal["dynamic"], **options: Unpack[MethodKeywords]
+        ) -> ActorMethod[P, ObjectRef[DynamicObjectRefGenerator[Any]]]: ...
         @overload
         def options(
             self, *, num_returns: int | str, **options: Unpack[MethodKeywords]

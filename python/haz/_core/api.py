@@ -312,8 +312,9 @@ def method(*args: Any, **options: Any) -> Any:
 
     Parameters
     ----------
-    num_returns : int
-        Number of results of a call. Default 1.
+    num_returns : int or str
+        Number of results of a call. Default 1. ``"streaming"``, the default of generator methods,
+        and ``"dynamic"``: as for tasks.
     max_task_retries : int
         How often a call is repeated that the end of the actor's process has ended; -1: without
         end. Default: that of the actor.

@@ -656,6 +656,14 @@ class BoundCall:
         left = self.retries() == -1 or attempt < self.retries()
         return left and self.is_retried(exc)
 
+    def prepared(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function`, or what stores its items where ``num_returns="dynamic"`` asks for that."""
+        if self.num_returns != "dynamic":
+            return function
+        from haz._core.generator import collecting
+
+        return collecting(function, lambda exc: None if self.is_retried(exc) else self.failure(exc))
+
     def is_retried(self, exc: BaseException) -> bool:
         """Whether `exc` is one to retry."""
         wanted = self._retried
@@ -676,18 +684,11 @@ class _BoundTask(BoundCall):
         super().__init__(
             engine, options, descriptor, resources=resources, env_vars=options.env_vars
         )
-        if self.num_returns == "dynamic":
-            from haz._core.generator import collecting
-
-            function = collecting(function, self._pack_collected)
-        self._function = function
+        self._function = self.prepared(function)
         self._retries = options.max_retries
 
     def call(self, args: list[Any], kwargs: dict[str, Any]) -> Any:
         return self._function(*args, **kwargs)
-
-    def _pack_collected(self, exc: BaseException) -> dict[str, Any] | None:
-        return None if self.is_retried(exc) else self.failure(exc)
 
     def retries(self) -> int:
         return self._retries

@@ -260,7 +260,7 @@ class _BoundMethod(BoundCall):
         return None if death is None else {**death, "task_name": self.name}
 
     def call(self, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        return self.actor.run(self._run, args, kwargs)
+        return self.actor.run(self.prepared(self._run), args, kwargs)
 
     def stream(self, args: list[Any], kwargs: dict[str, Any]) -> Any:
         value = self._run(*args, **kwargs)
