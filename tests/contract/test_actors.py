@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import abc
 import copy
+import dataclasses
 import os
 import pickle
 import threading
@@ -60,6 +62,37 @@ def add_to(counter, number):
 @haz.remote
 def identity(x):
     return x
+
+
+class Named(abc.ABC):
+    @abc.abstractmethod
+    def name(self): ...
+
+    def shown(self):
+        return f"<{self.name()}>"
+
+
+@haz.remote
+class Abstract(Named):
+    """What ordinary classes are not: it has a metaclass."""
+
+    def name(self):
+        return "abstract"
+
+    def shown(self):
+        return super().shown() + Abstract.__name__
+
+
+@haz.remote
+@dataclasses.dataclass
+class Data(Named):
+    text: str = "data"
+
+    def name(self):
+        return self.text
+
+    def shown(self):
+        return super().shown()
 
 
 # ---- making ------------------------------------------------------------------------------------
@@ -142,8 +175,6 @@ def test_subclass_of_a_builtin(engine):
 
 
 def test_dataclass(engine):
-    import dataclasses
-
     @haz.remote
     @dataclasses.dataclass
     class Point:
@@ -175,6 +206,11 @@ def test_constructor_in_new(engine):
         Made.remote()
 
 
+def test_classes_of_a_module_with_super(engine):
+    assert haz.get(Abstract.remote().shown.remote()) == "<abstract>Abstract"
+    assert haz.get(Data.remote().shown.remote()) == "<data>"
+
+
 def test_slots(engine):
     @haz.remote
     class Slotted:
@@ -202,8 +238,6 @@ def test_generic_class(engine):
 
 
 def test_abstract_class(engine):
-    import abc
-
     class Shape(abc.ABC):
         @abc.abstractmethod
         def area(self): ...

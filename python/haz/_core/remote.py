@@ -223,6 +223,8 @@ if TYPE_CHECKING:
         cls: Class[P, T], /
     ) -> ActorClass[P, T]: ...
     @overload
+    def remote(cls: type[T], /) -> ActorClass[..., T]: ...  # type: ignore[overload-overlap]
+    @overload
     def remote(  # type: ignore[overload-overlap]
         function: Callable[P, Iterator[T]], /
     ) -> RemoteFunction[P, ObjectRefGenerator[T]]: ...

@@ -128,7 +128,11 @@ class Class(Protocol[P, T_co]):
 class ActorDecorator(Protocol):
     """``@haz.remote(...)`` with options that only actors have."""
 
+    @overload
     def __call__(self, cls: Class[P, T], /) -> ActorClass[P, T]: ...
+    # What other decorators return is for mypy a class without a known constructor.
+    @overload
+    def __call__(self, cls: type[T], /) -> ActorClass[..., T]: ...
 
 class Decorator(Protocol):
     """``@haz.remote(...)``: one result."""
@@ -137,6 +141,10 @@ class Decorator(Protocol):
     def __call__(  # type: ignore[overload-overlap]
         self, cls: Class[P, T], /
     ) -> ActorClass[P, T]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, cls: type[T], /
+    ) -> ActorClass[..., T]: ...
     @overload
     def __call__(  # type: ignore[overload-overlap]
         self, function: Callable[P, Iterator[T]], /

@@ -254,7 +254,7 @@ assert_type(haz.remote(Nothing).remote(), ActorHandle[Nothing])
 assert_type(haz.remote(num_cpus=1)(PlainCounter).remote(1), ActorHandle[PlainCounter])
 assert_type(haz.remote(max_restarts=1, name="a")(PlainCounter).remote(1), ActorHandle[PlainCounter])
 assert_type(PlainCounter().two(1), tuple[int, int])
-assert_type(counter.add, ActorMethod[..., Any])
+method: ActorMethod[..., Any] = counter.add
 number: ObjectRef[int] = counter.add.remote(1)
 assert_type(counter.add.options(num_returns=2).remote(1), list[ObjectRef[Any]])
 assert_type(haz.get_actor("a", namespace="b"), ActorHandle[Any])
