@@ -15,9 +15,11 @@
 #include "os/clock.h"
 #include "os/machine.h"
 #include "session.h"
+#include "session_checks.h"
 #include "shm/copy.h"
 #include "submitter.h"
 #include "values.h"
+#include "worker_loop.h"
 
 namespace nb = nanobind;
 
@@ -25,25 +27,8 @@ namespace haz::py {
 
 namespace {
 
-/// Throws the Python error that is set, or `message` as a RuntimeError.
+/// Throws the Python error that is set.
 [[noreturn]] void throw_set_error() { throw nb::python_error(); }
-
-std::shared_ptr<Session> session_or_throw() {
-  std::shared_ptr<Session> session = current_session();
-  if (session) return session;
-  PyErr_SetString(PyExc_RuntimeError,
-                  forked() ? "haz can't be used in a forked child of a process that uses it"
-                           : "haz is not initialized: call haz.init()");
-  throw_set_error();
-}
-
-/// The session of that number: what one node has registered means nothing to the next.
-std::shared_ptr<Session> session_or_throw(std::uint32_t generation) {
-  std::shared_ptr<Session> session = session_or_throw();
-  if (session->generation() == generation) return session;
-  PyErr_SetString(PyExc_RuntimeError, "haz was shut down by another thread at the same time");
-  throw_set_error();
-}
 
 std::int64_t deadline_of(nb::handle timeout_s) {
   return timeout_s.is_none() ? -1 : deadline_in(nb::cast<double>(timeout_s));
@@ -115,15 +100,42 @@ void stop_node(std::uint32_t generation) {
 
 // ---- functions ---------------------------------------------------------------------------------
 
+std::vector<std::pair<std::string, double>> amounts_of(nb::handle resources) {
+  std::vector<std::pair<std::string, double>> amounts;
+  for (const auto& [key, amount] : nb::cast<nb::dict>(resources)) {
+    amounts.emplace_back(nb::cast<std::string>(key), nb::cast<double>(amount));
+  }
+  return amounts;
+}
+
+std::shared_ptr<const ActorOptions> actor_options_of(const nb::dict& given) {
+  ActorOptions options;
+  options.max_restarts = nb::cast<int>(given["max_restarts"]);
+  options.max_pending_calls = nb::cast<std::uint32_t>(given["max_pending_calls"]);
+  options.is_sequential = nb::cast<bool>(given["is_sequential"]);
+  options.allow_out_of_order = nb::cast<bool>(given["allow_out_of_order"]);
+  options.default_group_limit = nb::cast<std::uint32_t>(given["default_group_limit"]);
+  options.resources = amounts_of(given["resources"]);
+  for (const auto& [name, limit] : nb::cast<nb::dict>(given["groups"])) {
+    options.groups.emplace_back(nb::cast<std::string>(name), nb::cast<std::uint32_t>(limit));
+  }
+  const auto meta = nb::cast<nb::bytes>(given["meta"]);
+  const auto* bytes = reinterpret_cast<const std::byte*>(meta.c_str());
+  options.meta.assign(bytes, bytes + meta.size());
+  return std::make_shared<const ActorOptions>(std::move(options));
+}
+
 std::uint32_t register_function(std::uint32_t session_number, const std::string& name,
                                 const nb::bytes& code, const nb::dict& resources, int max_retries,
-                                bool retry_exceptions, double timeout_s, int items_ahead) {
+                                bool retry_exceptions, double timeout_s, int items_ahead,
+                                int priority, const std::string& group, nb::handle actor) {
   const std::shared_ptr<Session> session = session_or_throw(session_number);
   FunctionOptions options;
   options.name = name;
-  for (const auto& [key, amount] : resources) {
-    options.resources.emplace_back(nb::cast<std::string>(key), nb::cast<double>(amount));
-  }
+  options.resources = amounts_of(resources);
+  options.priority = priority;
+  options.group = group;
+  if (!actor.is_none()) options.actor = actor_options_of(nb::cast<nb::dict>(actor));
   options.max_retries = max_retries;
   options.retry_exceptions = retry_exceptions;
   options.timeout_ns = timeout_s < 0 ? -1 : static_cast<std::int64_t>(timeout_s * 1e9);
@@ -144,11 +156,16 @@ std::uint32_t register_function(std::uint32_t session_number, const std::string&
 
 nb::object bind_submitter(std::uint32_t session_number, std::uint32_t function,
                           std::uint32_t num_returns, long long min_args, long long max_args,
-                          nb::handle descriptor, nb::handle generator) {
+                          nb::handle descriptor, nb::handle generator, nb::handle actor) {
   const std::shared_ptr<Session> session = session_or_throw(session_number);
-  PyObject* submitter =
-      make_submitter(*session, FunctionId{function}, num_returns, min_args, max_args,
-                     descriptor.ptr(), generator.is_none() ? nullptr : generator.ptr());
+  if (!actor.is_none() &&
+      (!is_ref(actor.ptr()) || generation_of_ref(actor.ptr()) != session->generation())) {
+    set_haz_error("ObjectLostError", "the actor is of a run of haz that has ended");
+    throw_set_error();
+  }
+  PyObject* submitter = make_submitter(
+      *session, FunctionId{function}, num_returns, min_args, max_args, descriptor.ptr(),
+      generator.is_none() ? nullptr : generator.ptr(), actor.is_none() ? nullptr : actor.ptr());
   if (submitter == nullptr) throw_set_error();
   return nb::steal(submitter);
 }
@@ -222,12 +239,30 @@ void throw_first_error(Session& session, const FetchedValues& fetched) {
   throw_set_error();
 }
 
+/// Whether a wait may not block: it would stop every other call of an actor with `async def`
+/// methods.
+bool must_not_block(nb::handle timeout_s) {
+  return on_event_loop() && (timeout_s.is_none() || nb::cast<double>(timeout_s) > 0);
+}
+
+[[noreturn]] void throw_would_block(const char* message) {
+  PyErr_SetString(PyExc_RuntimeError, message);
+  throw_set_error();
+}
+
 nb::list get(nb::handle refs, nb::handle timeout_s) {
   const std::shared_ptr<Session> session = session_or_throw();
   const std::vector<ObjectId> ids = ids_of(*session, refs, "not_a_ref");
   FetchedValues fetched;
   GilHooks hooks;
-  const WaitOutcome outcome = session->client().get(ids, deadline_of(timeout_s), hooks, fetched);
+  const bool no_block = must_not_block(timeout_s);
+  const std::int64_t deadline = no_block ? monotonic_ns() : deadline_of(timeout_s);
+  const WaitOutcome outcome = session->client().get(ids, deadline, hooks, fetched);
+  if (outcome == WaitOutcome::kTimeout && no_block) {
+    throw_would_block(
+        "haz.get() would block the event loop of this actor and all its calls: write "
+        "`await ref`, or `await asyncio.gather(*refs)` for several");
+  }
   if (outcome != WaitOutcome::kDone) {
     throw_outcome(outcome, "get() timed out: some of the objects are not ready yet");
   }
@@ -263,8 +298,15 @@ nb::tuple wait(nb::handle refs, std::uint32_t num_returns, nb::handle timeout_s)
   check_no_duplicates(list, ids);
   GilHooks hooks;
   std::vector<bool> ready;
-  const WaitOutcome outcome =
-      session->client().wait(ids, num_returns, deadline_of(timeout_s), hooks, ready);
+  const bool no_block = must_not_block(timeout_s);
+  const std::int64_t deadline = no_block ? monotonic_ns() : deadline_of(timeout_s);
+  const WaitOutcome outcome = session->client().wait(ids, num_returns, deadline, hooks, ready);
+  if (outcome == WaitOutcome::kTimeout && no_block) {
+    throw_would_block(
+        "haz.wait() would block the event loop of this actor and all its calls: write "
+        "`await asyncio.wait([asyncio.wrap_future(ref.future()) for ref in refs])`, or give "
+        "timeout=0");
+  }
   if (outcome != WaitOutcome::kDone && outcome != WaitOutcome::kTimeout) {
     throw_outcome(outcome, "");
   }
@@ -308,16 +350,25 @@ void free_objects(nb::handle refs) {
 bool subscribe(nb::handle ref, std::uint64_t token) {
   const std::shared_ptr<Session> session = session_or_throw();
   const std::vector<ObjectId> ids = ids_of(*session, nb::make_tuple(ref), "not_a_ref");
+  if (session->ring() != nullptr) return session->ring()->subscribe(ids.front(), token);
   return session->node()->subscribe(ids.front(), token);
 }
 
 std::vector<std::uint64_t> take_completions(std::uint32_t session_number) {
   const std::shared_ptr<Session> session = current_session();
-  if (!session || session->node() == nullptr || session->generation() != session_number) return {};
+  if (!session || session->generation() != session_number) return {};
+  if (session->ring() != nullptr) return session->ring()->take_completions();
   return session->node()->take_completions();
 }
 
-int completions_fd() { return session_or_throw()->node()->completions_fd(); }
+int completions_fd() {
+  const std::shared_ptr<Session> session = session_or_throw();
+  if (session->node() != nullptr) return session->node()->completions_fd();
+  const Result<int> fd = session->ring()->completions_fd();
+  if (fd.ok()) return fd.value();
+  set_python_error(fd.error());
+  throw_set_error();
+}
 
 // ---- views -------------------------------------------------------------------------------------
 
@@ -414,20 +465,26 @@ void bind_runtime(nb::module_& m) {
       "Number of this process' session: of a start of a node, or of joining one.");
   m.def("register_function", register_function, nb::arg("session"), nb::arg("name"),
         nb::arg("code"), nb::arg("resources"), nb::arg("max_retries"), nb::arg("retry_exceptions"),
-        nb::arg("timeout_s"), nb::arg("items_ahead") = -1,
-        "Register a function's code and options; return its number. `items_ahead`: of a streaming\n"
-        "one, how many items may wait to be taken, 0: any number; -1: it returns values.",
+        nb::arg("timeout_s"), nb::arg("items_ahead") = -1, nb::arg("priority") = 0,
+        nb::arg("group") = "", nb::arg("actor") = nb::none(),
+        "Register the code and options of a function, a method or (with `actor`) a class.\n\n"
+        "Returns its number. `items_ahead`: of a streaming one, how many items may wait to be\n"
+        "taken, 0: any number; -1: it returns values. `actor` has max_restarts,\n"
+        "max_pending_calls, is_sequential, allow_out_of_order, resources, groups,\n"
+        "default_group_limit and meta.",
         nb::sig("def register_function(session: int, name: str, code: bytes, "
                 "resources: dict[str, float], max_retries: int, retry_exceptions: bool, timeout_s: "
-                "float, items_ahead: int = -1) -> int"));
+                "float, items_ahead: int = -1, priority: int = 0, group: str = \"\", actor: "
+                "dict[str, typing.Any] | None = None) -> int"));
   m.def("bind_submitter", bind_submitter, nb::arg("session"), nb::arg("function"),
         nb::arg("num_returns"), nb::arg("min_args"), nb::arg("max_args"), nb::arg("descriptor"),
-        nb::arg("generator").none() = nb::none(),
-        "Return the callable that submits tasks of a registered function. `generator`: of a\n"
-        "streaming one, what to make of the ref of the stream.",
+        nb::arg("generator").none() = nb::none(), nb::arg("actor") = nb::none(),
+        "Return the callable that submits tasks of a registered function, or calls of an actor.\n\n"
+        "`generator`: of a streaming one, what to make of the ref of the stream.",
         nb::sig("def bind_submitter(session: int, function: int, num_returns: int, "
                 "min_args: int, max_args: int, descriptor: object, generator: "
-                "collections.abc.Callable[[typing.Any], typing.Any] | None = None) -> "
+                "collections.abc.Callable[[typing.Any], typing.Any] | None = None, actor: object = "
+                "None) -> "
                 "collections.abc.Callable[..., typing.Any]"));
   m.def("get", get, nb::arg("refs"), nb::arg("timeout_s").none(), "Return the values of refs.",
         nb::sig("def get(refs: collections.abc.Sequence[typing.Any], timeout_s: float | None) -> "

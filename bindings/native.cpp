@@ -5,6 +5,7 @@
 namespace nb = nanobind;
 
 namespace haz::py {
+void bind_actors(nb::module_& m);
 void bind_codec(nb::module_& m);
 void bind_runtime(nb::module_& m);
 void bind_streams(nb::module_& m);
@@ -14,6 +15,7 @@ void bind_zygote(nb::module_& m);
 
 NB_MODULE(_native, m) {
   m.doc() = "The native core of haz. Not for users: its names may change at any time.";
+  haz::py::bind_actors(m);
   haz::py::bind_codec(m);
   haz::py::bind_runtime(m);
   haz::py::bind_streams(m);

@@ -35,7 +35,7 @@ void drop(std::uint32_t generation, std::uint64_t id) {
 }
 
 void dealloc_ref(PyObject* self) {
-  drop(as_ref(self)->generation, as_ref(self)->id);
+  if (!as_ref(self)->is_weak) drop(as_ref(self)->generation, as_ref(self)->id);
   PyTypeObject* type = Py_TYPE(self);
   type->tp_free(self);
   Py_DECREF(type);
@@ -175,6 +175,12 @@ PyObject* adopt_ref(const Session& session, ObjectId id) {
 PyObject* new_ref(Session& session, ObjectId id) {
   session.client().add_reference(id);
   return adopt_ref(session, id);
+}
+
+PyObject* weak_ref(const Session& session, ObjectId id) {
+  PyObject* self = adopt_ref(session, id);
+  if (self != nullptr) as_ref(self)->is_weak = true;
+  return self;
 }
 
 PyObject* make_pin(Session& session, ObjectId id) {

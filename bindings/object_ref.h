@@ -16,6 +16,8 @@ bool init_ref_type(PyObject* base);
 struct RefObject {
   PyObject_HEAD std::uint64_t id;
   std::uint32_t generation;  ///< Of the session that made it.
+  bool is_weak;              ///< It counts no reference.
+  bool is_of_call;           ///< This process got it for a call of an actor.
 };
 
 namespace detail {
@@ -29,6 +31,8 @@ inline PyTypeObject* ref_type() { return detail::the_ref_type; }
 PyObject* adopt_ref(const Session& session, ObjectId id);
 /// A ref that counts a new reference.
 PyObject* new_ref(Session& session, ObjectId id);
+/// A ref that counts none: for an actor's own process, which ends with its last handle elsewhere.
+PyObject* weak_ref(const Session& session, ObjectId id);
 
 /// True when `object` is exactly of the ref type.
 inline bool is_ref(PyObject* object) { return Py_TYPE(object) == ref_type(); }

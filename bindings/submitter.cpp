@@ -8,6 +8,7 @@
 #include "arguments.h"
 #include "object_ref.h"
 #include "sched/stream.h"
+#include "worker_loop.h"
 
 namespace haz::py {
 
@@ -17,6 +18,7 @@ struct SubmitterObject {
   PyObject_HEAD vectorcallfunc vectorcall;
   PyObject* descriptor;
   PyObject* generator;  ///< Of a streaming function; else nullptr.
+  PyObject* actor;      ///< A ref, or nullptr.
   long long min_args;
   long long max_args;  ///< Negative: any number.
   std::uint32_t function;
@@ -56,12 +58,18 @@ bool check_call(const SubmitterObject& self, PyObject* const* args, Py_ssize_t c
   return ok;
 }
 
-PyObject* make_refs(Session& session, TaskId task, std::uint32_t num_returns) {
+PyObject* make_ref(Session& session, ObjectId id, bool is_of_call) {
+  PyObject* ref = adopt_ref(session, id);
+  if (ref != nullptr) reinterpret_cast<RefObject*>(ref)->is_of_call = is_of_call;
+  return ref;
+}
+
+PyObject* make_refs(Session& session, TaskId task, std::uint32_t num_returns, bool is_call) {
   if (num_returns == 0) Py_RETURN_NONE;
-  if (num_returns == 1) return adopt_ref(session, task.return_id(0));
+  if (num_returns == 1) return make_ref(session, task.return_id(0), is_call);
   PyObject* refs = PyList_New(num_returns);
   for (std::uint32_t i = 0; refs != nullptr && i < num_returns; ++i) {
-    PyObject* ref = adopt_ref(session, task.return_id(i));
+    PyObject* ref = make_ref(session, task.return_id(i), is_call);
     if (ref == nullptr) {
       Py_CLEAR(refs);
       break;
@@ -97,23 +105,29 @@ PyObject* submit(PyObject* callable, PyObject* const* args, std::size_t nargsf, 
   if (!arguments->place(*session, submission)) return nullptr;
   submission.function = FunctionId{self.function};
   submission.num_returns = self.num_returns;
+  if (self.actor != nullptr) submission.actor = id_of_ref(self.actor);
   const std::uint32_t num_ids =
       self.generator != nullptr ? kStreamIds : std::max(self.num_returns, 1U);
   submission.id = TaskId{session->client().new_ids(num_ids)};
-  if (RingClient* ring = session->ring(); ring != nullptr) submission.parent = ring->running_task();
+  submission.parent = parent_task(*session);
   const Status status = session->client().submit(submission);
   if (!status) {
-    set_python_error(status.error());
+    if (status.error().kind == ErrorKind::kOverloaded) {
+      set_haz_error("PendingCallsLimitExceededError", status.error().message.c_str());
+    } else {
+      set_python_error(status.error());
+    }
     return nullptr;
   }
   if (self.generator != nullptr) return make_generator(*session, submission.id, self.generator);
-  return make_refs(*session, submission.id, self.num_returns);
+  return make_refs(*session, submission.id, self.num_returns, self.actor != nullptr);
 }
 
 void dealloc_submitter(PyObject* self) {
   PyObject_GC_UnTrack(self);
   Py_XDECREF(as_submitter(self)->descriptor);
   Py_XDECREF(as_submitter(self)->generator);
+  Py_XDECREF(as_submitter(self)->actor);
   PyTypeObject* type = Py_TYPE(self);
   type->tp_free(self);
   Py_DECREF(type);
@@ -161,13 +175,14 @@ bool init_submitter_type() {
 
 PyObject* make_submitter(const Session& session, FunctionId function, std::uint32_t num_returns,
                          long long min_args, long long max_args, PyObject* descriptor,
-                         PyObject* generator) {
+                         PyObject* generator, PyObject* actor) {
   PyObject* object = submitter_type->tp_alloc(submitter_type, 0);
   if (object == nullptr) return nullptr;
   SubmitterObject& self = *as_submitter(object);
   self.vectorcall = submit;
   self.descriptor = Py_NewRef(descriptor);
   self.generator = Py_XNewRef(generator);
+  self.actor = Py_XNewRef(actor);
   self.min_args = min_args;
   self.max_args = max_args;
   self.function = function.value;

@@ -11,11 +11,12 @@ namespace haz::py {
 /// Makes the type. Once.
 bool init_submitter_type();
 
-/// A callable that submits a task of `function` at each call. `descriptor` checks unusual
-/// arguments. `generator`: of a streaming function, what makes of the ref of its stream what the
-/// callable returns; else nullptr.
+/// A callable that submits a task of `function` at each call, or a call of the method `function` of
+/// `actor`, a ref (nullptr: none), which it holds. `descriptor` checks unusual arguments.
+/// `generator`: of a streaming function, what makes of the ref of its stream what the callable
+/// returns; else nullptr.
 PyObject* make_submitter(const Session& session, FunctionId function, std::uint32_t num_returns,
                          long long min_args, long long max_args, PyObject* descriptor,
-                         PyObject* generator = nullptr);
+                         PyObject* generator, PyObject* actor);
 
 }  // namespace haz::py

@@ -95,9 +95,6 @@ PyObject* decode_fetched(Session& session, const FetchedValues& fetched,
   return decoded;
 }
 
-namespace {
-
-/// The dictionary of an error value, as the exception wants it. New reference.
 PyObject* decode_error(const std::byte* bytes, std::size_t size) {
   static PyObject* through_task = nullptr;
   Decoder decoder(bytes, size, nullptr);
@@ -117,8 +114,6 @@ PyObject* decode_error(const std::byte* bytes, std::size_t size) {
   }
   return info;
 }
-
-}  // namespace
 
 void raise_error_value(const std::byte* bytes, std::size_t size) {
   PyObject* info = decode_error(bytes, size);

@@ -33,6 +33,10 @@ PyObject* decode_value(const std::byte* bytes, std::size_t size, PyObject* owner
 /// Decodes a fetched value, taking over its pin. An error value is returned as the dictionary.
 PyObject* decode_fetched(Session& session, const FetchedValues& fetched, const FetchedValue& value);
 
+/// The dictionary that unpack_error() takes, of an error value. New reference, or nullptr with a
+/// Python error.
+PyObject* decode_error(const std::byte* bytes, std::size_t size);
+
 /// Raises what an error value stands for: a dictionary, and the names of tasks that it went
 /// through.
 void raise_error_value(const std::byte* bytes, std::size_t size);

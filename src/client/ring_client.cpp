@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/check.h"
 #include "os/clock.h"
+#include "os/signals.h"
 #include "sched/function_message.h"
 #include "wire/message_reader.h"
 
@@ -110,7 +112,7 @@ void RingClient::ready() { send(MessageKind::kReady, {}, true); }
 // ---- sending -----------------------------------------------------------------------------------
 
 void RingClient::ring_host() {
-  unannounced_ = false;
+  unannounced_.store(false, std::memory_order_relaxed);
   host_->ring();
 }
 
@@ -146,8 +148,11 @@ void RingClient::send(MessageKind kind, Parts parts, bool ring) {
     Doorbell nap{};
     (void)nap.sleep(nap.prepare(), kFullRingNapNs);
   }
-  unannounced_ = true;
-  if (ring) ring_host();
+  if (ring) {
+    ring_host();
+  } else {
+    unannounced_.store(true, std::memory_order_relaxed);
+  }
 }
 
 void RingClient::send_gathered(MessageKind kind, std::span<const std::byte> body, bool ring) {
@@ -182,7 +187,9 @@ void RingClient::flush_drops() {
 void RingClient::announce() {
   flush_drops();
   // pairs with the host's store before it looks at the rings and sleeps
-  if (unannounced_ && area_->control.wake_on_idle.load(std::memory_order_seq_cst) != 0) ring_host();
+  if (unannounced_.load(std::memory_order_relaxed) &&
+      area_->control.wake_on_idle.load(std::memory_order_seq_cst) != 0)
+    ring_host();
 }
 
 // ---- tasks -------------------------------------------------------------------------------------
@@ -225,23 +232,42 @@ const TaskCommand* RingClient::next_task(WaitHooks& hooks) {
 
 std::pair<TaskId, std::uint32_t> RingClient::begin_attempt(TaskId task, std::uint32_t attempt,
                                                            bool report_start) {
-  const std::pair outer{running_task_, running_attempt_};
-  running_task_ = task;
-  running_attempt_ = attempt;
-  if (report_start) {
-    const StartedMessage message{task.value, attempt, 0};
-    send(MessageKind::kStarted, {bytes_of(message)}, true);
+  const std::pair begun{task, attempt};
+  std::pair outer{running_task_, running_attempt_};
+  if (on_main_thread()) {
+    running_task_ = task;
+    running_attempt_ = attempt;
+  } else {
+    outer = std::exchange(attempt_here_, begun);
   }
+  if (report_start) this->report_start(task, attempt);
   return outer;
 }
 
+void RingClient::report_start(TaskId task, std::uint32_t attempt) {
+  const StartedMessage message{task.value, attempt, 0};
+  send(MessageKind::kStarted, {bytes_of(message)}, true);
+}
+
 void RingClient::end_attempt(std::pair<TaskId, std::uint32_t> outer) {
+  if (!on_main_thread()) {
+    attempt_here_ = outer;
+    return;
+  }
   running_task_ = outer.first;
   running_attempt_ = outer.second;
 }
 
 bool RingClient::interrupt_pending() const noexcept {
-  return running_task_ && area_->control.interrupts.contains(running_task_.value, running_attempt_);
+  if (!on_main_thread()) {
+    return attempt_here_.first && interrupts(attempt_here_.first, attempt_here_.second);
+  }
+  return running_task_ && interrupts(running_task_, running_attempt_);
+}
+
+void RingClient::stop() {
+  area_->control.stop.store(1, std::memory_order_relaxed);
+  area_->control.doorbell.ring_always();
 }
 
 void RingClient::finish(const FinishedTask& finished) {
@@ -253,7 +279,7 @@ void RingClient::finish(const FinishedTask& finished) {
       static_cast<std::uint64_t>(std::max<std::int64_t>(finished.run_ns, 0)),
       static_cast<std::uint32_t>(values.size()),
       0};
-  ++finished_count_;
+  const std::uint64_t finished_count = finished_count_.fetch_add(1, std::memory_order_relaxed) + 1;
   if (values.size() == 1) {
     const ValueEntry entry = entry_of(values[0]);
     send(MessageKind::kFinished,
@@ -273,7 +299,7 @@ void RingClient::finish(const FinishedTask& finished) {
   for (const NewValue& value : values)
     published(value.offset);
   // pairs with the host's store before it looks at the rings and sleeps
-  if (finished_count_ >= area_->control.wake_after.load(std::memory_order_seq_cst)) ring_host();
+  if (finished_count >= area_->control.wake_after.load(std::memory_order_seq_cst)) ring_host();
 }
 
 void RingClient::yield_item(TaskId task, std::uint32_t attempt, std::uint64_t index,
@@ -341,6 +367,13 @@ void RingClient::take_reply(MessageKind kind, std::span<const std::byte> body) {
     if (kind == MessageKind::kObjects) drop_unclaimed(body);
     return;
   }
+  if (found->second.token != 0) {
+    completions_.push_back(found->second.token);
+    pending_.erase(found);
+    --subscriptions_;
+    completions_event_->signal();
+    return;
+  }
   found->second.body.assign(body.begin(), body.end());
   found->second.done = true;
   reply_arrived_.notify_all();
@@ -375,6 +408,108 @@ void RingClient::sleep(std::unique_lock<std::mutex>& lock, std::int64_t until_ns
   }
   sleeping_ = false;
   reply_arrived_.notify_all();
+}
+
+// ---- listening for others ----------------------------------------------------------------------
+
+RingClient::~RingClient() {
+  if (!listener_.joinable()) return;
+  {
+    const std::lock_guard lock(reply_mutex_);
+    ended_ = true;
+    to_listen_.notify_all();
+  }
+  area_->control.doorbell.ring_always();
+  listener_.join();
+}
+
+/// With reply_mutex_.
+void RingClient::start_listening() {
+  if (listener_.joinable()) {
+    to_listen_.notify_all();
+    return;
+  }
+  const ScopedSignalBlock block;
+  listener_ = std::thread([this] { listen(); });
+}
+
+/// Reads replies while nobody else does, and watches for tasks, for those who sleep on descriptors.
+void RingClient::listen() {
+  std::unique_lock lock(reply_mutex_);
+  while (!ended_) {
+    const bool stopping = should_stop();
+    if (watches_tasks_ && (stopping || tasks_.has_news())) {
+      watches_tasks_ = false;
+      calls_event_->signal();
+    }
+    if (stopping || (!watches_tasks_ && subscriptions_ == 0)) {
+      to_listen_.wait_for(lock, std::chrono::nanoseconds(kLongestSleepNs));
+      continue;
+    }
+    read_replies(lock);
+    if (watches_tasks_ || subscriptions_ != 0) {
+      sleep(lock, monotonic_ns() + kLongestSleepNs);
+      read_replies(lock);
+    }
+  }
+}
+
+Status RingClient::open_calls_fd() {
+  auto event = EventFd::create();
+  if (!event) return event.error();
+  calls_event_ = std::move(*event);
+  return Ok{};
+}
+
+bool RingClient::await_calls(bool spin) {
+  if (tasks_.has_news()) return true;
+  announce();
+  const std::int64_t now = monotonic_ns();
+  const std::uint32_t spin_us = area_->control.spin_us.load(std::memory_order_relaxed);
+  const std::int64_t longest = std::int64_t{std::min(spin_us, kMaxWorkerSpinUs)} * kMicrosecondNs;
+  if (spin && spin_.allowed(now) &&
+      spin_.spin(now, now + std::min(spin_ns_, longest), [this] { return tasks_.has_news(); })) {
+    spin_ns_ = longest;
+    return true;
+  }
+  if (spin) spin_ns_ = kShortSpinNs;
+  const std::lock_guard lock(reply_mutex_);
+  if (tasks_.has_news() || should_stop()) return true;
+  if (!watches_tasks_) {
+    watches_tasks_ = true;
+    start_listening();
+  }
+  return false;
+}
+
+bool RingClient::subscribe(ObjectId id, std::uint64_t token) {
+  flush_drops();
+  const std::uint64_t number = expect_reply();
+  {
+    const std::lock_guard lock(reply_mutex_);
+    pending_[number].token = token;
+    ++subscriptions_;
+    start_listening();
+  }
+  const RequestMessage message{number, 0, 0, 1, 1, 0};
+  send(MessageKind::kRequest, {bytes_of(message), bytes_of(id)}, true);
+  return true;
+}
+
+std::vector<std::uint64_t> RingClient::take_completions() {
+  const std::lock_guard lock(reply_mutex_);
+  if (completions_event_) completions_event_->drain();
+  return std::exchange(completions_, {});
+}
+
+Result<int> RingClient::completions_fd() {
+  const std::lock_guard lock(reply_mutex_);
+  if (!completions_event_) {
+    auto event = EventFd::create();
+    if (!event) return event.error();
+    completions_event_ = std::move(*event);
+  }
+  return completions_event_->fd();
 }
 
 void RingClient::run_nested_tasks(std::unique_lock<std::mutex>& lock, bool blocked,
@@ -447,10 +582,10 @@ WaitOutcome RingClient::request(std::span<const ObjectId> ids, std::uint32_t nee
   // A poll asks for the state as it is, and its answer comes at once.
   const bool poll = deadline_ns >= 0 && deadline_ns <= monotonic_ns();
   std::uint32_t flags = wants_values ? kRequestGet : 0U;
-  if (running_task_ && !poll) flags |= on_main_thread() ? kRequestBlocking : kRequestThread;
+  const TaskId task = running_task();
+  if (task && !poll) flags |= on_main_thread() ? kRequestBlocking : kRequestThread;
   const RequestMessage message{
-      number, running_task_.value, flags, poll ? 0 : needed, static_cast<std::uint32_t>(ids.size()),
-      0};
+      number, task.value, flags, poll ? 0 : needed, static_cast<std::uint32_t>(ids.size()), 0};
   send(MessageKind::kRequest, {bytes_of(message), bytes_of_ids(ids)}, true);
   const WaitOutcome outcome = await_reply(number, poll ? -1 : deadline_ns, hooks, reply);
   if (outcome == WaitOutcome::kDone) return outcome;

@@ -8,11 +8,13 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <unordered_map>
 #include <vector>
 
 #include "client/client.h"
+#include "os/event_fd.h"
 #include "queue/drop_list.h"
 #include "queue/spin.h"
 #include "wire/process_area.h"
@@ -37,6 +39,7 @@ class RingClient final : public Client {
   /// that will run tasks.
   static Result<std::unique_ptr<RingClient>> join(UniqueFd arena_fd, std::uint32_t slot,
                                                   ProcessId process);
+  ~RingClient() override;
 
   // ---- the worker's main thread
   // --------------------------------------------------------------------
@@ -51,6 +54,20 @@ class RingClient final : public Client {
   /// The attempt runs from now on: interrupts meant for it count. Returns the one that ran before.
   std::pair<TaskId, std::uint32_t> begin_attempt(TaskId task, std::uint32_t attempt,
                                                  bool report_start);
+  /// The next task, claimed, if there is one.
+  const TaskCommand* claim_task() { return tasks_.claim_next(); }
+  /// Tells the host that the attempt begins.
+  void report_start(TaskId task, std::uint32_t attempt);
+  /// Whether the process should end.
+  [[nodiscard]] bool should_stop() const {
+    return area_->control.stop.load(std::memory_order_relaxed) != 0;
+  }
+  /// Lets should_stop() be true from now on.
+  void stop();
+  /// Whether the host wants that attempt interrupted.
+  [[nodiscard]] bool interrupts(TaskId task, std::uint32_t attempt) const {
+    return area_->control.interrupts.contains(task.value, attempt);
+  }
   /// The attempt has ended; `outer` runs again.
   void end_attempt(std::pair<TaskId, std::uint32_t> outer);
   /// Whether an interrupt is meant for the attempt that runs now. Async-signal-safe.
@@ -64,8 +81,32 @@ class RingClient final : public Client {
   [[nodiscard]] bool is_stream_closed(TaskId task, std::uint32_t attempt) const {
     return area_->control.closed_streams.contains(task.value, attempt);
   }
-  [[nodiscard]] TaskId running_task() const { return running_task_; }
-  [[nodiscard]] std::uint32_t running_attempt() const { return running_attempt_; }
+  /// What the calling thread runs, or else the main one.
+  [[nodiscard]] TaskId running_task() const {
+    return attempt_here_.first ? attempt_here_.first : running_task_;
+  }
+
+  // ---- the event loop of an actor
+  // ---------------------------------------------------------------------
+
+  /// Makes calls_fd(). Once, before the following.
+  Status open_calls_fd();
+  /// Readable after await_calls() said no and a task has come, or the process should end.
+  [[nodiscard]] int calls_fd() const { return calls_event_->fd(); }
+  /// Whether there is a task to claim; looks for a short time if `spin`.
+  bool await_calls(bool spin);
+  void drain_calls() { calls_event_->drain(); }
+  void signal_calls() { calls_event_->signal(); }
+
+  // ---- completions, from any thread
+  // -------------------------------------------------------------------
+
+  /// As Node::subscribe().
+  bool subscribe(ObjectId id, std::uint64_t token);
+  /// As Node::take_completions().
+  std::vector<std::uint64_t> take_completions();
+  /// As Node::completions_fd().
+  Result<int> completions_fd();
 
   // ---- Client
   // --------------------------------------------------------------------------------------
@@ -102,6 +143,7 @@ class RingClient final : public Client {
   struct Reply {
     bool done = false;
     bool lost = false;
+    std::uint64_t token = 0;  ///< Not 0: nobody waits, the token is reported.
     std::vector<std::byte> body;
   };
   struct Chunk {
@@ -134,7 +176,11 @@ class RingClient final : public Client {
   bool read_replies(std::unique_lock<std::mutex>& lock);
   void take_reply(MessageKind kind, std::span<const std::byte> body);
   void drop_unclaimed(std::span<const std::byte> body);
-  bool has_news() const { return replies_.has_news() || (idle_ && tasks_.has_news()); }
+  bool has_news() const {
+    return replies_.has_news() || ((idle_ || watches_tasks_) && tasks_.has_news());
+  }
+  void start_listening();
+  void listen();
   void sleep(std::unique_lock<std::mutex>& lock, std::int64_t until_ns);
   void run_nested_tasks(std::unique_lock<std::mutex>& lock, bool blocked, WaitHooks& hooks);
   [[nodiscard]] bool on_main_thread() const { return std::this_thread::get_id() == main_thread_; }
@@ -156,8 +202,9 @@ class RingClient final : public Client {
   ClaimRingReader<TaskRing> tasks_;  ///< Main thread only.
   TaskId running_task_;
   std::uint32_t running_attempt_ = 0;
-  std::uint64_t finished_count_ = 0;
-  bool unannounced_ = false;  ///< Messages were published without ringing the host.
+  static inline thread_local std::pair<TaskId, std::uint32_t> attempt_here_;  ///< Not of the main.
+  std::atomic<std::uint64_t> finished_count_{0};
+  std::atomic<bool> unannounced_{false};  ///< Messages were published without ringing the host.
   SpinPolicy spin_;
   std::int64_t spin_ns_;  ///< How long the next idle spin may last.
 
@@ -172,8 +219,16 @@ class RingClient final : public Client {
   ByteRingReader replies_;
   std::unordered_map<std::uint64_t, Reply> pending_;
   std::deque<TaskCommand> nested_;
-  bool sleeping_ = false;  ///< A thread sleeps on the doorbell for all.
-  bool idle_ = false;      ///< The main thread waits for tasks.
+  bool sleeping_ = false;       ///< A thread sleeps on the doorbell for all.
+  bool idle_ = false;           ///< The thread that claims waits for tasks.
+  bool watches_tasks_ = false;  ///< The listening thread is to signal calls_event_.
+  bool ended_ = false;          ///< The listening thread is to end.
+  std::uint32_t subscriptions_ = 0;
+  std::vector<std::uint64_t> completions_;
+  std::optional<EventFd> completions_event_;
+  std::optional<EventFd> calls_event_;
+  std::condition_variable to_listen_;
+  std::thread listener_;  ///< Started by the first who needs it.
 };
 
 }  // namespace haz

@@ -110,36 +110,40 @@ class ClaimRingReader {
   /// until release().
   const typename Ring::EntryType* claim_next() {
     for (;;) {
-      auto& slot = ring_->slots[head_ & (Ring::kCapacity - 1)];
+      const std::uint64_t head = head_.load(std::memory_order_relaxed);
+      auto& slot = ring_->slots[head & (Ring::kCapacity - 1)];
       std::uint64_t word = slot.claim.load(std::memory_order_acquire);  // pairs with push()
-      if (word == detail::claim_word(head_, detail::kClaimReady) &&
-          slot.claim.compare_exchange_strong(word, detail::claim_word(head_, detail::kClaimClaimed),
+      if (word == detail::claim_word(head, detail::kClaimReady) &&
+          slot.claim.compare_exchange_strong(word, detail::claim_word(head, detail::kClaimClaimed),
                                              std::memory_order_acq_rel,  // pairs with take_back()
                                              std::memory_order_acquire)) {
         return &slot.entry;
       }
-      if (word != detail::claim_word(head_, detail::kClaimTaken)) return nullptr;
+      if (word != detail::claim_word(head, detail::kClaimTaken)) return nullptr;
       release();
     }
   }
 
   /// Passes the entry at the head, so that the producer may reuse its slot.
   void release() {
-    ++head_;
-    ring_->head.store(head_, std::memory_order_release);  // pairs with has_room()
+    const std::uint64_t head = head_.load(std::memory_order_relaxed) + 1;
+    head_.store(head, std::memory_order_relaxed);
+    ring_->head.store(head, std::memory_order_release);  // pairs with has_room()
   }
 
-  /// Whether claim_next() would find something. Cheap enough to poll.
+  /// Whether claim_next() would find something. Cheap enough to poll. Another thread than the one
+  /// that claims may ask, too: its answer may then be out of date.
   [[nodiscard]] bool has_news() const {
-    const auto& slot = ring_->slots[head_ & (Ring::kCapacity - 1)];
+    const std::uint64_t head = head_.load(std::memory_order_relaxed);
+    const auto& slot = ring_->slots[head & (Ring::kCapacity - 1)];
     const std::uint64_t word = slot.claim.load(std::memory_order_seq_cst);  // pairs with push()
-    return word == detail::claim_word(head_, detail::kClaimReady) ||
-           word == detail::claim_word(head_, detail::kClaimTaken);
+    return word == detail::claim_word(head, detail::kClaimReady) ||
+           word == detail::claim_word(head, detail::kClaimTaken);
   }
 
  private:
   Ring* ring_ = nullptr;
-  std::uint64_t head_ = 0;
+  std::atomic<std::uint64_t> head_{0};  ///< Written by the thread that claims.
 };
 
 }  // namespace haz

@@ -107,8 +107,16 @@ const char* reason_of(ActorEnd end, const DeathCause* cause) {
   return "exited";
 }
 
+/// The function of an actor is its constructor, whose name ends so in Python.
+std::string_view class_name_of(const Actor& actor) {
+  constexpr std::string_view kEnd = ".__init__";
+  std::string_view name = actor.function->name;
+  if (name.ends_with(kEnd)) name.remove_suffix(kEnd.size());
+  return name;
+}
+
 void add_actor(ValueWriter& writer, const Actor& actor) {
-  add(writer, "class_name", actor.function->name);
+  add(writer, "class_name", class_name_of(actor));
   add(writer, "actor", static_cast<std::int64_t>(actor.id.value));
   add(writer, "restarts", std::int64_t{actor.restarts});
 }

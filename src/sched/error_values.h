@@ -34,7 +34,8 @@ std::vector<std::byte> pending_calls_error(const std::string& message);
 std::vector<std::byte> damaged_result_error(const Task& task);
 /// `actor_died`: class_name, actor (its id), reason (`exited`, `killed`, `out_of_scope`,
 /// `constructor`, `signal`, `exit_code`, `never_placed`, `node`), restarts; of a process: pid,
-/// signal, exit_code, stderr; of a constructor: cause, its error.
+/// signal, exit_code, stderr; of a constructor: cause, its error. A call that fails of it gets it
+/// by passed_on_error().
 std::vector<std::byte> actor_died_error(const Actor& actor, ActorEnd end, const DeathCause* cause,
                                         const ValueBytes* error = nullptr);
 /// `actor_unavailable`: class_name, actor, task_name, restarts, pid, signal, exit_code, stderr. The

@@ -374,7 +374,7 @@ void Scheduler::end_calls(Actor& actor) {
       (void)actions_.take_back(*task);
       leave_worker(task);
     }
-    if (!task->settling) fail_task(task, actor.death);
+    if (!task->settling) fail_task(task, passed_on_error(actor.death, *task));
   }
   if (actor.worker != nullptr) settle_worker(actor.worker);
 }

@@ -193,7 +193,7 @@ void Scheduler::settle_task(Task* task) {
   }
   const bool is_call = task->actor != nullptr && !task->creates_actor;
   if (is_call && task->actor->state == ActorState::kDead) {
-    fail_task(task, task->actor->death.share());
+    fail_task(task, passed_on_error(task->actor->death, *task));
     return;
   }
   if (fail_if_argument_failed(task)) return;

@@ -102,8 +102,11 @@ def pack_exception(
 def through_task(info: Info, task_name: str) -> Info:
     """The error of a task that can't run since an argument of it is the error `info`.
 
-    For engines. Kinds other than "task_error" stay what they are.
+    For engines. Kinds other than "task_error" stay what they are. The first that the native
+    scheduler names of an actor's death is the call that has no result of it.
     """
+    if info.get("kind") == "actor_died" and "actor" in info and not info.get("task_name"):
+        return {**info, "task_name": task_name}
     return {**info, "through": [*info.get("through", ()), task_name]}
 
 
@@ -351,7 +354,8 @@ def unpack_error(info: dict[str, Any]) -> BaseException:
         ``timeout``
             ``task_name``, ``timeout_s``
         ``object_store_full``, ``out_of_memory``, ``out_of_disk``, ``object_lost``, ``freed``, \
-        ``node_died``, ``serialization``, ``infeasible``, ``runtime_env``, ``get_timeout``
+        ``node_died``, ``serialization``, ``infeasible``, ``runtime_env``, ``get_timeout``, \
+        ``pending_calls``
             ``message``
         ``actor_died``
             ``actor_id`` (in hexadecimal), ``class_name``, ``task_name`` (the call's), ``reason``
@@ -407,12 +411,26 @@ _death_fields = ("reason", "pid", "signal", "exit_code", "stderr", "restarts")
 _actor_death = _pick(errors_of_haz.ActorDiedError, *_actor_fields, *_death_fields)
 
 
+def _with_actor_id(info: Info) -> Info:
+    """Give what the native scheduler says of an actor the id that users see."""
+    if "actor" not in info:
+        return info
+    from haz._native import identity
+
+    try:
+        epoch = identity()[0]
+    except RuntimeError:  # haz has ended meanwhile
+        return info
+    return {**info, "actor_id": f"{epoch:016x}{info['actor'] & 0xFFFFFFFFFFFFFFFF:016x}"}
+
+
 def _actor_died(info: Info) -> HazError:
+    info = _with_actor_id(info)
     packed = info.get("cause")
     if isinstance(packed, bytes):
-        from haz._native import decode
+        from haz._native import decode_error
 
-        packed = decode(packed)
+        packed = decode_error(packed)
     cause = None if packed is None else unpack_error(packed)
     if cause is not None and not info.get("message"):
         told, _, _ = str(cause).partition("\n")
@@ -423,6 +441,7 @@ def _actor_died(info: Info) -> HazError:
 
 
 def _actor_unavailable(info: Info) -> HazError:
+    info = _with_actor_id(info)
     if not info.get("message"):
         shown = info.get("class_name") or info.get("actor_id") or ""
         info = {
@@ -474,6 +493,9 @@ _MAKERS: dict[str, Callable[[Info], HazError]] = {
     "infeasible": _said(errors_of_haz.InfeasibleResourcesError, "resources that are not there"),
     "runtime_env": _said(errors_of_haz.RuntimeEnvSetupError, "no runtime environment"),
     "get_timeout": _said(errors_of_haz.GetTimeoutError, "the values did not come in time"),
+    "pending_calls": _said(
+        errors_of_haz.PendingCallsLimitExceededError, "the actor takes no more calls now"
+    ),
     "actor_died": _actor_died,
     "actor_unavailable": _actor_unavailable,
 }

@@ -32,7 +32,7 @@ def _engine_of(ref: ObjectRef[Any]) -> Engine:
 def _value_of(engine: Engine, ref: ObjectRef[T]) -> T:
     """The value of a ref that is ready, or whose engine has ended."""
     try:
-        values: list[T] = engine.get((ref,), None)
+        values: list[T] = engine.get((ref,), 0)
     except RuntimeError as error:
         if runtime.engine is engine or isinstance(error, HazError):
             raise

@@ -6,6 +6,7 @@ put back what a task has changed in the process.
 
 from __future__ import annotations
 
+import marshal
 import os
 
 from haz import _native
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
 else:
     import _signal  # `signal` costs milliseconds, and wraps these
 
-__all__ = ["run"]
+__all__ = ["collecting_items", "retry_test", "run"]
 
 
 def _interrupt(_number: int, _frame: Any) -> None:
+    _native.interrupt_calls()
     if _native.interrupt_pending():
         raise KeyboardInterrupt
 
@@ -38,13 +40,20 @@ class _Worker:
         self._engine = engine
         self._retried: dict[int, Callable[[BaseException], bool]] = {}
 
-    def load(self, code: bytes, number: int) -> Callable[..., Any]:
+    def load(self, code: bytes, number: int) -> Callable[..., Any] | str:
+        parts = marshal.loads(code)
+        if type(parts[0]) is str:  # that of a class or a method
+            from haz._core import actor_worker
+
+            loaded, retried = actor_worker.load(self._engine, parts)
+            self._retried[number] = retry_test(retried)
+            return loaded
         unpacked = UnpackedFunction(code)
         self._engine.resources_of[number] = unpacked.resources
-        is_retried = self._retried[number] = _retry_test(unpacked.retried)
+        is_retried = self._retried[number] = retry_test(unpacked.retried)
         function = unpacked.function
         if unpacked.is_dynamic:
-            function = _collecting(function, is_retried)
+            function = collecting_items(function, is_retried)
         if unpacked.env_vars or unpacked.max_calls:
             return _wrapped(function, unpacked.env_vars, unpacked.max_calls)
         return function
@@ -62,9 +71,10 @@ class _Worker:
         return info, test is not None and test(error)
 
 
-def _retry_test(
+def retry_test(
     retried: bool | tuple[type[BaseException], ...],
 ) -> Callable[[BaseException], bool]:
+    """Return whether an exception is one that `retried`, as in TaskOptions, means."""
     if retried is True:
         return lambda error: isinstance(error, Exception)
     if not retried:
@@ -78,9 +88,10 @@ def _retry_test(
     return matches
 
 
-def _collecting(
+def collecting_items(
     function: Callable[..., Any], is_retried: Callable[[BaseException], bool]
 ) -> Callable[..., Any]:
+    """Wrap a generator function whose items become one result, as of num_returns="dynamic"."""
     from haz._core.generator import collecting
 
     def pack(error: BaseException) -> dict[str, Any] | None:
@@ -120,7 +131,7 @@ def run(slot: int, process_id: int, arena_fd: int) -> int:
     _signal.signal(_signal.SIGINT, _interrupt)
     worker = _Worker(engine)
     state = ProcessState()
-    _native.worker_run(
+    code = _native.worker_run(
         worker.load,
         worker.fail,
         split_returns,
@@ -130,7 +141,7 @@ def run(slot: int, process_id: int, arena_fd: int) -> int:
         state.bring_back,
     )
     state.flush()
-    return 0
+    return code
 
 
 def _ref_base() -> type:

@@ -14,6 +14,7 @@ from _thread import allocate_lock, start_new_thread
 
 from haz import _native
 from haz._core import serialize, zygote
+from haz._core.checks import force_on_actor_call
 from haz._core.refs import ObjectRef
 
 TYPE_CHECKING = False
@@ -21,7 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from haz.engines.base import Descriptor, InitOptions, TaskOptions
+    from haz._core.actor_worker import ActorHost
+    from haz.engines.base import (
+        ActorOptions,
+        Descriptor,
+        InitOptions,
+        MethodOptions,
+        TaskOptions,
+    )
 
 __all__ = ["NativeEngine", "UnpackedFunction", "create_engine"]
 
@@ -30,6 +38,7 @@ _AVAILABLE_RESOURCES = 2
 _SNAPSHOT = 3
 #: What has_item() returns for what the core says.
 _STREAM_STATES = (True, False, None)
+_NAMED_ACTORS = 4
 
 #: Imported by the zygote before the first fork, if the program itself has: nearly every task of such
 #: a program needs it, and workers then share its memory instead of each loading it.
@@ -86,8 +95,47 @@ def returns_of(num_returns: int | str) -> tuple[int, Callable[[Any], Any] | None
     return 1, ObjectRefGenerator
 
 
-def resources_of(options: TaskOptions) -> dict[str, float]:
-    """Return what a task takes, name to amount."""
+def _pack_class(cls: type, options: ActorOptions, meta: bytes) -> bytes:
+    """Return the code of an actor class, for ``haz._core.actor_worker``."""
+    _native.pin_pickled_refs(True)
+    try:
+        code = serialize.dump_function(cls)
+    finally:
+        _native.pin_pickled_refs(False)
+    concurrency = options.max_concurrency
+    if concurrency is None:
+        concurrency = 1000 if options.is_async else 1
+    return marshal.dumps(
+        (
+            "class",
+            code,
+            options.env_vars,
+            concurrency + sum(options.concurrency_groups.values()),
+            options.is_async,
+            options.name,
+            resources_of(options),
+            meta,
+        )
+    )
+
+
+def _pack_method(method: str, options: MethodOptions) -> bytes:
+    """Return the code of a method, for ``haz._core.actor_worker``."""
+    retried = options.retry_exceptions
+    kinds = b"" if isinstance(retried, bool) else serialize.dump_function(lambda: retried)
+    return marshal.dumps(
+        (
+            "method",
+            method,
+            retried if isinstance(retried, bool) else None,
+            kinds,
+            options.num_returns == "dynamic",
+        )
+    )
+
+
+def resources_of(options: TaskOptions | ActorOptions) -> dict[str, float]:
+    """Return what a task takes or an actor holds, name to amount."""
     resources = dict(options.resources)
     if options.num_cpus:
         resources["CPU"] = float(options.num_cpus)
@@ -200,7 +248,7 @@ class NativeEngine:
 
     def __init__(self, options: InitOptions | None) -> None:
         self._options = options
-        self._registered: dict[tuple[bytes, int], int] = {}
+        self._registered: dict[tuple[Any, ...], int] = {}
         self._is_worker = options is None
         self._callbacks = _Callbacks()
         #: Number of the native session that this engine works on.
@@ -208,6 +256,8 @@ class NativeEngine:
         self._namespace = zygote.job.get("namespace", "")
         #: In a worker: resources of the functions that it has loaded, by their number.
         self.resources_of: dict[int, dict[str, float]] = {}
+        #: In the process of an actor: the actor.
+        self.actor: ActorHost | None = None
         _native.init_types(ObjectRef)
         # Without a Python frame in between: these are called for every task.
         self.__dict__.update(
@@ -297,6 +347,7 @@ class NativeEngine:
             bool(options.retry_exceptions),
             -1.0 if options.timeout_s is None else options.timeout_s,
             options.items_ahead if options.num_returns == "streaming" else -1,
+            options.priority,
         )
         self._registered[key] = number
         return number
@@ -312,21 +363,132 @@ class NativeEngine:
         ref: ObjectRef[int] = _native.end_of_stream(stream)
         return ref
 
+    def create_actor(
+        self,
+        cls: type,
+        options: ActorOptions,
+        descriptor: Descriptor,
+        meta: bytes,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> tuple[ObjectRef[Any], bytes]:
+        if options.detached:
+            raise ValueError(
+                "lifetime='detached' needs a node that outlives this program: `haz start`, which "
+                "is not there yet"
+            )
+        descriptor.check_call(args, kwargs)
+        key = (descriptor.uid, hash(options))
+        number = self._registered.get(key)
+        if number is None:
+            number = self._registered[key] = self._register_class(cls, options, descriptor, meta)
+        namespace = options.namespace or self._namespace
+        name = options.name or ""
+        ref = _native.create_actor(
+            self._session, number, name, namespace, options.get_if_exists, args, kwargs
+        )
+        if options.get_if_exists:
+            found = _native.find_actor(name, namespace)
+            if found is not None and found[0] == ref:
+                return found
+        return ref, meta
+
+    def _register_class(
+        self, cls: type, options: ActorOptions, descriptor: Descriptor, meta: bytes
+    ) -> int:
+        to_place = {**resources_of(options), "CPU": options.num_cpus_to_place}
+        concurrency = options.max_concurrency
+        if concurrency is None:
+            concurrency = 1000 if options.is_async else 1
+        number: int = _native.register_function(
+            self._session,
+            descriptor.name,
+            _pack_class(cls, options, meta),
+            {name: amount for name, amount in to_place.items() if amount},
+            0,
+            False,
+            -1.0,
+            actor={
+                "max_restarts": options.max_restarts,
+                "max_pending_calls": max(options.max_pending_calls, 0),
+                "is_sequential": not options.is_async
+                and concurrency == 1
+                and not options.concurrency_groups,
+                "allow_out_of_order": options.allow_out_of_order,
+                "resources": resources_of(options),
+                "groups": options.concurrency_groups,
+                "default_group_limit": concurrency,
+                "meta": meta,
+            },
+        )
+        return number
+
+    def bind_method(
+        self, actor: ObjectRef[Any], method: str, options: MethodOptions, descriptor: Descriptor
+    ) -> Callable[..., Any]:
+        key = (descriptor.uid, method, hash(options))
+        number = self._registered.get(key)
+        if number is None:
+            number = self._registered[key] = _native.register_function(
+                self._session,
+                options.name or descriptor.name,
+                _pack_method(method, options),
+                {},
+                options.max_task_retries,
+                bool(options.retry_exceptions),
+                -1.0 if options.timeout_s is None else options.timeout_s,
+                items_ahead=options.items_ahead if options.num_returns == "streaming" else -1,
+                priority=options.priority,
+                group=options.concurrency_group or "",
+            )
+        num_returns, generator = returns_of(options.num_returns)
+        submit: Callable[..., Any] = _native.bind_submitter(
+            self._session,
+            number,
+            num_returns,
+            descriptor.min_args,
+            descriptor.max_args,
+            descriptor,
+            generator,
+            actor,
+        )
+        return submit
+
+    def get_actor(self, name: str, namespace: str | None) -> tuple[ObjectRef[Any], bytes]:
+        space = namespace or self._namespace
+        found = _native.find_actor(name, space)
+        if found is None:
+            raise ValueError(
+                f"there is no actor of the name {name!r} in the namespace {space!r}, or it has "
+                f"died: see haz.util.list_named_actors(all_namespaces=True)"
+            )
+        return found
+
+    def current_actor(self) -> tuple[ObjectRef[Any], bytes] | None:
+        if self.actor is None:
+            return None
+        return _native.weak_actor(self.actor.id), self.actor.meta
+
+    def list_named_actors(self, all_namespaces: bool) -> list[tuple[str, str]]:
+        names: Any = _native.query(_NAMED_ACTORS)
+        return [name for name in names if all_namespaces or name[0] == self._namespace]
+
+    def kill_actor(self, actor: ObjectRef[Any], no_restart: bool) -> None:
+        _native.kill_actor(actor, no_restart)
+
+    def exit_actor(self) -> None:
+        if self.actor is None:
+            raise RuntimeError("haz.exit_actor() is for methods of actors")
+        _native.exit_actor()
+        raise SystemExit(0)
+
     def cancel(self, ref: ObjectRef[Any], *, force: bool, recursive: bool) -> None:
+        if force and _native.is_of_call(ref):
+            raise force_on_actor_call()
         _native.cancel(ref, force, recursive)
 
     def add_done_callback(self, ref: ObjectRef[Any], callback: Callable[[], None]) -> None:
-        if not self._is_worker:
-            self._callbacks.add(ref, callback)
-            return
-
-        def wait_then_call() -> None:
-            try:
-                _native.wait([ref], 1, None)
-            finally:
-                callback()
-
-        start_new_thread(wait_then_call, ())
+        self._callbacks.add(ref, callback)
 
     def cluster_resources(self) -> dict[str, float]:
         return _positive(_native.query(_TOTAL_RESOURCES))
@@ -368,6 +530,11 @@ class NativeEngine:
             shown["task_name"] = shown["task_function_name"] = name
             shown["attempt"] = attempt - 1
             shown["assigned_resources"] = dict(self.resources_of.get(number, {}))
+        if self.actor is not None:
+            shown["actor_id"] = f"{epoch:016x}{self.actor.id:016x}"
+            shown["actor_name"] = self.actor.name or ""
+            shown["actor_restarted"] = self.actor.restarted
+            shown["assigned_resources"] = dict(self.actor.resources)
         return shown
 
     def snapshot(self) -> dict[str, Any]:

@@ -169,8 +169,8 @@ def test_cancel_a_running_call(node):
 def test_cancel_reaches_children(node, gate, tally):
     @haz.remote
     def child(running, tally):
-        running.open()
         try:
+            running.open()
             time.sleep(600)
         finally:
             tally.add()

@@ -136,7 +136,13 @@ def test_killed_in_the_constructor(node, tally):
 def test_resources_come_back(node):
     mortal = Mortal.options(num_cpus=2, resources={"crane": 1}).remote()
     died(mortal.die.remote())
-    wait_until(lambda: haz.available_resources() == haz.cluster_resources())
+
+    def free():
+        resources = haz.available_resources()
+        return resources["CPU"], resources["crane"]
+
+    total = haz.cluster_resources()
+    wait_until(lambda: free() == (total["CPU"], total["crane"]))
     other = Mortal.options(num_cpus=2).remote()
     assert haz.get(other.add.remote()) == 1
 

@@ -1,0 +1,197 @@
+/// @file
+/// Calls of an actor with `async def` methods: each is a task of one asyncio event loop, which the
+/// main thread runs. The loop's selector starts the calls that have come (start_calls), and sleeps
+/// on a descriptor that a thread of the ring client signals.
+
+#include <Python.h>
+
+#include <utility>
+
+#include "os/clock.h"
+#include "worker_loop.h"
+
+namespace haz::py {
+
+namespace {
+
+/// A call that runs on the event loop, and the callback at its end.
+struct AsyncCallObject {
+  PyObject_HEAD std::uint32_t num_returns;
+  std::uint32_t function;
+  std::int64_t began_ns;
+  PyObject* name;  ///< Borrowed for the life of the process.
+  ActiveCall active;
+};
+
+PyTypeObject* async_call_type = nullptr;
+
+AsyncCallObject* as_call(PyObject* object) { return reinterpret_cast<AsyncCallObject*>(object); }
+
+PyObject* call_ended(PyObject* self, PyObject* args, PyObject* /*kwargs*/) {
+  if (WorkerLoop* loop = worker_loop(); loop != nullptr && PyTuple_GET_SIZE(args) == 1) {
+    loop->call_ended(self, PyTuple_GET_ITEM(args, 0));
+  }
+  Py_RETURN_NONE;
+}
+
+void dealloc_call(PyObject* self) {
+  PyTypeObject* type = Py_TYPE(self);
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+PyType_Slot call_slots[] = {
+    {Py_tp_dealloc, reinterpret_cast<void*>(dealloc_call)},
+    {Py_tp_call, reinterpret_cast<void*>(call_ended)},
+    {0, nullptr},
+};
+
+PyType_Spec call_spec{"haz._native.AsyncCall", sizeof(AsyncCallObject), 0,
+                      Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, call_slots};
+
+/// Whether an event loop has to go on with `returned` for its result.
+bool is_awaitable(PyObject* returned) {
+  if (PyCoro_CheckExact(returned)) return true;
+  const PyAsyncMethods* methods = Py_TYPE(returned)->tp_as_async;
+  return methods != nullptr && methods->am_await != nullptr;
+}
+
+/// asyncio.ensure_future(awaitable).
+PyObject* start_on_loop(PyObject* awaitable) {
+  static PyObject* ensure_future = nullptr;
+  if (cached_attribute(ensure_future, "asyncio", "ensure_future") == nullptr) return nullptr;
+  return PyObject_CallOneArg(ensure_future, awaitable);
+}
+
+}  // namespace
+
+bool init_async_call_type() {
+  if (async_call_type != nullptr) return true;
+  async_call_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&call_spec));
+  return async_call_type != nullptr;
+}
+
+Running WorkerLoop::running_in_context() const {
+  PyObject* call = nullptr;
+  if (PyContextVar_Get(current_call_, nullptr, &call) != 0) {
+    PyErr_Clear();
+    return {};
+  }
+  if (call == nullptr) return {};
+  const AsyncCallObject& found = *as_call(call);
+  const Running running{found.active.task, found.active.attempt, found.function, found.name};
+  Py_DECREF(call);
+  return running;
+}
+
+bool WorkerLoop::start_calls() {
+  while (calls_on_loop_ < concurrency_) {
+    const TaskCommand* command = ring_.claim_task();
+    if (command == nullptr) break;
+    start_call(*command);
+  }
+  return !stop_.load(std::memory_order_relaxed) && !ring_.should_stop();
+}
+
+void WorkerLoop::start_call(const TaskCommand& command) {
+  PyObject* object = async_call_type->tp_alloc(async_call_type, 0);
+  if (object == nullptr) Py_FatalError("haz: no memory for a call");
+  AsyncCallObject& call = *as_call(object);
+  call.num_returns = command.num_returns;
+  call.function = command.function;
+  call.began_ns = monotonic_ns();
+  call.active.task = TaskId{command.task};
+  call.active.attempt = command.attempt;
+  if ((command.flags & kReportStart) != 0) {
+    ring_.report_start(call.active.task, call.active.attempt);
+  }
+  const bool has_memory = (command.flags & kNoMemory) == 0;
+  PyObject* token = PyContextVar_Set(current_call_, object);
+  DecodedArguments arguments;
+  const Loaded* loaded = has_memory ? load(command) : nullptr;
+  const bool decoded = loaded != nullptr && decode_arguments(session_, command, arguments);
+  ring_.release_task();
+  main_running_ = {};
+  if (loaded != nullptr) call.name = loaded->name;
+  PyObject* returned = decoded ? invoke(*loaded, arguments) : nullptr;
+  if (returned != nullptr && is_awaitable(returned)) {
+    PyObject* task = start_on_loop(returned);
+    Py_DECREF(returned);
+    returned = nullptr;
+    PyObject* added =
+        task != nullptr ? PyObject_CallMethod(task, "add_done_callback", "O", object) : nullptr;
+    if (added != nullptr) {
+      Py_DECREF(added);
+      call.active.asyncio_task = task;
+      ++calls_on_loop_;
+      add_active(&call.active);
+      Py_INCREF(object);  // until its end
+    }
+    Py_XDECREF(task);  // the loop holds it
+    if (added != nullptr) {
+      reset_current_call(token);
+      Py_DECREF(object);
+      return;
+    }
+  }
+  const Call attempt{call.active.task, call.active.attempt, call.num_returns, call.function,
+                     call.began_ns};
+  CallResults results;
+  if (has_memory) {
+    pack(results, returned, attempt);
+  } else {
+    add_no_memory(results);
+  }
+  finish_call(results, attempt);
+  reset_current_call(token);
+  Py_DECREF(object);
+}
+
+void WorkerLoop::reset_current_call(PyObject* token) {
+  if (token == nullptr || PyContextVar_Reset(current_call_, token) != 0) PyErr_Clear();
+  Py_XDECREF(token);
+}
+
+void WorkerLoop::finish_call(CallResults& results, const Call& attempt) {
+  flush_output();
+  if (!exiting_) send(results, attempt);
+}
+
+void WorkerLoop::call_ended(PyObject* object, PyObject* asyncio_task) {
+  AsyncCallObject& call = *as_call(object);
+  remove_active(&call.active);
+  call.active.asyncio_task = nullptr;
+  --calls_on_loop_;
+  PyObject* token = PyContextVar_Set(current_call_, object);
+  const Call attempt{call.active.task, call.active.attempt, call.num_returns, call.function,
+                     call.began_ns};
+  CallResults results;
+  pack(results, PyObject_CallMethod(asyncio_task, "result", nullptr), attempt);
+  finish_call(results, attempt);
+  reset_current_call(token);
+  Py_DECREF(object);
+  if (!start_calls()) ring_.signal_calls();
+}
+
+void WorkerLoop::interrupt_calls() {
+  for (ActiveCall* call : active_) {
+    if (call->interrupted || !ring_.interrupts(call->task, call->attempt)) continue;
+    call->interrupted = true;
+    if (call->asyncio_task == nullptr) {
+      PyThreadState_SetAsyncExc(call->thread, PyExc_KeyboardInterrupt);
+      continue;
+    }
+    // This runs inside of a signal handler: the loop may be asleep.
+    PyObject* loop = PyObject_CallMethod(call->asyncio_task, "get_loop", nullptr);
+    PyObject* cancel = PyObject_GetAttrString(call->asyncio_task, "cancel");
+    PyObject* done = loop != nullptr && cancel != nullptr
+                         ? PyObject_CallMethod(loop, "call_soon_threadsafe", "O", cancel)
+                         : nullptr;
+    if (done == nullptr) PyErr_Clear();
+    Py_XDECREF(done);
+    Py_XDECREF(cancel);
+    Py_XDECREF(loop);
+  }
+}
+
+}  // namespace haz::py
