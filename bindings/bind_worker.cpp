@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "object_ref.h"
+#include "item_sender.h"
 #include "process_watch.h"
 #include "session.h"
 #include "worker_loop.h"
@@ -127,6 +128,23 @@ void bind_worker(nb::module_& m) {
         if (worker_loop() != nullptr) worker_loop()->stop_after_task();
       },
       "End the worker when the running task has ended.");
+  nb::class_<ItemSender>(m, "ItemSender", "Sends what an async generator yields.")
+      .def(
+          "send",
+          [](ItemSender& sender, nb::handle item) {
+            if (!sender.send(item.ptr())) throw nb::python_error();
+          },
+          nb::arg("item").none(), "Send the next item.")
+      .def(
+          "wait_for_demand",
+          [](ItemSender& sender) {
+            if (!sender.wait_for_demand()) throw nb::python_error();
+          },
+          "Block until the consumers have come near enough.")
+      .def_prop_ro("needs_demand", &ItemSender::needs_demand,
+                   "Whether wait_for_demand() may have to wait.")
+      .def_prop_ro("is_closed", &ItemSender::is_closed, "Whether nobody will take an item.")
+      .def_prop_ro("count", &ItemSender::count, "Number of items sent.");
   if (!init_async_call_type()) throw nb::python_error();
   m.def("become_actor", become_actor, nb::arg("instance"), nb::arg("mode"), nb::arg("concurrency"),
         nb::arg("run_calls"),

@@ -34,7 +34,7 @@ bool ItemSender::send(PyObject* item) {
 }
 
 bool ItemSender::wait_for_demand() {
-  if (items_ahead_ <= 0 || credit_ > 0 || count_ < given_) return true;
+  if (!needs_demand()) return true;
   const std::array<ObjectId, 1> demand{demand_of(task_)};
   GilHooks hooks;
   std::vector<bool> ready;

@@ -24,6 +24,10 @@ class ItemSender {
   /// Before the generator goes on: waits until the consumers have come near enough. False with a
   /// Python error, of a signal handler.
   bool wait_for_demand();
+  /// Whether wait_for_demand() may have to wait.
+  [[nodiscard]] bool needs_demand() const {
+    return items_ahead_ > 0 && credit_ == 0 && count_ >= given_;
+  }
   /// Whether the generator should be closed, since nobody will take its items.
   [[nodiscard]] bool is_closed() const { return ring_.is_stream_closed(task_, attempt_); }
   /// Items that the generator has yielded.

@@ -3,12 +3,15 @@
 /// main thread runs. The loop's selector starts the calls that have come (start_calls), and sleeps
 /// on a descriptor that a thread of the ring client signals.
 
-#include <Python.h>
+#include <nanobind/nanobind.h>
 
 #include <utility>
 
+#include "item_sender.h"
 #include "os/clock.h"
 #include "worker_loop.h"
+
+namespace nb = nanobind;
 
 namespace haz::py {
 
@@ -54,6 +57,22 @@ bool is_awaitable(PyObject* returned) {
   if (PyCoro_CheckExact(returned)) return true;
   const PyAsyncMethods* methods = Py_TYPE(returned)->tp_as_async;
   return methods != nullptr && methods->am_await != nullptr;
+}
+
+/// Hands in the items of what a streaming method has returned, a reference that this takes over:
+/// returns their number, or for an async generator what has to be awaited for it. New reference, or
+/// nullptr with a Python error.
+PyObject* stream(ItemSender& sender, PyObject* returned) {
+  const PyAsyncMethods* methods = Py_TYPE(returned)->tp_as_async;
+  if (methods == nullptr || methods->am_anext == nullptr) return send_items(sender, returned);
+  static PyObject* stream_items = nullptr;
+  PyObject* coroutine = nullptr;
+  if (cached_attribute(stream_items, "haz._core.actor_worker", "stream_items") != nullptr) {
+    const nb::object shared = nb::cast(sender);
+    coroutine = PyObject_CallFunctionObjArgs(stream_items, returned, shared.ptr(), nullptr);
+  }
+  Py_DECREF(returned);
+  return coroutine;
 }
 
 /// asyncio.ensure_future(awaitable).
@@ -114,6 +133,11 @@ void WorkerLoop::start_call(const TaskCommand& command) {
   main_running_ = {};
   if (loaded != nullptr) call.name = loaded->name;
   PyObject* returned = decoded ? invoke(*loaded, arguments) : nullptr;
+  if (returned != nullptr && loaded->items_ahead >= 0) {
+    ItemSender sender(session_, call.active.task, call.active.attempt,
+                      std::exchange(call.num_returns, 1), loaded->items_ahead);
+    returned = stream(sender, returned);
+  }
   if (returned != nullptr && is_awaitable(returned)) {
     PyObject* task = start_on_loop(returned);
     Py_DECREF(returned);

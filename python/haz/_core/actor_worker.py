@@ -13,7 +13,7 @@ from haz._core import serialize
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
     from typing import Any
 
     from haz.engines.native import NativeEngine
@@ -184,6 +184,28 @@ def _run_loop(loop: asyncio.AbstractEventLoop, selector: Any) -> None:
             return
         except KeyboardInterrupt:
             pass  # a call has raised it, and has it as its result
+
+
+async def stream_items(generator: AsyncGenerator[Any, None], sender: _native.ItemSender) -> int:
+    """Send what an async generator yields; return the number of items."""
+    import asyncio
+
+    try:
+        while not sender.is_closed:
+            if sender.needs_demand:
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(None, sender.wait_for_demand)
+                continue
+            try:
+                item = await generator.__anext__()
+            except StopAsyncIteration:
+                break
+            sender.send(item)
+    finally:
+        aclose = getattr(generator, "aclose", None)
+        if aclose is not None:
+            await aclose()
+    return sender.count
 
 
 def _selector_class() -> type:
