@@ -23,9 +23,11 @@ class Async:
         self.most = 0
         self.cancelled = 0
 
-    async def wait(self):
+    async def wait(self, gate=None, count=0):
         self.inside += 1
         self.most = max(self.most, self.inside)
+        if gate is not None and self.inside == count:
+            gate.open()
         try:
             await self.event.wait()
         except asyncio.CancelledError:
@@ -87,10 +89,10 @@ def test_calls_interleave(node):
     assert max(haz.get(refs)) == 100
 
 
-def test_default_limit_is_1000(node):
+def test_default_limit_is_1000(node, gate):
     actor = Async.remote()
-    refs = [actor.wait.remote() for _ in range(1000)]
-    assert haz.wait(refs, num_returns=1, timeout=0.3)[0] == []
+    refs = [actor.wait.remote(gate(), 1000) for _ in range(1000)]
+    gate().wait()
     blocked = actor.set.remote()  # call 1001: there is no room for it
     assert haz.wait([blocked], timeout=0.1)[0] == []
     for ref in refs[:5]:

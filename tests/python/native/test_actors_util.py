@@ -118,9 +118,9 @@ def test_put_waits_for_a_get(node):
 def test_more_waiting_calls_than_an_async_actor_has_by_default(node):
     q = Queue()
     actor = q.actor
-    refs = [actor.get.remote(None) for _ in range(1500)]
-    q.put_nowait_batch(range(1500))
-    assert sorted(item for (item,) in haz.get(refs)) == list(range(1500))
+    refs = [actor.get.remote(None) for _ in range(1010)]
+    q.put_nowait_batch(range(1010))
+    assert sorted(item for (item,) in haz.get(refs)) == list(range(1010))
 
 
 def test_producer_and_consumer(node):
