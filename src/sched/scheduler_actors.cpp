@@ -302,9 +302,11 @@ void Scheduler::actor_process_died(Worker& worker, const DeathCause& cause) {
     ++actor.restarts;
     story_.add(StoryEvent::kActorRestarting, actor.id.value, actor.restarts, worker.slot);
     while (Task* task = worker.assigned.back()) {
-      if (pull_back(task)) continue;
       if (task->creates_actor) {
+        (void)actions_.take_back(*task);
         leave_worker(task);
+      } else if (pull_back(task)) {
+        continue;
       } else if (!attempt_crashed(task, worker)) {
         fail_task(task, actor_unavailable_error(*task, cause));
       }
@@ -319,7 +321,8 @@ void Scheduler::actor_process_died(Worker& worker, const DeathCause& cause) {
   actor.killed = false;
   actor.worker = nullptr;
   --processes_of_actors_;
-  if (again) {
+  // Calls that ended may have been the last to hold it.
+  if (again && actor.state != ActorState::kDead) {
     actor.creation->order = 0;
     enqueue(actor.creation, false);
   } else {

@@ -394,6 +394,36 @@ TEST_F(ActorTest, AWorkerThatDiesBeforeItsClaimIsNoLoss) {
   node.end();
 }
 
+TEST_F(ActorTest, AKillBeforeTheConstructorBegan) {
+  ActorOptions options;
+  options.max_restarts = 1;
+  const ObjectId actor = create(actor_class(options));
+  node.answer_starts();
+  Worker& worker = worker_of(actor);
+  node.scheduler->kill_actor(actor, false);
+  node.die(worker);
+  construct(actor);
+  EXPECT_EQ(state(actor), ActorState::kAlive);
+  node.drop(actor);
+  node.end();
+}
+
+TEST_F(ActorTest, TheCallThatDiesWithItsProcessWasTheLastToHoldIt) {
+  ActorOptions options;
+  options.max_restarts = -1;
+  const ObjectId actor = alive(actor_class(options));
+  Worker& worker = worker_of(actor);
+  const TaskId only = call(actor, method(0));
+  (void)node.claim(worker);
+  node.drop(actor);
+  node.die(worker);
+  EXPECT_EQ(node.error_kind(only), "actor_unavailable");
+  EXPECT_EQ(node.scheduler->find_actor(actor), nullptr);
+  node.dispatch();
+  EXPECT_EQ(node.actions.starts_wanted, 0U);
+  node.end();
+}
+
 TEST_F(ActorTest, AKillEndsEverythingAtOnce) {
   const ObjectId actor = alive(actor_class());
   Worker& worker = worker_of(actor);
