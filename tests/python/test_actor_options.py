@@ -269,7 +269,7 @@ def test_retries_of_a_variant_reach_the_methods(fake):
     [
         ({"num_return": 2}, TypeError, "did you mean 'num_returns'"),
         ({"num_returns": -1}, ValueError, "0 or more"),
-        ({"num_returns": "streaming"}, NotImplementedError, "one by one"),
+        ({"num_returns": "flowing"}, ValueError, "streaming"),
         ({"num_cpus": 1}, TypeError, "give it to the class"),
         ({"max_retries": 1}, TypeError, "max_task_retries"),
         ({"max_task_retries": "1"}, TypeError, "integer"),
