@@ -91,9 +91,9 @@ std::unique_ptr<ZygoteLink> start_link(const std::vector<std::string>& argv, con
   ZygoteOptions options;
   options.argv = argv;
   options.setup = std::string(setup.c_str(), setup.size());
-  options.arena_fd = arena_fd;
   auto link = ZygoteLink::start(options);
   if (!link) throw_error(link.error());
+  if (arena_fd >= 0) check((*link)->lend_arena(arena_fd));
   return std::move(*link);
 }
 

@@ -16,6 +16,14 @@ find_package(nanobind CONFIG REQUIRED)
 set(haz_module_dir "${CMAKE_CURRENT_BINARY_DIR}/module")
 nanobind_add_module(_native NB_STATIC NOMINSIZE NB_SUPPRESS_WARNINGS ${haz_binding_sources})
 target_link_libraries(_native PRIVATE haz_core haz_warnings)
+# The shared libstdc++ takes longer to load than this module, in the driver and in the zygote.
+# libgcc stays shared: threads that the interpreter ends unwind through it.
+include(CheckLinkerFlag)
+check_linker_flag(CXX -static-libstdc++ HAZ_HAS_STATIC_LIBSTDCXX)
+if(HAZ_HAS_STATIC_LIBSTDCXX AND NOT HAZ_SANITIZE)
+  target_link_options(_native PRIVATE -static-libstdc++ "LINKER:--exclude-libs,ALL"
+                                      "LINKER:--gc-sections")
+endif()
 set_target_properties(_native PROPERTIES LIBRARY_OUTPUT_DIRECTORY "${haz_module_dir}")
 add_dependencies(extension _native)
 install(TARGETS _native LIBRARY DESTINATION haz)

@@ -2,7 +2,6 @@
 #include <cstring>
 
 #include "node/node.h"
-#include "os/machine.h"
 
 namespace haz {
 
@@ -123,7 +122,7 @@ void Node::start_worker() {
     return;
   }
   auto* area = reinterpret_cast<ProcessArea*>(arena_->at(area_offset));
-  area->control.spin_us.store(usable_cpus() > 1 ? kMaxWorkerSpinUs : 0, std::memory_order_relaxed);
+  area->control.spin_us.store(cpus_ > 1 ? kMaxWorkerSpinUs : 0, std::memory_order_relaxed);
   ports_[slot] = std::make_unique<WorkerPort>(slot, scheduler_.new_process(), area);
   const Status asked = zygote_->request_worker(slot, ports_[slot]->process.value);
   if (!asked) {

@@ -33,11 +33,6 @@ std::uint32_t worker_cap(double num_cpus) {
   return static_cast<std::uint32_t>(std::clamp<double>(wanted, kMinWorkerCap, kMaxWorkerCap));
 }
 
-std::uint64_t default_store_bytes() {
-  const MachineMemory memory = machine_memory();
-  return std::max(memory.limit_bytes / kStoreShareOfMemory, kMinStoreBytes);
-}
-
 std::uint64_t random_epoch() {
   std::uint64_t epoch = 0;
   if (getrandom(&epoch, sizeof epoch, 0) != sizeof epoch) {
@@ -49,8 +44,14 @@ std::uint64_t random_epoch() {
 }  // namespace
 
 Result<std::unique_ptr<Node>> Node::create(NodeOptions options) {
+  if (options.epoch == 0) options.epoch = random_epoch();
+  // First of all: its interpreter starts while the rest is made.
+  auto zygote = new_zygote(options);
+  if (!zygote) return zygote.error();
+  const MachineMemory memory = machine_memory();
   const bool chosen = options.object_store_bytes != 0;
-  std::uint64_t limit = chosen ? options.object_store_bytes : default_store_bytes();
+  std::uint64_t limit = chosen ? options.object_store_bytes
+                               : std::max(memory.limit_bytes / kStoreShareOfMemory, kMinStoreBytes);
   const std::uint64_t areas = (kProcessCap + 1) * kProcessAreaStride;
   const std::uint64_t objects = align_up(kAreasOffset + areas, ValueStore::kChunkBytes);
   // Twice the limit of address space, so that fragments do not make room unusable.
@@ -70,28 +71,31 @@ Result<std::unique_ptr<Node>> Node::create(NodeOptions options) {
                      "file (ulimit -f): init() takes a smaller object_store_memory";
     return error;
   }
-  std::unique_ptr<Node> node(new Node(std::move(options), std::move(*arena), limit));
-  const Status started = node->start();
+  std::unique_ptr<Node> node(
+      new Node(std::move(options), std::move(*arena), std::move(*zygote), limit));
+  const Status started = node->start(memory);
   if (!started) return started.error();
   return node;
 }
 
-Node::Node(NodeOptions options, std::unique_ptr<Arena> arena, std::uint64_t store_limit)
+Node::Node(NodeOptions options, std::unique_ptr<Arena> arena, std::unique_ptr<ZygoteLink> zygote,
+           std::uint64_t store_limit)
     : options_(std::move(options)),
       arena_(std::move(arena)),
       header_(reinterpret_cast<ArenaHeader*>(arena_->at(0))),
       doorbells_(reinterpret_cast<HostDoorbells*>(arena_->at(kDoorbellsOffset))),
-      epoch_(random_epoch()),
+      epoch_(options_.epoch),
       store_(
           *arena_,
           align_up(kAreasOffset + (kProcessCap + 1) * kProcessAreaStride, ValueStore::kChunkBytes),
           arena_->size(), store_limit),
       scheduler_(*this, SchedulerOptions{.max_workers = worker_cap(options_.num_cpus),
-                                         .max_processes = kProcessCap}) {
+                                         .max_processes = kProcessCap}),
+      zygote_(std::move(zygote)) {
   ports_.resize(kProcessCap + 1);
 }
 
-Status Node::start() {
+Status Node::start(const MachineMemory& memory) {
   auto completions = EventFd::create();
   if (!completions) return completions.error();
   completions_event_ = std::move(*completions);
@@ -108,14 +112,14 @@ Status Node::start() {
   header_->objects_offset =
       align_up(kAreasOffset + ports_.size() * kProcessAreaStride, ValueStore::kChunkBytes);
   scheduler_.set_resource("CPU", options_.num_cpus);
-  scheduler_.set_resource("memory", static_cast<double>(machine_memory().available_bytes));
+  scheduler_.set_resource("memory", static_cast<double>(memory.available_bytes));
   scheduler_.set_resource("object_store_memory", static_cast<double>(store_.usage().limit));
   for (const auto& [name, amount] : options_.resources)
     scheduler_.set_resource(name, amount);
   process_ = scheduler_.new_process();
   next_id_.store(first_id_of(process_), std::memory_order_relaxed);
-  const Status zygote = start_zygote();
-  if (!zygote) return zygote.error();
+  const Status lent = zygote_->lend_arena(arena_->fd());
+  if (!lent) return lent.error();
   const ScopedSignalBlock block;
   background_thread_ = std::thread([this] { background(); });
   watch_thread_ = std::thread([this] { watch(); });

@@ -24,6 +24,7 @@
 #include "node/worker_port.h"
 #include "node/zygote_link.h"
 #include "os/event_fd.h"
+#include "os/machine.h"
 #include "queue/drop_list.h"
 #include "queue/spin.h"
 #include "sched/scheduler.h"
@@ -41,6 +42,7 @@ class MessageReader;
 struct NodeOptions {
   double num_cpus = 1;
   std::vector<std::pair<std::string, double>> resources;
+  std::uint64_t epoch = 0;               ///< Number of the node; 0: a random one.
   std::uint64_t object_store_bytes = 0;  ///< 0: derived from the machine or its cgroup.
   std::vector<std::string> zygote_argv;  ///< Program that forks the workers, and its arguments.
   std::string zygote_setup;              ///< Passed to it.
@@ -151,8 +153,9 @@ class Node final : private Actions {
     Stop stop;
   };
 
-  Node(NodeOptions options, std::unique_ptr<Arena> arena, std::uint64_t store_limit);
-  Status start();
+  Node(NodeOptions options, std::unique_ptr<Arena> arena, std::unique_ptr<ZygoteLink> zygote,
+       std::uint64_t store_limit);
+  Status start(const MachineMemory& memory);
 
   // Actions.
   bool has_room(const Worker& worker) override;
@@ -232,6 +235,7 @@ class Node final : private Actions {
   void fetch(Object* object, FetchedValues& out);
 
   // Processes (supervise.cpp).
+  static Result<std::unique_ptr<ZygoteLink>> new_zygote(const NodeOptions& options);
   Status start_zygote();
   void watch();
   void on_zygote_event(ZygoteEvent& event, std::vector<LogLine>& lines);
@@ -284,6 +288,7 @@ class Node final : private Actions {
   std::int64_t crowded_since_ns_ = 0;  ///< More workers are idle than there are CPU slots; or 0.
   std::int64_t shutdown_deadline_ns_ = 0;
   SpinPolicy spin_;
+  const std::uint32_t cpus_ = static_cast<std::uint32_t>(usable_cpus());
   std::unique_ptr<ZygoteLink> zygote_;
   std::uint32_t failed_starts_ = 0;      ///< To be told to the scheduler.
   std::uint32_t failures_in_a_row_ = 0;  ///< Workers that died before they were ready.

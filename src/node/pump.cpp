@@ -5,7 +5,6 @@
 #include "node/node.h"
 #include "node/round.h"
 #include "os/clock.h"
-#include "os/machine.h"
 
 namespace haz {
 
@@ -224,9 +223,8 @@ void Node::stop_leading() {
 }
 
 bool Node::spin_for(std::unique_lock<std::mutex>& lock, ThreadRequest& request) {
-  static const auto kCpus = static_cast<std::uint32_t>(usable_cpus());
   const std::int64_t now = monotonic_ns();
-  if (busy_workers() >= kCpus || !spin_.allowed(now) || kCpus < 2) return false;
+  if (busy_workers() >= cpus_ || !spin_.allowed(now) || cpus_ < 2) return false;
   finish_round(lock);
   const auto look = [&] {
     if (!lock.try_lock()) return false;

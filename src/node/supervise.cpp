@@ -41,14 +41,16 @@ std::string joined(const std::vector<std::string>& lines) {
 
 }  // namespace
 
+Result<std::unique_ptr<ZygoteLink>> Node::new_zygote(const NodeOptions& options) {
+  return ZygoteLink::start(
+      {options.zygote_argv, {}, node_mark(options.epoch), options.zygote_setup});
+}
+
 Status Node::start_zygote() {
-  ZygoteOptions options;
-  options.argv = options_.zygote_argv;
-  options.setup = options_.zygote_setup;
-  options.mark = node_mark(epoch_);
-  options.arena_fd = arena_->fd();
-  auto zygote = ZygoteLink::start(options);
+  auto zygote = new_zygote(options_);
   if (!zygote) return zygote.error();
+  const Status lent = (*zygote)->lend_arena(arena_->fd());
+  if (!lent) return lent;
   zygote_ = std::move(*zygote);
   watch_event_->signal();
   return Ok{};

@@ -25,6 +25,10 @@ Error gone_error(const std::string& status) {
                                      (status.empty() ? std::string("has been shut down") : status)};
 }
 
+Error no_descriptors() {
+  return Error{ErrorKind::kOverloaded, "cannot hand the zygote its set-up: out of descriptors?"};
+}
+
 // Leaves in the socket what the zygote reads first. It finds both even if this process dies before
 // the zygote's interpreter is up.
 Status send_setup(int socket, const ZygoteOptions& options) {
@@ -43,13 +47,9 @@ Status send_setup(int socket, const ZygoteOptions& options) {
     resources.value |= kHasDriverPidfd;
     resource_fds.push_back(own_pidfd.get());
   }
-  if (options.arena_fd >= 0) {
-    resources.value |= kHasArena;
-    resource_fds.push_back(options.arena_fd);
-  }
   if (send_message(socket, bytes_of(setup), setup_fds) != SocketOutcome::kDone ||
       send_message(socket, bytes_of(resources), resource_fds) != SocketOutcome::kDone) {
-    return Error{ErrorKind::kOverloaded, "cannot hand the zygote its set-up: out of descriptors?"};
+    return no_descriptors();
   }
   return Ok{};
 }
@@ -98,6 +98,16 @@ ZygoteLink::ZygoteLink(UniqueFd socket, UniqueFd poller, pid_t zygote_pid, std::
 
 ZygoteLink::~ZygoteLink() {
   if (owned()) static_cast<void>(shutdown(kSecondNs));
+}
+
+Status ZygoteLink::lend_arena(int arena_fd) {
+  ZygoteMessage resources;
+  resources.kind = ZygoteMessageKind::kResources;
+  resources.value = kHasArena;
+  const std::array<int, 1> fds = {arena_fd};
+  const SocketOutcome sent = send_message(socket_.get(), bytes_of(resources), fds);
+  if (sent == SocketOutcome::kWouldBlock) return no_descriptors();
+  return Ok{};
 }
 
 bool ZygoteLink::owned() const { return current_pid() == owner_pid_; }

@@ -32,8 +32,6 @@ struct ZygoteOptions {
   std::string mark;
   /// Opaque to the link; what receive_zygote_setup() returns in the zygote. Any size.
   std::string setup;
-  /// Lent during start(): every worker gets a copy. -1 for none.
-  int arena_fd = -1;
 };
 
 /// A worker runs; it has not said anything yet. The read ends of its output are non-blocking.
@@ -75,6 +73,10 @@ class ZygoteLink {
  public:
   /// Starts a zygote and returns without waiting for its interpreter.
   static Result<std::unique_ptr<ZygoteLink>> start(const ZygoteOptions& options);
+
+  /// Gives every worker that is requested from now on a copy of `arena_fd`, which is only lent.
+  /// Fails when there are no descriptors left; a zygote that has died is left to read_events().
+  Status lend_arena(int arena_fd);
 
   /// As shutdown() with a second's time, but has no event to give. Never blocks longer.
   ~ZygoteLink();

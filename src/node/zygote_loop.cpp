@@ -105,6 +105,7 @@ class Zygote {
   std::int64_t sweep_pause_ns_ = 0;
   std::int64_t give_up_at_ns_ = 0;
   bool preload_pending_;
+  bool has_forked_ = false;
   bool stopping_ = false;
 };
 
@@ -119,10 +120,11 @@ std::optional<ForkedWorker> Zygote::run() {
     if (driver_is_gone()) break;
     reap_children();
     end_sessions();
-    if (ready.socket) {
-      if (auto worker = serve_one_message()) return worker;
-    } else if (!ready.any && preload_pending_) {
+    // The first worker must not wait; what the others share must be there before the second one.
+    if (preload_pending_ && (has_forked_ || !ready.any)) {
       preload_pending_ = hooks_.preload();
+    } else if (ready.socket) {
+      if (auto worker = serve_one_message()) return worker;
     }
   }
   kill_everything();
@@ -236,6 +238,7 @@ ForkedWorker Zygote::become_worker(const ZygoteMessage& request, const std::vect
 
 void Zygote::report_fork(const ZygoteMessage& request, pid_t pid) {
   workers_.emplace(pid, Worker{request.slot, request.process_id});
+  has_forked_ = true;
   ZygoteMessage report;
   report.kind = ZygoteMessageKind::kForked;
   report.slot = request.slot;

@@ -22,7 +22,7 @@ struct ZygoteHooks {
   /// Runs in the new worker, with its standard streams in place and signals still blocked.
   std::function<void()> after_fork_in_child;
   /// Does one step of the preparations that make later workers start warmer, and says whether there
-  /// is more to do. Called only while nothing is asked of the zygote.
+  /// is more to do. Called while nothing is asked of the zygote, and after the first fork.
   std::function<bool()> preload;
 };
 

@@ -17,7 +17,7 @@ inline constexpr int kZygoteNewsSignal = SIGCONT;
 enum class ZygoteMessageKind : std::uint32_t {
   // driver -> zygote
   kSetup = 1,  ///< First message. `pid`: the driver. Carries the set-up file.
-  kResources,  ///< Second message. `value`: ResourceFlags. Carries what they name, in their order.
+  kResources,  ///< Any time. `value`: ResourceFlags. Carries what they name, in their order.
   kFork,       ///< Fork worker `process_id` for `slot`. Carries its stdout and stderr.
   kSignal,     ///< Send signal `value` to worker `process_id`.
   // zygote -> driver

@@ -20,6 +20,9 @@ enum class Behaviour : std::uint32_t {
   kLeaveOrphan,  ///< Exits while a child of its own still runs for a while.
 };
 
+/// Steps of preparation of a fake zygote that is told "preload".
+inline constexpr int kPreloads = 3;
+
 /// Processes that kGrowFamily starts for each worker, itself included.
 inline constexpr std::size_t kFamilySize = 4;
 

@@ -80,6 +80,8 @@ std::string open_descriptors() {
   return list;
 }
 
+int preloads_done = 0;
+
 int describe_itself(const ForkedWorker& worker) {
   sigset_t blocked;
   ::sigprocmask(SIG_SETMASK, nullptr, &blocked);
@@ -97,10 +99,12 @@ int describe_itself(const ForkedWorker& worker) {
     if (std::fgets(score, sizeof score, score_file) == nullptr) score[0] = '\0';
     std::fclose(score_file);
   }
-  std::printf("process_id=%u arena=%d blocked=%d session_leader=%d stdin_null=%d oom=%d fds=%s\n",
-              worker.process_id, worker.arena_fd.get(), blocked_count,
-              ::getsid(0) == ::getpid() ? 1 : 0, input.st_rdev == null.st_rdev ? 1 : 0,
-              std::atoi(score), open_descriptors().c_str());
+  std::printf(
+      "process_id=%u arena=%d blocked=%d session_leader=%d stdin_null=%d oom=%d preloads=%d "
+      "fds=%s\n",
+      worker.process_id, worker.arena_fd.get(), blocked_count, ::getsid(0) == ::getpid() ? 1 : 0,
+      input.st_rdev == null.st_rdev ? 1 : 0, std::atoi(score), preloads_done,
+      open_descriptors().c_str());
   std::fprintf(stderr, "this is standard error\n");
   std::fflush(stdout);
   return 0;
@@ -139,11 +143,11 @@ int run() {
   if (setup->bytes == "exit at once") return 3;
   if (setup->bytes == "late") ::usleep(200'000);
   if (setup->bytes == "never ready") sleep_for_ever();
-  int preloads_left = setup->bytes == "preload" ? 3 : 0;
+  const int preloads = setup->bytes == "preload" ? kPreloads : 0;
   ZygoteHooks hooks;
   hooks.preload = [&] {
-    if (preloads_left > 0) --preloads_left;
-    return preloads_left > 0;
+    if (preloads_done < preloads) ++preloads_done;
+    return preloads_done < preloads;
   };
   auto worker = run_zygote(UniqueFd(kFirstInheritedFd), setup->driver_pid, hooks);
   return worker ? act(*worker) : 0;

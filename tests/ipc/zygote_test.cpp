@@ -121,10 +121,12 @@ class Driver {
     options.mark = "TEST_NODE=" + std::to_string(::getpid());
     options.argv = {fake_zygote_path()};
     options.setup = setup;
-    options.arena_fd = arena_fd;
     auto started = ZygoteLink::start(options);
     EXPECT_TRUE(started.ok()) << (started.ok() ? "" : started.error().message);
     if (started.ok()) link_ = std::move(*started);
+    if (arena_fd >= 0) {
+      EXPECT_TRUE(link_->lend_arena(arena_fd).ok());
+    }
   }
 
   ZygoteLink& link() { return *link_; }
@@ -296,7 +298,7 @@ TEST_P(ZygoteTest, WorkerHasOnlyWhatItIsGiven) {
     char fds[256] = {};
     ASSERT_EQ(std::sscanf(output.c_str(),
                           "process_id=%*u arena=%d blocked=%d session_leader=%d stdin_null=%d "
-                          "oom=%d fds=%255[^\n]",
+                          "oom=%d preloads=%*d fds=%255[^\n]",
                           &arena_fd, &blocked, &leader, &null_input, &oom, fds),
               6)
         << output;
@@ -306,6 +308,16 @@ TEST_P(ZygoteTest, WorkerHasOnlyWhatItIsGiven) {
     EXPECT_GT(oom, 0);
     EXPECT_EQ(std::string(fds), "0 1 2 " + std::to_string(arena_fd) + " ");
     EXPECT_EQ(driver.wait_exited(worker).exit_code, 0);
+  });
+}
+
+TEST_P(ZygoteTest, SecondWorkerFindsEverythingPreloaded) {
+  run_as_driver([] {
+    Driver driver(-1, "preload");
+    driver.request(Behaviour::kExitSeven);
+    const WorkerForked& forked = driver.wait_forked(driver.request(Behaviour::kDescribe));
+    const std::string output = read_to_end(forked.stdout_fd.get());
+    EXPECT_NE(output.find("preloads=" + std::to_string(kPreloads)), std::string::npos) << output;
   });
 }
 

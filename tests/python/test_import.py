@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.engines import HAS_NATIVE
+
 HEAVY = {
     "asyncio",
     "cloudpickle",
@@ -54,6 +56,12 @@ def test_the_way_to_the_first_task_is_light(code):
     loaded = modules_after(code)
     assert not loaded & HEAVY
     assert all(name.partition(".")[0] in ("haz", *sys.stdlib_module_names) for name in loaded)
+
+
+@pytest.mark.skipif(not HAS_NATIVE, reason="needs the native engine")
+def test_first_worker_loads_no_pickle():
+    loaded = modules_after("import haz._core.zygote, haz._core.worker_main")
+    assert not loaded & {*HEAVY, "_pickle", "haz._core.serialize"}
 
 
 def test_public_names():

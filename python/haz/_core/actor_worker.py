@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from haz import _native
-from haz._core import serialize
+from haz._core import plain_functions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def load(
         return _constructor(engine, *parts[1:]), False
     _, method, retried, kinds, is_dynamic = parts
     if retried is None:
-        retried = serialize.load_function(kinds)()
+        retried = plain_functions.load(kinds)()
     special = _SPECIAL.get(method)
     if special is not None:
         return special(engine), retried
@@ -102,7 +102,7 @@ def _by_name(engine: NativeEngine, method: str) -> Callable[..., Any]:
 
 def _constructor(
     engine: NativeEngine,
-    code: bytes,
+    code: Any,
     env_vars: dict[str, str],
     concurrency: int,
     is_async: bool,
@@ -111,7 +111,7 @@ def _constructor(
     meta: bytes,
 ) -> Callable[..., Any]:
     os.environ.update(env_vars)
-    cls = serialize.load_function(code)
+    cls = plain_functions.load(code)
 
     def construct(*args: Any, **kwargs: Any) -> None:
         running = _native.running_task()

@@ -19,6 +19,15 @@ import sys
 import types
 from io import BytesIO
 
+from haz._core.plain_functions import (
+    FUNCTION_SLOTS,
+    MAIN_MODULES,
+    MODULE_GLOBALS,
+    is_by_value,
+    is_importable,
+    names_of,
+    submodules_of,
+)
 from haz._core.serialize_classes import MEMBER_REDUCERS, is_ordinary, reduce_class
 
 TYPE_CHECKING = False
@@ -34,77 +43,20 @@ __all__ = [
     "dump_function",
     "dumps",
     "explain_unpicklable",
+    "has_serializers",
     "load_function",
     "loads",
     "register_serializer",
 ]
 
 PROTOCOL = 5
-_MAIN_MODULES = frozenset({"__main__", "__mp_main__"})
-#: Globals that say which module a function is of; cloudpickle keeps the same ones.
-_MODULE_GLOBALS = ("__package__", "__name__", "__path__", "__file__")
 
 
 class _NeedsCloudpickleError(Exception):
     """Plain pickle would fail, or would bind to what another process lacks."""
 
 
-# ---- what other processes can import -----------------------------------------------------------
-
-
-def _is_by_value(module_name: str) -> bool:
-    """Whether the user told cloudpickle to take that module, or a parent of it, by value."""
-    cloudpickle = sys.modules.get("cloudpickle")
-    if cloudpickle is None:
-        return False
-    registered = cloudpickle.list_registry_pickle_by_value()
-    while registered and module_name:
-        if module_name in registered:
-            return True
-        module_name = module_name.rpartition(".")[0]
-    return False
-
-
-def _is_importable(obj: Any, module_name: str | None, qualname: str) -> bool:
-    """Whether that name of that module is `obj`, here and so in every other process."""
-    if module_name is None or module_name in _MAIN_MODULES:
-        return False
-    found: Any = sys.modules.get(module_name)
-    if found is None:
-        return False
-    for name in qualname.split("."):
-        found = getattr(found, name, None)
-    return found is obj and not _is_by_value(module_name)
-
-
 # ---- by-value reducers -------------------------------------------------------------------------
-
-
-def names_of(code: types.CodeType) -> dict[str, None]:
-    """Return the names that `code` and the code inside of it use: globals and attributes."""
-    names = dict.fromkeys(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, type(code)):
-            names.update(names_of(constant))
-    return names
-
-
-def _submodules_of(
-    modules: list[types.ModuleType], names: dict[str, None]
-) -> list[types.ModuleType]:
-    """Return loaded submodules that code with these names may reach as attributes of `modules`.
-
-    ``import a.b`` binds ``a`` only, so that loading ``a`` elsewhere would leave ``a.b`` unloaded.
-    """
-    found = []
-    for module in modules:
-        if not hasattr(module, "__path__"):
-            continue
-        prefix = module.__name__ + "."
-        for name, submodule in list(sys.modules.items()):
-            if name.startswith(prefix) and names.keys() >= {*name[len(prefix) :].split(".")}:
-                found.append(submodule)
-    return found
 
 
 def _make_cell() -> Any:
@@ -138,18 +90,8 @@ def _cell_contents(cell: Any) -> tuple[Any, ...]:
         return ()
 
 
-_FUNCTION_SLOTS = (
-    "__qualname__",
-    "__module__",
-    "__doc__",
-    "__defaults__",
-    "__kwdefaults__",
-    "__annotations__",
-)
-
-
 def _reduce_function(pickler: _Pickler, function: types.FunctionType) -> Any:
-    if _is_importable(function, function.__module__, function.__qualname__):
+    if is_importable(function, function.__module__, function.__qualname__):
         return NotImplemented
     if (
         type(function.__globals__) is not dict
@@ -171,11 +113,11 @@ def _reduce_function(pickler: _Pickler, function: types.FunctionType) -> Any:
     candidates = [*module_globals.values(), *(item for cell in contents for item in cell)]
     modules = [value for value in candidates if type(value) is types.ModuleType]
     state = (
-        {name: getattr(function, name) for name in _FUNCTION_SLOTS},
+        {name: getattr(function, name) for name in FUNCTION_SLOTS},
         function.__dict__,
         module_globals,
         contents,
-        _submodules_of(modules, names),
+        submodules_of(modules, names),
     )
     base = pickler.base_globals_of(function.__globals__)
     arguments = (code, base, function.__name__, function.__closure__)
@@ -196,13 +138,13 @@ def _import_module(name: str) -> types.ModuleType:
 
 def _reduce_module(pickler: _Pickler, module: types.ModuleType) -> Any:
     name = module.__name__
-    if name in _MAIN_MODULES or sys.modules.get(name) is not module or _is_by_value(name):
+    if name in MAIN_MODULES or sys.modules.get(name) is not module or is_by_value(name):
         raise _NeedsCloudpickleError
     return _import_module, (name,)
 
 
 def _reduce_class(pickler: _Pickler, cls: type) -> Any:
-    if cls.__module__ == "builtins" or _is_importable(cls, cls.__module__, cls.__qualname__):
+    if cls.__module__ == "builtins" or is_importable(cls, cls.__module__, cls.__qualname__):
         return NotImplemented
     if not is_ordinary(cls):
         raise _NeedsCloudpickleError
@@ -210,7 +152,7 @@ def _reduce_class(pickler: _Pickler, cls: type) -> Any:
 
 
 def _reduce_type_parameter(pickler: _Pickler, parameter: Any) -> Any:
-    if _is_importable(parameter, parameter.__module__, parameter.__name__):
+    if is_importable(parameter, parameter.__module__, parameter.__name__):
         return NotImplemented
     raise _NeedsCloudpickleError
 
@@ -234,7 +176,7 @@ def _make_lru_cache(function: Callable[..., Any], parameters: dict[str, Any]) ->
 
 def _reduce_lru_cache(pickler: _Pickler, cached: Any) -> Any:
     """Pickle ``@lru_cache`` functions by value with an empty cache; pickle knows their name only."""
-    if _is_importable(cached, cached.__module__, cached.__qualname__):
+    if is_importable(cached, cached.__module__, cached.__qualname__):
         return NotImplemented
     return _make_lru_cache, (cached.__wrapped__, cached.cache_parameters())
 
@@ -319,7 +261,7 @@ def _reducer_for(cls: type, reducers: dict[tuple[str, str], Reducer]) -> Reducer
 def _decide(cls: type) -> Reducer | None:
     """Return the reducer for objects of `cls`, or None where pickle does well."""
     reducer = _reduce_class if issubclass(cls, type) else _reducer_for(cls, _REDUCERS)
-    if cls.__module__ == "builtins" or _is_importable(cls, cls.__module__, cls.__qualname__):
+    if cls.__module__ == "builtins" or is_importable(cls, cls.__module__, cls.__qualname__):
         if len(_decided) >= _MAX_DECIDED:
             _decided.clear()
         _decided[cls] = reducer
@@ -338,9 +280,7 @@ class _Pickler(_pickle.Pickler):
         """Return what the globals of functions of that module begin with: one object for all."""
         base = self.base_globals.get(id(module_globals))
         if base is None:
-            base = {
-                name: module_globals[name] for name in _MODULE_GLOBALS if name in module_globals
-            }
+            base = {name: module_globals[name] for name in MODULE_GLOBALS if name in module_globals}
             self.base_globals[id(module_globals)] = base
         return base
 
@@ -594,6 +534,11 @@ def register_serializer(
         raise TypeError("register_serializer: serializer and deserializer are functions")
     _serializers[cls] = (serializer, deserializer)
     _decided.clear()
+
+
+def has_serializers() -> bool:
+    """Whether `register_serializer` is in effect for any class."""
+    return bool(_serializers)
 
 
 def deregister_serializer(cls: type) -> None:

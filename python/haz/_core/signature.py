@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from types import FunctionType
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import FunctionType
     from typing import Any
+else:
+    FunctionType = type(lambda: None)  # `types` costs a third of a millisecond
 
 __all__ = [
     "ANY_PARAMETERS",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 
 from haz._core import serialize
+from haz._core.plain_functions import names_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def _parts_of_function(value: types.FunctionType) -> Parts:
         yield f"default {i} of {owner}", default
     for name, default in (value.__kwdefaults__ or {}).items():
         yield f"default of {name!r} of {owner}", default
-    for name in serialize.names_of(value.__code__):
+    for name in names_of(value.__code__):
         if name in value.__globals__:
             yield f"global variable {name!r} of {owner}", value.__globals__[name]
     for name, annotation in value.__annotations__.items():

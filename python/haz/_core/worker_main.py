@@ -10,16 +10,14 @@ import marshal
 import os
 
 from haz import _native
-from haz._core import serialize
 from haz._core.process_state import ProcessState, open_streams
-from haz._core.returns import split_returns
 from haz._core.runtime import attach_worker_engine
 from haz.engines.native import NativeEngine, UnpackedFunction
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 else:
     import _signal  # `signal` costs milliseconds, and wraps these
@@ -69,6 +67,11 @@ class _Worker:
         info = pack_exception(error, task_name=shown, pid=os.getpid(), function=shown)
         test = self._retried.get(number)
         return info, test is not None and test(error)
+
+    def split(self, value: Any, num_returns: int) -> Sequence[Any]:
+        from haz._core.returns import split_returns
+
+        return split_returns(value, num_returns)
 
 
 def retry_test(
@@ -134,7 +137,7 @@ def run(slot: int, process_id: int, arena_fd: int) -> int:
     code = _native.worker_run(
         worker.load,
         worker.fail,
-        split_returns,
+        worker.split,
         state.flush,
         state.put_back,
         state.set_aside,
@@ -148,6 +151,3 @@ def _ref_base() -> type:
     from haz._core.refs import ObjectRef
 
     return ObjectRef
-
-
-_ = serialize  # imported before the fork: every task needs it

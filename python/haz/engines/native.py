@@ -13,7 +13,7 @@ import sys
 from _thread import allocate_lock, start_new_thread
 
 from haz import _native
-from haz._core import serialize, zygote
+from haz._core import plain_functions, zygote
 from haz._core.checks import force_on_actor_call
 from haz._core.refs import ObjectRef
 
@@ -44,6 +44,10 @@ _NAMED_ACTORS = 4
 #: a program needs it, and workers then share its memory instead of each loading it.
 _PRELOADED_IF_USED = ("numpy",)
 
+#: Imported by the zygote after the first fork, or while it is idle. Most programs need it soon, and
+#: the first task of many doesn't.
+_PRELOADED_LATER = ("haz._core.serialize",)
+
 
 def create_engine(options: InitOptions) -> NativeEngine:
     """Start a node and return its engine."""
@@ -70,12 +74,11 @@ def pack_function(function: Callable[..., Any], options: TaskOptions) -> bytes:
 
 def _pack_function(function: Callable[..., Any], options: TaskOptions) -> bytes:
     retried = options.retry_exceptions
-    kinds = b"" if isinstance(retried, bool) else serialize.dump_function(lambda: retried)
     return marshal.dumps(
         (
-            serialize.dump_function(function),
+            plain_functions.dump(function),
             retried if isinstance(retried, bool) else None,
-            kinds,
+            b"" if isinstance(retried, bool) else plain_functions.dump(lambda: retried),
             options.env_vars,
             options.max_calls,
             resources_of(options),
@@ -99,7 +102,7 @@ def _pack_class(cls: type, options: ActorOptions, meta: bytes) -> bytes:
     """Return the code of an actor class, for ``haz._core.actor_worker``."""
     _native.pin_pickled_refs(True)
     try:
-        code = serialize.dump_function(cls)
+        code = plain_functions.dump(cls)
     finally:
         _native.pin_pickled_refs(False)
     concurrency = options.max_concurrency
@@ -122,13 +125,12 @@ def _pack_class(cls: type, options: ActorOptions, meta: bytes) -> bytes:
 def _pack_method(method: str, options: MethodOptions) -> bytes:
     """Return the code of a method, for ``haz._core.actor_worker``."""
     retried = options.retry_exceptions
-    kinds = b"" if isinstance(retried, bool) else serialize.dump_function(lambda: retried)
     return marshal.dumps(
         (
             "method",
             method,
             retried if isinstance(retried, bool) else None,
-            kinds,
+            b"" if isinstance(retried, bool) else plain_functions.dump(lambda: retried),
             options.num_returns == "dynamic",
         )
     )
@@ -153,12 +155,12 @@ class UnpackedFunction:
         function, retried, kinds, env_vars, max_calls, resources, dynamic = marshal.loads(code)
         self.is_dynamic: bool = dynamic
         self.retried: bool | tuple[type[BaseException], ...] = (
-            serialize.load_function(kinds)() if retried is None else retried
+            plain_functions.load(kinds)() if retried is None else retried
         )
         self.env_vars: dict[str, str] = env_vars
         self.max_calls: int = max_calls
         self.resources: dict[str, float] = resources
-        self.function: Callable[..., Any] = serialize.load_function(function)
+        self.function: Callable[..., Any] = plain_functions.load(function)
 
 
 # Native threads must end before the interpreter does, whatever became of the engine.
@@ -310,7 +312,7 @@ class NativeEngine:
             resources,
             options.object_store_memory or 0,
             zygote.command(),
-            zygote.make_setup((), environ, preload_first, job),
+            zygote.make_setup(_PRELOADED_LATER, environ, preload_first, job),
             _show_output if options.log_to_driver else None,
         )
         self._session = _native.session()

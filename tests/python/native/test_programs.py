@@ -52,6 +52,24 @@ def test_script_without_a_guard_runs_once(run_program):
     assert done.stdout.splitlines() == ["top level", "True Point(x=12)", "Mine 2 True"]
 
 
+def test_driver_needs_no_pickle_for_plain_tasks(run_program):
+    done = run_program(
+        """
+        import sys
+        import haz
+
+        @haz.remote
+        def double(x):
+            return 2 * x
+
+        heavy = ("_pickle", "haz._core.serialize", "typing", "threading", "logging")
+        print(haz.get(double.remote(4)), [name for name in heavy if name in sys.modules])
+        """
+    )
+    assert done.stderr == ""
+    assert done.stdout == "8 []\n"
+
+
 @pytest.mark.parametrize("how", ["-c", "stdin"])
 def test_program_without_a_file(how):
     source = "import haz\nf = haz.remote(lambda x: x + 1)\nprint(haz.get(f.remote(1)))\n"
