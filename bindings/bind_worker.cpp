@@ -12,8 +12,8 @@
 #include <utility>
 
 #include "base/check.h"
-#include "object_ref.h"
 #include "item_sender.h"
+#include "object_ref.h"
 #include "process_watch.h"
 #include "session.h"
 #include "worker_loop.h"
@@ -108,7 +108,8 @@ void bind_worker(nb::module_& m) {
                 "collections.abc.Callable[..., typing.Any] | str], fail: "
                 "collections.abc.Callable[..., tuple[dict[str, typing.Any], bool]], split: "
                 "collections.abc.Callable[[typing.Any, int], "
-                "collections.abc.Sequence[typing.Any]], flush: collections.abc.Callable[[], None], "
+                "collections.abc.Sequence[typing.Any]], flush: collections.abc.Callable[[bool], "
+                "None], "
                 "put_back: collections.abc.Callable[[bool], None], set_aside: "
                 "collections.abc.Callable[[], object], bring_back: "
                 "collections.abc.Callable[[typing.Any], None]) -> int"));

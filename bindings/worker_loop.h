@@ -28,7 +28,7 @@ struct WorkerHooks {
   PyObject* load;   ///< load(code: bytes, number: int) -> callable, or the name of a method
   PyObject* fail;   ///< fail(error, name: str | None, number: int) -> (info: dict, retryable: bool)
   PyObject* split;  ///< split(value, num_returns) -> sequence
-  PyObject* flush;  ///< flush(): writes out what the streams hold
+  PyObject* flush;  ///< flush(ended: bool): writes out what the streams hold
   /// put_back(imported: bool): the process gets its own state again; what may be the set-up of a
   /// module stays if some were imported.
   PyObject* put_back;
@@ -158,6 +158,7 @@ class WorkerLoop {
   bool add_value(CallResults& results, PyObject* value, bool is_error);
   bool add_returns(CallResults& results, PyObject* returned, std::uint32_t num_returns);
   void add_exception(CallResults& results, const Call& call);
+  bool add_error(CallResults& results, PyObject* info);
   void give_back(CallResults& results);
   [[nodiscard]] std::string shown_name() const;
   /// What a task has set before another one runs on top of it.
@@ -168,7 +169,8 @@ class WorkerLoop {
     bool imported = false;
   };
   static void keep_settings();
-  void flush_output();
+  /// `ended`: what was written is all of one task, and no other one runs.
+  void flush_output(bool ended = false);
   void clean_up(bool outermost);
   void put_back(bool imported);
   OuterState set_aside();

@@ -104,6 +104,18 @@ void WorkerLoop::give_back(CallResults& results) {
   results.clear();
 }
 
+/// The error `info`, in short where there is no room for it.
+bool WorkerLoop::add_error(CallResults& results, PyObject* info) {
+  if (add_value(results, info, true)) return true;
+  PyErr_Clear();
+  static PyObject* shorten = nullptr;
+  if (cached_attribute(shorten, "haz._core.errors", "shorten") == nullptr) return false;
+  PyObject* shortened = PyObject_CallOneArg(shorten, info);
+  if (shortened == nullptr) return false;
+  results.kept.push_back(shortened);
+  return add_value(results, shortened, true);
+}
+
 void WorkerLoop::add_exception(CallResults& results, const Call& call) {
   PyObject* error = take_exception();
   give_back(results);
@@ -116,7 +128,7 @@ void WorkerLoop::add_exception(CallResults& results, const Call& call) {
   Py_XDECREF(error);
   if (packed != nullptr) results.kept.push_back(packed);
   if (packed != nullptr && PyTuple_Check(packed) && PyTuple_GET_SIZE(packed) == 2 &&
-      add_value(results, PyTuple_GET_ITEM(packed, 0), true)) {
+      add_error(results, PyTuple_GET_ITEM(packed, 0))) {
     if (PyTuple_GET_ITEM(packed, 1) == Py_True) results.outcome = Outcome::kRetryable;
     return;
   }

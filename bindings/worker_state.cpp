@@ -28,14 +28,15 @@ void note_output() { written = true; }
 
 void WorkerLoop::keep_settings() { own_settings(); }
 
-void WorkerLoop::flush_output() {
+void WorkerLoop::flush_output(bool ended) {
   if (!written) return;
   written = false;
-  Py_XDECREF(call_hook(hooks_.flush));
+  Py_XDECREF(call_hook(hooks_.flush, ended ? Py_True : Py_False));
 }
 
 void WorkerLoop::clean_up(bool outermost) {
-  flush_output();
+  // An actor's last words are those of all its calls.
+  flush_output(outermost && instance_ == nullptr);
   if (instance_ != nullptr) return;
   const bool imported = watch_.take_imports();
   if (outermost && context_.changed()) context_.renew(imported);

@@ -111,6 +111,10 @@ void LogLines::end_line(LogStream stream, std::string_view line, std::vector<Log
   const std::string_view before = after_last_return(line.substr(0, marker));
   if (!before.empty()) emit(stream, before, out);
   const std::string_view name = line.substr(marker + kTaskMarker.size());
+  if (name == kTaskEnd) {
+    if (stream == LogStream::kStderr) stderr_tail_.clear();
+    return;
+  }
   state_of(stream).task_name = name.substr(0, cut_position(name, kMaxTaskNameBytes));
 }
 

@@ -14,6 +14,9 @@ namespace haz {
 /// A worker writes this, a task's name and a newline into a stream before the first output of a
 /// task of another name. It is taken out of the output, at whatever place of a line it stands.
 inline constexpr std::string_view kTaskMarker = "\x1ehaz:task:";
+/// Stands in the place of the name when a task that has written to standard error has ended: what
+/// it wrote does not belong into the report of a later crash.
+inline constexpr std::string_view kTaskEnd = "\x1e";
 
 /// Longer lines are cut into pieces, each shown as a line.
 inline constexpr std::size_t kMaxLineBytes = 64 * 1024;
@@ -48,8 +51,8 @@ class LogLines {
   /// The worker has ended: appends to `out` what was not followed by a newline.
   void finish(std::vector<LogLine>& out);
 
-  /// The last lines of standard error, oldest first, at most kStderrTailLines of at most
-  /// kMaxTailLineBytes; an unfinished line is the last one.
+  /// The last lines of standard error since the last kTaskEnd, oldest first, at most
+  /// kStderrTailLines of at most kMaxTailLineBytes; an unfinished line is the last one.
   [[nodiscard]] std::vector<std::string> stderr_tail() const;
 
  private:

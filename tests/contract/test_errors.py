@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import copy
 import dataclasses
+import gc
 import pickle
 import sys
 import traceback
+import warnings
 
 import haz
 import pytest
 from haz import exceptions
+from haz.testing import wait_until
 
 
 class TwoArguments(Exception):
@@ -547,3 +550,71 @@ def test_each_get_raises_an_error_of_its_own(engine):
     first, second = caught(ref), caught(ref)
     assert first is not second
     assert first.cause is not second.cause
+
+
+# ---- refs in exceptions ----------------------------------------------------------------------
+
+
+def number_of_objects():
+    gc.collect()
+    return haz._core.runtime.runtime.ensure().snapshot()["objects"]
+
+
+@haz.remote
+def raise_with_ref(ref, how):
+    if how == "argument":
+        raise ValueError("see", ref[0])
+    if how == "attribute":
+        error = ValueError("see")
+        error.where = {"ref": ref[0]}
+        raise error
+    if how == "cause":
+        raise ValueError("see") from KeyError(ref[0])
+    if how == "own":
+        raise ValueError("see", haz.put([1, 2, 3]))
+    return haz.get(raise_with_ref.remote(ref, "argument"))
+
+
+def ref_in(error, how):
+    if how == "attribute":
+        return error.where["ref"]
+    return error.cause.__cause__.args[0] if how == "cause" else error.args[1]
+
+
+@pytest.mark.parametrize("how", ["argument", "attribute", "cause", "own", "passed on"])
+@pytest.mark.parametrize("times", [1, 3])
+def test_ref_in_an_exception_counts_while_the_error_exists(engine, how, times):
+    before = number_of_objects()
+    ref = haz.put([1, 2, 3])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        failed = raise_with_ref.remote([ref], how)
+        for _ in range(times - 1):  # through dependent tasks
+            failed = echo.remote(failed)
+        error = caught(failed)
+    del ref
+    gc.collect()
+    assert haz.get(ref_in(error, how)) == [1, 2, 3]
+    again = caught(failed)
+    del error, failed
+    assert haz.get(ref_in(again, how)) == [1, 2, 3]
+    del again
+    wait_until(lambda: number_of_objects() == before)
+
+
+def test_error_for_which_there_is_no_room(engine_name):
+    haz.init(engine=engine_name, num_cpus=1, object_store_memory=80_000_000)
+    error = caught(fail_with_size.remote(90_000_000))
+    text = str(error)
+    assert len(text) < 200_000
+    assert "the beginning" in text
+    assert "in fail_with_size" in text
+    assert "ValueError" in text
+    if engine_name == "native":
+        assert "no room" in text
+        assert error.cause is None
+
+
+@haz.remote
+def fail_with_size(size):
+    raise ValueError("the beginning" + "x" * size)

@@ -2,19 +2,19 @@
 
 Engines import this module when there is a failure, and not before: it costs some milliseconds.
 
-The dictionaries hold scalars, strings and bytes only. `pack_exception` makes those of kind
+The dictionaries hold scalars, strings, bytes and ObjectRefs only. `pack_exception` makes those of kind
 ``"task_error"``; engines make the others themselves, see `unpack_error`.
 """
 
 from __future__ import annotations
 
 import os
-import pickle
 import sys
 from types import GetSetDescriptorType, MemberDescriptorType
 
 from haz import exceptions as errors_of_haz
 from haz._core import serialize
+from haz._core.refs import ObjectRef
 from haz.exceptions import HazError, TaskCancelledError, TaskError
 
 TYPE_CHECKING = False
@@ -31,6 +31,7 @@ __all__ = [
     "describe_task_error",
     "pack_exception",
     "rebuild_exception",
+    "shorten",
     "through_task",
     "unpack_error",
     "without_stop_iteration",
@@ -42,6 +43,8 @@ _OWN_FOLDERS = (_PACKAGE + "_core" + os.sep, _PACKAGE + "engines" + os.sep)
 
 #: A longer remote traceback loses its middle.
 _MOST_TRACEBACK_CHARS = 64 * 1024
+#: Most characters that `shorten` leaves of a text.
+_MOST_SHORT_CHARS = 8 * 1024
 #: How many of an exception's causes are listed.
 _MOST_CAUSES = 16
 
@@ -70,19 +73,21 @@ def pack_exception(
     dict
         ``kind`` ("task_error"), ``task_name``, ``pid``, ``function``, ``type_name``, ``message``,
         ``traceback`` (without haz's own frames), ``pickled`` (bytes, or None where even a reduced
-        form can't be pickled), ``causes`` ("Type: message" of the chain of causes) and ``through``
-        (names of tasks that this error went through).
+        form can't be pickled), ``refs`` (the ObjectRefs that ``pickled`` leaves out, so that they
+        count as long as the error exists), ``causes`` ("Type: message" of the chain of causes) and
+        ``through`` (names of tasks that this error went through).
     """
-    cause: BaseException = exc
     pickled: bytes | None = None
+    refs: list[ObjectRef[Any]] = []
     if isinstance(exc, TaskError) and exc._info is not None:
         # A get() in the task failed and the task let the error pass: the user's own exception is
         # still what matters, the text shows both tracebacks.
         pickled = exc._info["pickled"]
+        refs = exc._info.get("refs") or []
         type_name = exc._info["type_name"]
         message = exc._info["message"]
     else:
-        pickled = _dump_exception(cause)
+        pickled, refs = _dump_exception(exc)
         type_name = _type_name(type(exc))
         message = _safe_str(exc)
     return {
@@ -94,6 +99,7 @@ def pack_exception(
         "message": message,
         "traceback": _format_traceback(exc),
         "pickled": pickled,
+        "refs": refs,
         "causes": _causes(exc),
         "through": [],
     }
@@ -108,6 +114,29 @@ def through_task(info: Info, task_name: str) -> Info:
     if info.get("kind") == "actor_died" and "actor" in info and not info.get("task_name"):
         return {**info, "task_name": task_name}
     return {**info, "through": [*info.get("through", ()), task_name]}
+
+
+def shorten(info: Info) -> Info:
+    """What is left of a task's error for which there is no room: what it says, in short."""
+    short: Info = {}
+    for name, value in info.items():
+        short[name] = (
+            _without_middle(value, _MOST_SHORT_CHARS) if isinstance(value, str) else value
+        )
+    return {
+        **short,
+        "pickled": None,
+        "refs": [],
+        "causes": [_without_middle(cause, 1024) for cause in info.get("causes") or ()],
+        "note": "there was no room for the exception itself in the object store",
+    }
+
+
+def _without_middle(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]}\n  ... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
 
 
 def _type_name(kind: type) -> str:
@@ -150,12 +179,7 @@ def _format_traceback(exc: BaseException) -> str:
         text = "".join(report.format())
     except Exception as error:
         text = f"{_type_name(type(exc))}: {_safe_str(exc)}\n(no traceback: {error!r})\n"
-    if len(text) > _MOST_TRACEBACK_CHARS:
-        half = _MOST_TRACEBACK_CHARS // 2
-        text = (
-            f"{text[:half]}\n  ... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
-        )
-    return text.rstrip("\n")
+    return _without_middle(text, _MOST_TRACEBACK_CHARS).rstrip("\n")
 
 
 def _strip(report: traceback.TracebackException, exc: BaseException | None, seen: set[int]) -> None:
@@ -182,25 +206,28 @@ def _strip(report: traceback.TracebackException, exc: BaseException | None, seen
 # default: that fails for every class whose __init__ takes other arguments than it passes on.
 
 
-def _dump_exception(exc: BaseException) -> bytes | None:
-    """Pickle an exception, with its causes, or what can be pickled of it; None: nothing."""
+def _dump_exception(exc: BaseException) -> tuple[bytes | None, list[ObjectRef[Any]]]:
+    """Pickle an exception, with its causes, or what can be pickled of it; None: nothing.
+
+    The ObjectRefs in it are left out, and returned beside it.
+    """
     for state in (_state_of(exc, links=True), _state_of(exc, links=False)):
-        data = _dumps(state)
-        if data is not None:
-            return data
+        dumped = _dumps(state)
+        if dumped is not None:
+            return dumped
     kind, args, attributes, members, _links = _state_of(exc, links=False)
     kept = {name: value for name, value in attributes.items() if _dumps(value) is not None}
     plain_args = tuple(arg if _dumps(arg) is not None else _safe_str(arg) for arg in args)
     if _is_group(kind) and (len(args) != 2 or plain_args[1:] != args[1:]):
-        return None
+        return None, []
     kept_members = {n: value for n, value in members.items() if _dumps(value) is not None}
-    return _dumps((kind, plain_args, kept, kept_members, {}))
+    return _dumps((kind, plain_args, kept, kept_members, {})) or (None, [])
 
 
-def _dumps(value: object) -> bytes | None:
+def _dumps(value: object) -> tuple[bytes, list[ObjectRef[Any]]] | None:
     """Pickle as haz pickles everything, but exceptions by what they are made of; None: can't be."""
     try:
-        return serialize.dumps_in_band(value, _reduce_exception)
+        return serialize.dumps_in_band(value, _reduce_exception, ObjectRef)
     except Exception:
         return None
 
@@ -524,9 +551,10 @@ def _load_cause(info: Info) -> tuple[BaseException | None, str]:
     """The user's exception and, where it can't be had, why."""
     pickled = info.get("pickled")
     if pickled is None:
-        return None, "the exception itself can't be pickled"
+        return None, info.get("note") or "the exception itself can't be pickled"
     try:
-        return rebuild_exception(*pickle.loads(pickled)), ""
+        state = serialize.loads_in_band(pickled, info.get("refs") or [])
+        return rebuild_exception(*state), ""
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and not error.args:
             raise  # most likely Ctrl-C, at this very moment
@@ -620,7 +648,7 @@ def describe_task_error(info: Info) -> str:
         where += f" of {function}"
     first_line, _, _ = str(info.get("message") or "").partition("\n")
     text = f"{where} (pid {info.get('pid')}) raised {info.get('type_name')}"
-    text += f": {first_line}" if first_line else ""
+    text += f": {_without_middle(first_line, _MOST_SHORT_CHARS)}" if first_line else ""
     through = info.get("through")
     if through:
         text += "\n" + _through_line(list(through))

@@ -51,14 +51,22 @@ class _TaskStream(io.TextIOWrapper):
     """A worker's standard output or error: tells the driver which task the text is of."""
 
     _task_name: str | None = None
+    _has_text = False
 
     def write(self, text: str, /) -> int:
         name = _native.running_name()
         if name is not None and name != self._task_name:
             self._task_name = name
             super().write(f"\x1ehaz:task:{name}\n")
+        self._has_text = True
         _native.note_output()
         return super().write(text)
+
+    def end_task(self) -> None:
+        """What was written since the last call is of a task that has ended."""
+        if self._has_text:
+            self._has_text = False
+            super().write("\x1ehaz:task:\x1e\n")
 
     def detach(self) -> Any:
         self.flush()
@@ -74,10 +82,11 @@ def _open_stream(fd: int) -> _TaskStream:
     )
 
 
-def open_streams() -> None:
-    """Make standard output and error the streams that lead to the driver."""
+def open_streams() -> _TaskStream:
+    """Make standard output and error the streams that lead to the driver; the latter."""
     sys.stdout = _open_stream(1)
-    sys.stderr = _open_stream(2)
+    sys.stderr = errors = _open_stream(2)
+    return errors
 
 
 # ---- parts of the state ----------------------------------------------------------------------
@@ -253,7 +262,8 @@ class _Signals:
 class ProcessState:
     """The state of this worker process before its first task, and what becomes of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, errors: _TaskStream) -> None:
+        self._errors = errors
         self._own = {name: part[0]() for name, part in _all_parts()}
         self._signals = _Signals()
         _signal.signal = self._noting(_signal.signal)
@@ -279,8 +289,13 @@ class ProcessState:
             setattr(noting, name, getattr(function, name, None))
         return noting
 
-    def flush(self) -> None:
-        """Write out what the streams hold."""
+    def flush(self, ended: bool) -> None:
+        """Write out what the streams hold; `ended`: that was all of the task."""
+        if ended:
+            try:
+                self._errors.end_task()
+            except Exception:
+                pass  # its descriptor was closed
         for name in ("stdout", "stderr"):
             stream = sys.__dict__.get(name)
             try:
@@ -291,7 +306,7 @@ class ProcessState:
 
     def put_back(self, imported: bool) -> None:
         """Put back what a task has changed; see the module for what stays if it `imported`."""
-        self.flush()
+        self.flush(False)
         for name, (read, change) in _OF_THE_PROCESS.items():
             if read() != self._own[name]:
                 change(self._own[name])

@@ -432,35 +432,62 @@ def loads(data: Any, buffers: Any = ()) -> Any:
     return _pickle.loads(data, buffers=buffers)
 
 
-def dumps_in_band(value: Any, reducer: Callable[[Any], Any]) -> bytes:
-    """Pickle into one piece; `reducer` is asked first, and may answer NotImplemented.
+def dumps_in_band(
+    value: Any, reducer: Callable[[Any], Any], left_out: type
+) -> tuple[bytes, list[Any]]:
+    """Pickle into one piece, and return beside it the objects of type `left_out`, which it lacks.
 
-    Raises what pickling raises.
+    `reducer` is asked first, and may answer NotImplemented. Raises what pickling raises.
     """
-
     file = BytesIO()
+    pickler = _extended(_Pickler, reducer, left_out)(file, None)
     try:
-        _extended(_Pickler, reducer)(file, None).dump(value)
+        pickler.dump(value)
     except Exception:
         file = BytesIO()
-        _extended(_cloud_pickler_class(), reducer)(file, PROTOCOL).dump(value)
-    return file.getvalue()
+        pickler = _extended(_cloud_pickler_class(), reducer, left_out)(file, PROTOCOL)
+        pickler.dump(value)
+    return file.getvalue(), pickler.objects_left_out
 
 
-_extended_picklers: dict[tuple[Any, Any], Any] = {}
+def loads_in_band(data: bytes, left_out: list[Any]) -> Any:
+    """Rebuild a value from what `dumps_in_band` returned."""
+    unpickler = _InBandUnpickler(BytesIO(data))
+    unpickler.objects_left_out = left_out
+    return unpickler.load()
 
 
-def _extended(base: Any, reducer: Callable[[Any], Any]) -> Any:
+class _InBandUnpickler(_pickle.Unpickler):
+    objects_left_out: list[Any]
+
+    def persistent_load(self, index: Any) -> Any:
+        return self.objects_left_out[index]
+
+
+_extended_picklers: dict[tuple[Any, ...], Any] = {}
+
+
+def _extended(base: Any, reducer: Callable[[Any], Any], left_out: type) -> Any:
     """A subclass of the pickler `base` that asks `reducer` first."""
-    made = _extended_picklers.get((base, reducer))
+    made = _extended_picklers.get((base, reducer, left_out))
     if made is None:
 
         class Extended(base):  # type: ignore[misc]
+            def __init__(self, *args: Any) -> None:
+                super().__init__(*args)
+                self.objects_left_out: list[Any] = []
+
+            def persistent_id(self, value: Any) -> int | None:
+                if not isinstance(value, left_out):
+                    return None
+                self.objects_left_out.append(value)
+                return len(self.objects_left_out) - 1
+
             def reducer_override(self, value: Any) -> Any:
                 reduced = reducer(value)
                 return super().reducer_override(value) if reduced is NotImplemented else reduced
 
-        made = _extended_picklers[base, reducer] = Extended
+        made = _extended_picklers[base, reducer, left_out] = Extended
     return made
 
 

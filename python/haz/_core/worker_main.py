@@ -130,10 +130,10 @@ def run(slot: int, process_id: int, arena_fd: int) -> int:
     _native.worker_join(slot, process_id, arena_fd)
     engine = NativeEngine.join()
     attach_worker_engine(engine)
-    open_streams()
+    errors = open_streams()
     _signal.signal(_signal.SIGINT, _interrupt)
     worker = _Worker(engine)
-    state = ProcessState()
+    state = ProcessState(errors)
     code = _native.worker_run(
         worker.load,
         worker.fail,
@@ -143,7 +143,7 @@ def run(slot: int, process_id: int, arena_fd: int) -> int:
         state.set_aside,
         state.bring_back,
     )
-    state.flush()
+    state.flush(False)
     return code
 
 

@@ -65,6 +65,27 @@ def test_signal(node, how, number):
     assert haz.get(one.remote()) == 1
 
 
+def test_stderr_of_earlier_tasks_is_not_in_the_report():
+    haz.init(engine="native", num_cpus=1)
+
+    @haz.remote(max_retries=0)
+    def writes(text, dies):
+        print(f"{text} in full", file=sys.stderr)
+        print(f"{text} without an end", end="", file=sys.stderr, flush=True)
+        if dies:
+            os.write(2, b"\nfrom C code\n")
+            os._exit(1)
+        return os.getpid()
+
+    haz.get([writes.remote(f"early {i}", False) for i in range(30)])
+    # Not later than the others, as the driver sees it.
+    refs = [writes.remote("early", False), writes.remote("last", True)]
+    with pytest.raises(haz.exceptions.WorkerCrashedError) as raised:
+        haz.get(refs)
+    lines = ["last in full", "last without an end", "from C code"]
+    assert raised.value.stderr.splitlines() == lines
+
+
 def test_name_of_the_task(node):
     assert "special" in str(caught(die.options(name="special").remote("SIGKILL")))
 

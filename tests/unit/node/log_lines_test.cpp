@@ -218,6 +218,21 @@ TEST(LogLinesTest, TailHoldsTheLastErrorLines) {
   EXPECT_EQ(reader.log().stderr_tail(), tail);
 }
 
+TEST(LogLinesTest, TailBeginsAnewWhenATaskHasEnded) {
+  const std::string end = marker(kTaskEnd);
+  Reader reader;
+  reader.add(marker("first"), kErr);
+  reader.add("of the first\nand its unfinished" + end, kErr);
+  EXPECT_TRUE(reader.log().stderr_tail().empty());
+  EXPECT_EQ(reader.out.back().text, "and its unfinished");
+  reader.add("of the next\n", kErr);
+  EXPECT_EQ(reader.log().stderr_tail(), std::vector<std::string>{"of the next"});
+  EXPECT_EQ(reader.out.back().task_name, "first");
+  // Standard output has no part in it.
+  reader.add(end, kOut);
+  EXPECT_EQ(reader.log().stderr_tail().size(), 1U);
+}
+
 TEST(LogLinesTest, TailLinesAreBounded) {
   Reader reader;
   reader.add(std::string(60'000, 'x') + "\n", kErr);
