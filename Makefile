@@ -31,7 +31,7 @@ LOCKED := flock $(BUILD)/.lock
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build ext demo walk test test-cpp test-python test-all test-asan test-tsan \
+.PHONY: help build ext demo walk test test-cpp test-python test-packages test-all test-asan test-tsan \
         test-python-% bench lint lint-cpp lint-python checkheaders format docs clean distclean
 
 help: ## this list
@@ -90,6 +90,7 @@ test-all: ## four Pythons, ASan+UBSan and TSan, long seeds
 	@$(MAKE) --no-print-directory test-asan test-tsan HAZ_TEST_SEEDS=$(or $(HAZ_TEST_SEEDS),100)
 	@$(MAKE) --no-print-directory $(addprefix test-python-,$(PYTHONS)) \
 	  HAZ_TEST_SEEDS=$(or $(HAZ_TEST_SEEDS),100)
+	@$(MAKE) --no-print-directory test-packages
 
 test-python-%: build/.bootstrap
 	@python="$$(scripts/find_python.sh $*)"; \
@@ -97,6 +98,17 @@ test-python-%: build/.bootstrap
 	echo "== Python $*"; \
 	$(MAKE) --no-print-directory ext PYTHON="$$python" VENV=.venv-$* BUILD_TESTS=OFF && \
 	.venv-$*/bin/python -m pytest -q $(PYTEST_ARGS)
+
+# In an environment of their own: they are large, and say what else has to be installed.
+.venv-packages/.installed: requirements/packages.txt | build/.bootstrap
+	@test -x .venv-packages/bin/python || $(PYTHON) -m venv .venv-packages
+	@.venv-packages/bin/python -m pip install -q -r requirements/packages.txt
+	@.venv-packages/bin/python -c 'import sysconfig; print("$(CURDIR)/python")' \
+	  > "$$(.venv-packages/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/haz_in_place.pth"
+	@touch $@
+
+test-packages: ext .venv-packages/.installed ## packages written for Ray (Modin, Hamilton), on haz
+	@.venv-packages/bin/python -m pytest -q tests/packages $(PYTEST_ARGS)
 
 test-asan: SANITIZE := address,undefined
 test-tsan: SANITIZE := thread

@@ -68,7 +68,7 @@ _HOME = {
 }
 
 #: Public modules, which `haz.<name>` imports.
-_MODULES = ("actor", "exceptions", "testing", "util")
+_MODULES = ("actor", "as_ray", "exceptions", "testing", "util")
 
 __all__ = ["__version__", "actor", "exceptions", "util", *_HOME]
 

@@ -157,6 +157,12 @@ class RuntimeContext:
         """Labels of the node."""
         return dict(self._value("labels") or {})
 
+    @property
+    def runtime_env(self) -> dict[str, Any]:
+        """The runtime environment that ``haz.init`` was given, as far as this process knows it."""
+        variables = self._value("env_vars")
+        return {"env_vars": dict(variables)} if variables else {}
+
     def get_runtime_env_string(self) -> str:
         """The runtime environment: that of the driver."""
         return "{}"

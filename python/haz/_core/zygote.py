@@ -217,6 +217,10 @@ def main(socket_fd: int) -> "NoReturn":
     setup, driver_pid = _receive(zygote_setup, socket_fd)
     _resemble(setup)
     faulthandler.enable()
+    if "as_ray" in job:
+        from haz import as_ray
+
+        as_ray.install()
     from haz._core import worker_main
 
     import_first = _importer(setup["preload_first"])

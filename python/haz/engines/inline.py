@@ -537,6 +537,7 @@ class InlineEngine:
             "namespace": self.namespace,
             "session_name": f"session_{self.epoch}",
             "labels": self.options.labels,
+            "env_vars": self.options.env_vars,
         }
         if self._here.stack:
             running = self._here.stack[-1]

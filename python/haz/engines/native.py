@@ -306,6 +306,9 @@ class NativeEngine:
             resources["GPU"] = float(options.num_gpus)
         self._namespace = options.namespace or os.urandom(16).hex()
         job = {"namespace": self._namespace}
+        as_ray = sys.modules.get("haz.as_ray")
+        if as_ray is not None and as_ray.is_installed():
+            job["as_ray"] = "1"
         zygote.fill_standard_descriptors()  # or the node's own files might get these numbers
         _native.start_node(
             float(num_cpus),
@@ -525,6 +528,7 @@ class NativeEngine:
             "worker_id": f"{epoch:016x}{process:08x}",
             "namespace": self._namespace,
             "session_name": f"session_{epoch:016x}",
+            "env_vars": self._options.env_vars if self._options is not None else None,
         }
         if running is not None:
             task, attempt, name, number = running

@@ -1,0 +1,115 @@
+"""Programs written for Ray, run with ``import ray`` as it stands."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.programs import Program, run_program
+
+PROGRAM = """
+import sys
+import ray
+import ray.exceptions
+from ray.util import ActorPool
+from ray.util.queue import Queue
+
+print("arguments", sys.argv[1:], __name__)
+ray.init(num_cpus=2)
+
+@ray.remote
+def add_one(x):
+    import ray as inner
+    return inner.get(inner.put(x)) + 1
+
+@ray.remote
+class Counter:
+    def __init__(self):
+        self.count = 0
+    def add(self):
+        self.count += 1
+        return self.count
+
+@ray.remote
+def fail():
+    raise KeyError("lost")
+
+print("tasks", ray.get([add_one.remote(i) for i in range(3)]))
+counter = Counter.options(name="counter").remote()
+print("actors", ray.get([counter.add.remote() for _ in range(2)]))
+print("named", ray.get(ray.get_actor("counter").add.remote()))
+try:
+    ray.get(fail.remote())
+except ray.exceptions.RayTaskError as error:
+    print("error", isinstance(error, KeyError))
+queue = Queue()
+queue.put(5)
+print("queue", queue.get())
+pool = ActorPool([Counter.remote(), Counter.remote()])
+print("pool", sorted(pool.map(lambda actor, _: actor.add.remote(), [1, 2])))
+for name in ("tune", "train", "serve", "rllib", "air"):
+    try:
+        __import__("ray." + name)
+    except ImportError as error:
+        print("refused", name, "on Ray itself" in str(error))
+from ray.data import from_items
+try:
+    from_items([1])
+except ImportError as error:
+    print("refused data", "Ray Data" in str(error))
+print("is haz", ray.remote.__module__)
+"""
+
+EXPECTED = [
+    "tasks [1, 2, 3]",
+    "actors [1, 2]",
+    "named 3",
+    "error True",
+    "queue 5",
+    "pool [1, 1]",
+    *(f"refused {name} True" for name in ("tune", "train", "serve", "rllib", "air")),
+    "refused data True",
+    "is haz haz._core.remote",
+]
+
+
+@pytest.fixture
+def program(tmp_path):
+    path = tmp_path / "program.py"
+    path.write_text(PROGRAM, encoding="utf-8")
+    return path
+
+
+def test_run_as_a_program(program):
+    done = run_program("-m", "haz.as_ray", program, "a", "b")
+    assert done.lines == ["arguments ['a', 'b'] __main__", *EXPECTED]
+
+
+def test_run_as_a_module(program):
+    done = run_program("-m", "haz.as_ray", "-m", "program", "c", cwd=program.parent)
+    assert done.lines == ["arguments ['c'] __main__", *EXPECTED]
+
+
+def test_installed_by_a_call(program):
+    text = "import haz.as_ray\nhaz.as_ray.install()\nhaz.as_ray.install()\n" + PROGRAM
+    program.write_text(text, encoding="utf-8")
+    done = run_program(program)
+    assert done.lines[1:] == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("import haz; haz.init(num_cpus=1); import haz.as_ray", "before haz.init"),
+        ("import sys; sys.modules['ray'] = sys; import haz.as_ray", "imported already"),
+    ],
+)
+def test_too_late(lines, message):
+    done = Program(["-c", lines + "; haz.as_ray.install()"]).finish(60)
+    assert done.code == 1
+    assert message in done.stderr
+
+
+def test_a_program_that_is_not_there():
+    done = Program(["-m", "haz.as_ray", "nowhere.py"]).finish(60)
+    assert done.code == 1
+    assert "nowhere.py" in done.stderr
