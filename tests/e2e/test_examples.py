@@ -21,6 +21,15 @@ EXPECTED = {
     ],
     "matrices.py": [r"\(1000, 1000\) after .* writeable: False", "same as here: True"],
     "monte_carlo.py": [r"10 of 40 tasks: pi is about 3\.1", r"40 of 40 tasks: pi is about 3\.1"],
+    "parameter_server.py": [
+        r"step  50: [6-9]\d\.\d% of the test images are right",
+        r"step 300: (8[5-9]|9\d)\.\d% of the test images are right",
+    ],
+    "hyperparameters.py": [
+        r" 0 of 12  trial +\d, round 1: \d+\.\d%  goes on",
+        r"12 of 12  trial",
+        r"best: 9\d\.\d% with \{'alpha'",
+    ],
     "analyze_stdlib.py": [
         r"  120 files, [\d,]+ lines, [\d,]+ bytes",
         r"  with haz +[\d.]+ s",
@@ -30,7 +39,7 @@ EXPECTED = {
     ],
 }
 ARGUMENTS = {"analyze_stdlib.py": ["--limit", "120", "--num-cpus", "3"]}
-LONGEST = {"analyze_stdlib.py": 270}
+LONGEST = {"analyze_stdlib.py": 270, "parameter_server.py": 70, "hyperparameters.py": 80}
 
 
 def _check(lines, patterns):
