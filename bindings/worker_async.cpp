@@ -17,8 +17,8 @@ namespace haz::py {
 
 namespace {
 
-/// A call that runs on the event loop, and the callback at its end.
-struct AsyncCallObject {
+/// A call that runs on the event loop, and the callback at its end. Made by tp_alloc, of zeros.
+struct AsyncCallObject {  // NOLINT(cppcoreguidelines-pro-type-member-init)
   PyObject_HEAD std::uint32_t num_returns;
   std::uint32_t function;
   std::int64_t began_ns;

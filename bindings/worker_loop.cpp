@@ -72,8 +72,10 @@ int exit_code_of_error() {
 }  // namespace
 
 WorkerLoop::WorkerLoop(Session& session, WorkerHooks hooks)
-    : session_(session), ring_(*session.ring()), hooks_(hooks) {
-  current_call_ = PyContextVar_New("haz_call", nullptr);
+    : session_(session),
+      ring_(*session.ring()),
+      hooks_(hooks),
+      current_call_(PyContextVar_New("haz_call", nullptr)) {
   the_loop = this;
 }
 
