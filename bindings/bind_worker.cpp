@@ -74,6 +74,12 @@ nb::object running_task() {
                         running.function);
 }
 
+nb::object running_grant() {
+  if (worker_loop() == nullptr || forked()) return nb::none();
+  PyObject* grant = worker_loop()->running().grant;
+  return nb::borrow(grant != nullptr ? grant : Py_None);
+}
+
 nb::object running_name() {
   PyObject* name = worker_loop() != nullptr ? worker_loop()->running().name : nullptr;
   return nb::borrow(name != nullptr ? name : Py_None);
@@ -116,6 +122,9 @@ void bind_worker(nb::module_& m) {
   m.def("running_task", running_task,
         "Return (task id, attempt, name, function number) of the running task, or None.",
         nb::sig("def running_task() -> tuple[int, int, str | None, int] | None"));
+  m.def("running_grant", running_grant,
+        "Return (numbers of GPUs) that the running task was given, or None: nothing of the kind.",
+        nb::sig("def running_grant() -> tuple[tuple[int, ...]] | None"));
   m.def("running_name", running_name, "Return the name of the running task or None.",
         nb::sig("def running_name() -> str | None"));
   m.def("interrupt_pending", interrupt_pending,

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <utility>
@@ -114,6 +115,24 @@ Running WorkerLoop::running() const {
 
 // ---- one attempt -------------------------------------------------------------------------------
 
+namespace {
+
+/// What the node has given the task, as a tuple. New reference.
+PyObject* shown_grant(const TaskCommand& command) {
+  TaskGrant grant{};
+  const std::size_t size =
+      std::min<std::size_t>(sizeof grant, TaskCommand::kNearBytes - command.grant_at);
+  std::memcpy(&grant, command.near_bytes.data() + command.grant_at, size);
+  PyObject* gpus = PyTuple_New(grant.num_gpus);
+  for (std::uint32_t i = 0; gpus != nullptr && i < grant.num_gpus; ++i)
+    PyTuple_SET_ITEM(gpus, i, PyLong_FromLong(grant.gpus[i]));
+  PyObject* shown = gpus != nullptr ? Py_BuildValue("(N)", gpus) : nullptr;
+  if (shown == nullptr) Py_FatalError("haz: no memory for a task");
+  return shown;
+}
+
+}  // namespace
+
 WorkerLoop::Loaded* WorkerLoop::load(const TaskCommand& command) {
   Loaded& loaded = functions_[command.function];
   if (loaded.callable != nullptr) return &loaded;
@@ -183,8 +202,9 @@ void WorkerLoop::execute(const TaskCommand& command, bool in_ring,
   Running& here = slot();
   const bool outermost = !here.task;
   const OuterState outer_state = outermost ? OuterState{} : set_aside();
-  const Running outer =
-      std::exchange(here, Running{attempt.task, attempt.attempt, attempt.function, here.name});
+  PyObject* grant = (command.flags & kHasGrant) != 0 ? shown_grant(command) : nullptr;
+  const Running outer = std::exchange(
+      here, Running{attempt.task, attempt.attempt, attempt.function, here.name, grant});
   const auto outer_attempt =
       ring_.begin_attempt(attempt.task, attempt.attempt, (command.flags & kReportStart) != 0);
   ActiveCall active{attempt.task, attempt.attempt, PyThread_get_thread_ident()};
@@ -208,6 +228,7 @@ void WorkerLoop::execute(const TaskCommand& command, bool in_ring,
   ring_.end_attempt(outer_attempt);
   if (outer_attempt.first && ring_.interrupt_pending()) PyErr_SetInterrupt();
   here = outer;
+  Py_XDECREF(grant);
   if (!exiting_) send(results, attempt);
 }
 

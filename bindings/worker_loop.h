@@ -42,6 +42,8 @@ struct Running {
   std::uint32_t attempt = 0;
   std::uint32_t function = 0;
   PyObject* name = nullptr;  ///< str, borrowed for the life of the process.
+  PyObject* grant =
+      nullptr;  ///< Tuple as running_grant() returns it, borrowed while the task runs.
 };
 
 /// A call that runs beside others of its actor, as interrupts find it. With the GIL.

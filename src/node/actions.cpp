@@ -5,6 +5,9 @@
 
 namespace haz {
 
+static_assert(TaskGrant::kMaxGpus == kMaxGpusOfTask);
+static_assert(sizeof(TaskGrant) <= TaskCommand::kNearBytes);
+
 bool Node::has_room(const Worker& worker) { return port_of(worker).tasks.has_room(); }
 
 std::uint64_t Node::assign(Task& task) {
@@ -43,21 +46,40 @@ void Node::fill_command(TaskCommand& command, Task& task) {
   command.num_arguments = task.num_dependencies;
   command.flags = function.timeout_ns >= 0 ? kReportStart : 0;
   command.reserved = {};
+  const bool takes = task.actor == nullptr || task.creates_actor;
+  const ResourceGrant* grant = takes ? &Scheduler::grant_of(task) : nullptr;
+  if (grant != nullptr && grant->gpus.ids.empty()) grant = nullptr;
+  const std::size_t grant_size = grant != nullptr ? TaskGrant::size(grant->gpus.ids.size()) : 0;
+  const std::size_t near_room = TaskCommand::kNearBytes - grant_size;
   const auto near_size = static_cast<std::uint32_t>(task.payload_offset != 0 ? task.payload_size
                                                                              : task.payload.size());
   command.payload_size = near_size;
   command.block_offset = 0;
   command.block_size = near_size;
-  if (task.num_dependencies != 0) {
-    if (!lay_out_arguments(command, task)) command.flags |= kNoMemory;
+  if (task.num_dependencies != 0 || (task.payload_offset == 0 && near_size > near_room)) {
+    if (!lay_out_arguments(command, task, near_room)) command.flags |= kNoMemory;
   } else if (task.payload_offset != 0) {
     command.block_offset = task.payload_offset;
   } else if (near_size != 0) {
     std::memcpy(command.near_bytes.data(), task.payload.data(), near_size);
   }
+  if (grant != nullptr) add_grant(command, *grant);
 }
 
-bool Node::lay_out_arguments(TaskCommand& command, Task& task) {
+void Node::add_grant(TaskCommand& command, const ResourceGrant& grant) {
+  TaskGrant shown{};
+  for (const std::uint32_t id : grant.gpus.ids)
+    shown.gpus[shown.num_gpus++] = static_cast<std::uint16_t>(id);
+  command.flags |= kHasGrant;
+  command.grant_at =
+      static_cast<std::uint8_t>(TaskCommand::kNearBytes - TaskGrant::size(shown.num_gpus));
+  std::memcpy(command.near_bytes.data() + command.grant_at, &shown,
+              TaskGrant::size(shown.num_gpus));
+}
+
+/// Puts the payload, and what the arguments are, where the worker finds them: into the command if
+/// that takes no more than `near_room` bytes.
+bool Node::lay_out_arguments(TaskCommand& command, Task& task, std::size_t near_room) {
   const std::span<const WaitNode> nodes(task.dependencies.get(), task.num_dependencies);
   const std::uint64_t array_at = align_up(command.payload_size, 8);
   std::uint64_t near_at = nodes.size() * sizeof(ArgumentLocation);
@@ -66,7 +88,7 @@ bool Node::lay_out_arguments(TaskCommand& command, Task& task) {
     if (node.object->offset == 0) total += align_up(node.object->size, 8);
   }
   std::byte* block = command.near_bytes.data();
-  if (total > TaskCommand::kNearBytes) {
+  if (total > near_room) {
     auto room = store_.allocate(total, StoreUse::kMessage);
     if (!room) return false;
     command.block_offset = task.block_offset = room->offset;

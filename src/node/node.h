@@ -172,7 +172,8 @@ class Node final : private Actions {
   void free_value(std::uint64_t offset) override;
 
   void fill_command(TaskCommand& command, Task& task);
-  bool lay_out_arguments(TaskCommand& command, Task& task);
+  static void add_grant(TaskCommand& command, const ResourceGrant& grant);
+  bool lay_out_arguments(TaskCommand& command, Task& task, std::size_t near_room);
   WorkerPort& port_of(const Worker& worker) { return *ports_[worker.slot]; }
   void touch(WorkerPort& port);
   void kill_port(WorkerPort& port);

@@ -91,6 +91,7 @@ struct Actor {
   std::uint32_t pending = 0;                  ///< Calls that have not ended.
   ResourceRequest held;                       ///< What it holds while it lives.
   const ResourceRequest* acquired = nullptr;  ///< What is taken from the pool for it now.
+  ResourceGrant grant;                        ///< What it was given of that.
   std::string name;
   std::string name_space;
   std::vector<CallGroup> groups;  ///< The first is that of methods without a group.

@@ -2,22 +2,27 @@
 /// Amounts of resources: CPU slots, GPUs, memory and what users name themselves.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "sched/gpus.h"
+
 namespace haz {
 
 /// Resource amounts are fixed-point, so that ten times 0.1 CPU is one CPU.
 inline constexpr std::int64_t kResourceUnit = 10'000;
 inline constexpr std::size_t kCpuIndex = 0;
-/// No request asks for more: so that no sum of units overflows.
-inline constexpr double kMaxResourceAmount = 1e12;
+/// No request asks for more, and nodes are taken to have no more: so that no sum of units
+/// overflows.
+inline constexpr double kMaxResourceAmount = 1e14;
 
 inline std::int64_t to_resource_units(double amount) {
   return std::llround(amount * static_cast<double>(kResourceUnit));
@@ -38,6 +43,19 @@ inline std::string shown_amount(std::int64_t units) {
 /// What a task asks for: (resource index, units), indices rising, units positive.
 using ResourceRequest = std::vector<std::pair<std::size_t, std::int64_t>>;
 
+/// Units of the resource `index` in `request`.
+inline std::int64_t units_of(const ResourceRequest& request, std::size_t index) {
+  for (const auto& [asked, units] : request) {
+    if (asked == index) return units;
+  }
+  return 0;
+}
+
+/// What one holder was given, beside the amounts that it has asked for.
+struct ResourceGrant {
+  GpuShare gpus{};
+};
+
 /// Total and free amounts of one node. Free CPU may go below zero: a task that resumes after it was
 /// blocked does not wait for a slot. Not thread-safe.
 class ResourcePool {
@@ -55,20 +73,33 @@ class ResourcePool {
     names_.emplace_back(name);
     total_.push_back(0);
     free_.push_back(0);
+    if (name == "GPU") gpu_index_ = names_.size() - 1;
     return names_.size() - 1;
   }
 
+  /// Of GPUs: only while none is in use.
   void set_total(std::size_t index, std::int64_t units) {
     free_[index] += units - total_[index];
     total_[index] = units;
+    if (index != gpu_index_) return;
+    gpus_.clear();
+    std::uint32_t id = 0;
+    for (std::int64_t left = units; left > 0; left -= kGpuUnits)
+      gpus_.add(id++, std::min(left, kGpuUnits));
   }
 
   /// Whether `times` such requests fit into what is free now.
   [[nodiscard]] bool fits(const ResourceRequest& request, std::int64_t times = 1) const {
     for (const auto& [index, units] : request) {
-      if (free_[index] < units * times) return false;
+      if (free_[index] / units < times) return false;
+      if (index == gpu_index_ && !gpus_.fits(units, times)) return false;
     }
     return true;
+  }
+
+  /// Whether so much of one resource can't be had now.
+  [[nodiscard]] bool lacks(std::size_t index, std::int64_t units) const {
+    return free_[index] < units || (index == gpu_index_ && !gpus_.fits(units));
   }
 
   /// Whether more of what `request` needs is in use than there is, since blocked tasks resumed.
@@ -79,15 +110,33 @@ class ResourcePool {
     return false;
   }
 
-  void acquire(const ResourceRequest& request) {
-    for (const auto& [index, units] : request)
+  /// Takes what `request` asks for. Precondition: fits(), where GPUs are asked for.
+  ResourceGrant acquire(const ResourceRequest& request) {
+    ResourceGrant grant;
+    for (const auto& [index, units] : request) {
       free_[index] -= units;
+      if (index == gpu_index_) grant.gpus = gpus_.take(units);
+    }
+    return grant;
   }
-  void release(const ResourceRequest& request) {
+  void release(const ResourceRequest& request, ResourceGrant& grant) {
     for (const auto& [index, units] : request)
       free_[index] += units;
+    gpus_.give_back(grant.gpus);
+  }
+  /// The holder of `from` holds `to` instead, and keeps its GPUs, of which both have as many.
+  void exchange(const ResourceRequest& from, const ResourceRequest& to) {
+    for (const auto& [index, units] : from)
+      free_[index] += units;
+    for (const auto& [index, units] : to)
+      free_[index] -= units;
   }
   void add_cpu(std::int64_t units) { free_[kCpuIndex] += units; }
+  /// Units of GPUs in `request`.
+  [[nodiscard]] std::int64_t gpu_units(const ResourceRequest& request) const {
+    return units_of(request, gpu_index_);
+  }
+  [[nodiscard]] const GpuTable& gpus() const { return gpus_; }
 
   [[nodiscard]] std::size_t size() const { return names_.size(); }
   [[nodiscard]] const std::string& name(std::size_t index) const { return names_[index]; }
@@ -98,12 +147,14 @@ class ResourcePool {
   std::vector<std::string> names_{"CPU"};
   std::vector<std::int64_t> total_{0};
   std::vector<std::int64_t> free_{0};
+  std::size_t gpu_index_ = std::numeric_limits<std::size_t>::max();  ///< None: there are no GPUs.
+  GpuTable gpus_;
 };
 
 /// Whether `a` and `b` both ask for a resource of which `pool` lacks what `a` needs.
 inline bool compete(const ResourcePool& pool, const ResourceRequest& a, const ResourceRequest& b) {
   for (const auto& [index, units] : a) {
-    if (pool.free(index) >= units) continue;
+    if (!pool.lacks(index, units)) continue;
     for (const auto& entry : b) {
       if (entry.first == index) return true;
     }

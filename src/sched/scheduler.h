@@ -233,6 +233,8 @@ class Scheduler {
   [[nodiscard]] const ResourcePool& resources() const { return pool_; }
   [[nodiscard]] SchedulerCounts counts() const;
   [[nodiscard]] const std::vector<Worker*>& workers() const { return workers_; }
+  /// What a task that is assigned was given, or its actor.
+  [[nodiscard]] static const ResourceGrant& grant_of(const Task& task);
   [[nodiscard]] Story& story() { return story_; }
   /// Checks the invariants that tests rely on; aborts when one is broken. Slow.
   void check_invariants() const;

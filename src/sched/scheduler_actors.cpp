@@ -78,7 +78,7 @@ bool Scheduler::place_actor(ResourceClass* resources) {
     return true;
   }
   Actor& actor = *task->actor;
-  pool_.acquire(resources->request);
+  actor.grant = pool_.acquire(resources->request);
   actor.acquired = &resources->request;
   actor.worker = worker;
   worker->actor = &actor;
@@ -93,9 +93,8 @@ void Scheduler::actor_constructed(Task* task, const NewValue& value) {
   Actor& actor = *task->actor;
   const bool first = actor.state == ActorState::kPending;
   actor.state = ActorState::kAlive;
-  pool_.release(*actor.acquired);
+  pool_.exchange(*actor.acquired, actor.held);
   actor.acquired = &actor.held;
-  pool_.acquire(actor.held);
   story_.add(StoryEvent::kActorAlive, actor.id.value, actor.restarts, actor.worker->slot);
   task->state = TaskState::kWaiting;
   want_feeding(actor);
@@ -316,7 +315,7 @@ void Scheduler::actor_process_died(Worker& worker, const DeathCause& cause) {
     end_actor(actor, ValueBytes(actor_died_error(actor, end, &cause)));
   }
   HAZ_CHECK(worker.assigned.empty(), "calls of an actor survive its process");
-  if (actor.acquired != nullptr) pool_.release(*actor.acquired);
+  if (actor.acquired != nullptr) pool_.release(*actor.acquired, actor.grant);
   actor.acquired = nullptr;
   actor.killed = false;
   actor.worker = nullptr;
@@ -413,6 +412,11 @@ void Scheduler::stop_process_of(Actor& actor) {
 void Scheduler::forget_if_over(Actor& actor) {
   if (actor.referenced || actor.worker != nullptr || actor.state != ActorState::kDead) return;
   actors_.erase(actor.id.value);
+}
+
+const ResourceGrant& Scheduler::grant_of(const Task& task) {
+  if (task.grant) return *task.grant;
+  return task.worker->actor != nullptr ? task.worker->actor->grant : task.worker->grant;
 }
 
 std::int64_t Scheduler::lent_cpu_of(const Task& task) {

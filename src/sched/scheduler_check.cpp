@@ -172,6 +172,8 @@ void Scheduler::check_workers() const {
   }
   for (std::size_t i = 0; i < pool_.size(); ++i) {
     HAZ_CHECK(free[i] == pool_.free(i), "resources got lost, or are counted twice");
+    if (pool_.name(i) != "GPU") continue;
+    HAZ_CHECK(pool_.gpus().free() == pool_.free(i), "the GPUs do not agree with their amount");
   }
   HAZ_CHECK(queued_ + assigned <= task_pool_.live(), "tasks are counted twice");
 }

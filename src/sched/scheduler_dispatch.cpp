@@ -332,7 +332,7 @@ void Scheduler::run_nested(Task* task, Worker* worker) {
   task->worker = worker;
   task->nested = true;
   ++task->attempt;
-  pool_.acquire(task->function->resources->request);
+  task->grant = std::make_unique<ResourceGrant>(pool_.acquire(task->function->resources->request));
   worker->assigned.push_front(task);
   if (task->wanted_soon) ++worker->wanted_soon;
   count_wanted_item(*task, 1);

@@ -19,6 +19,15 @@ Result<ResourceRequest> Scheduler::request_of(
     }
     amounts[resource] += to_resource_units(amount);
   }
+  if (const auto gpus = amounts.find("GPU"); gpus != amounts.end()) {
+    const bool too_many = gpus->second > kMaxGpusOfTask * kGpuUnits;
+    if (too_many || !is_gpu_amount(gpus->second)) {
+      const std::string most = std::to_string(kMaxGpusOfTask);
+      return Error{ErrorKind::kInvalid, "'" + name + "' asks for " + shown_amount(gpus->second) +
+                                            " GPUs: it can have whole ones, up to " + most +
+                                            ", or a part of one"};
+    }
+  }
   ResourceRequest request;
   std::string lacking;
   for (const auto& [resource, units] : amounts) {
@@ -46,6 +55,10 @@ Result<Function*> Scheduler::register_function(const FunctionOptions& options) {
   if (options.actor) {
     Result<ResourceRequest> held = request_of(options.name, options.actor->resources);
     if (!held) return held.error();
+    if (pool_.gpu_units(*request) != pool_.gpu_units(*held)) {
+      return Error{ErrorKind::kInvalid,
+                   "'" + options.name + "' must be placed with the GPUs that it holds"};
+    }
     function->actor = options.actor;
     function->actor_request = std::move(*held);
   }
@@ -401,7 +414,8 @@ void Scheduler::leave_worker(Task* task) {
   if (task->wanted_soon) --worker->wanted_soon;
   count_wanted_item(*task, -1);
   if (task->nested) {
-    pool_.release(task->function->resources->request);
+    pool_.release(task->function->resources->request, *task->grant);
+    task->grant.reset();
     task->nested = false;
   }
   task->worker = nullptr;

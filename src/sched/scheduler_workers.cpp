@@ -107,14 +107,14 @@ bool Scheduler::attempt_crashed(Task* task, const Worker& worker) {
 }
 
 void Scheduler::take_lease(Worker* worker, ResourceClass* resources) {
-  pool_.acquire(resources->request);
+  worker->grant = pool_.acquire(resources->request);
   worker->lease = resources;
   worker->state = WorkerState::kBusy;
   resources->holders.push_back(worker);
 }
 
 void Scheduler::give_up_lease(Worker* worker) {
-  pool_.release(worker->lease->request);
+  pool_.release(worker->lease->request, worker->grant);
   std::erase(worker->lease->holders, worker);
   worker->lease = nullptr;
 }

@@ -116,8 +116,9 @@ struct Task : Waiter {
   Actor* actor = nullptr;               ///< Whose method or constructor it is.
   bool creates_actor = false;           ///< It is the constructor.
   CallPlace place = CallPlace::kNone;
-  std::int32_t priority = 0;  ///< Of its function.
-  std::uint16_t group = 0;    ///< Index of its group in the actor.
+  std::int32_t priority = 0;             ///< Of its function.
+  std::uint16_t group = 0;               ///< Index of its group in the actor.
+  std::unique_ptr<ResourceGrant> grant;  ///< What a nested one was given.
   ProcessId submitter;
 };
 
@@ -244,6 +245,7 @@ struct Worker {
   Actor* actor = nullptr;          ///< Whose process it is: it runs nothing else.
   ResourceClass* lease = nullptr;  ///< Whose resources the tasks in its ring use; nested ones have
                                    ///< their own. None while its ring is empty.
+  ResourceGrant grant;             ///< What it was given of that.
   List<Task, &Task::queue_link> assigned;  ///< The first runs or is about to: nested ones, then
                                            ///< ring order.
   std::uint32_t wanted_soon = 0;           ///< Assigned tasks whose very result somebody waits for.

@@ -23,12 +23,27 @@ inline constexpr std::uint32_t kNearArgument = 1U << 31;
 enum TaskCommandFlags : std::uint8_t {
   kReportStart = 1,  ///< The worker says when it begins (the attempt has a time limit).
   kNoMemory = 2,     ///< The object store had no room for the arguments: the attempt fails.
+  kHasGrant = 4,     ///< There is a TaskGrant.
+};
+
+/// What a task, or the actor that its constructor makes, was given of things that are told apart.
+struct TaskGrant {
+  static constexpr std::size_t kMaxGpus = 24;  ///< As many as the scheduler gives to a task.
+
+  std::uint32_t num_gpus;
+  std::array<std::uint16_t, kMaxGpus> gpus;  ///< Only the first num_gpus are there.
+
+  /// Bytes that are there.
+  static constexpr std::size_t size(std::size_t num_gpus) {
+    return offsetof(TaskGrant, gpus) + num_gpus * sizeof(std::uint16_t);
+  }
 };
 
 /// One attempt of one task; fits a slot of the task ring.
 ///
 /// The payload (the encoded arguments) and the array of ArgumentLocation with its near values stand
 /// one after the other, 8-byte aligned, in `near_bytes` when block_offset is 0, else in the arena.
+/// A TaskGrant stands in `near_bytes`, too.
 struct TaskCommand {
   static constexpr std::size_t kNearBytes = 64;
 
@@ -43,7 +58,8 @@ struct TaskCommand {
   std::uint32_t num_arguments;  ///< Elements of the array: arguments passed as refs.
   std::uint32_t block_size;     ///< Payload, array and near values.
   std::uint8_t flags;
-  std::array<std::uint8_t, 3> reserved;
+  std::uint8_t grant_at;  ///< Place of the TaskGrant in `near_bytes`, if there is one.
+  std::array<std::uint8_t, 2> reserved;
   std::array<std::byte, kNearBytes> near_bytes;
 };
 static_assert(sizeof(TaskCommand) == 120);

@@ -132,6 +132,7 @@ def test_what_is_given(fake):
         num_cpus_to_place=2.0,
         num_cpus=2.0,
         num_gpus=0.5,
+        memory=1e9,
         resources={"crane": 1.0},
         name="n",
         namespace="ns",

@@ -114,7 +114,7 @@ def test_what_is_wrong(given, error, words):
 
 def test_options_without_a_meaning_here():
     runtime._warned.difference_update({"accelerator_type", "runtime_env"})
-    assert made(memory=100, scheduling_strategy="SPREAD", enable_task_events=False) == TaskOptions()
+    assert made(scheduling_strategy="SPREAD", enable_task_events=False) == TaskOptions()
     assert made(accelerator_type=None, placement_group=None) == TaskOptions()
     with pytest.warns(RuntimeWarning, match="ignores accelerator_type"):
         made(accelerator_type="H100")
@@ -192,6 +192,7 @@ def test_init_arguments(start):
         resources={"a": 1},
         labels={"l": "m"},
         object_store_memory=1e8,
+        _memory=1e9,
         namespace="n",
         log_to_driver=False,
         logging_level="DEBUG",
@@ -206,6 +207,7 @@ def test_init_arguments(start):
         resources={"a": 1.0},
         labels={"l": "m"},
         object_store_memory=100_000_000,
+        memory=1_000_000_000,
         namespace="n",
         log_to_driver=False,
         logging_level=10,

@@ -91,6 +91,7 @@ def _max_pending_calls(value: Any) -> int:
 _ACTOR_CHECKS: dict[str, Callable[[Any], Any]] = {
     "num_cpus": CHECKS["num_cpus"],
     "num_gpus": CHECKS["num_gpus"],
+    "memory": CHECKS["memory"],
     "resources": CHECKS["resources"],
     "name": _actor_name,
     "namespace": check_namespace,
@@ -138,6 +139,7 @@ _NOT_OF_METHODS = {
     "max_retries": "methods have max_task_retries",
     "num_cpus": "give it to the class: an actor holds its resources, whatever it runs",
     "num_gpus": "give it to the class: an actor holds its resources, whatever it runs",
+    "memory": "give it to the class: an actor holds its resources, whatever it runs",
     "resources": "give it to the class: an actor holds its resources, whatever it runs",
     "runtime_env": "give it to the class",
     "max_concurrency": "give it to the class, or make a concurrency group",

@@ -9,6 +9,7 @@ import os
 
 from haz import _native
 from haz._core import plain_functions
+from haz._core.gpus import VISIBLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,11 +39,13 @@ class ActorHost:
         What the engine's `current_actor` returns of it.
     resources
         What it holds.
+    gpus
+        Names of the GPUs among that.
     restarted
         Whether the constructor ran before, in a process that has died.
     """
 
-    __slots__ = ("id", "instance", "meta", "name", "resources", "restarted")
+    __slots__ = ("gpus", "id", "instance", "meta", "name", "resources", "restarted")
 
     def __init__(
         self,
@@ -50,12 +53,14 @@ class ActorHost:
         name: str | None,
         meta: bytes,
         resources: dict[str, float],
+        gpus: list[str],
         restarted: bool,
     ) -> None:
         self.id = number
         self.name = name
         self.meta = meta
         self.resources = resources
+        self.gpus = gpus
         self.restarted = restarted
         self.instance: Any = None
 
@@ -116,7 +121,10 @@ def _constructor(
     def construct(*args: Any, **kwargs: Any) -> None:
         running = _native.running_task()
         assert running is not None
-        host = engine.actor = ActorHost(running[0], name, meta, resources, running[1] > 1)
+        gpus = engine.granted_gpus()
+        if gpus:
+            os.environ[VISIBLE] = ",".join(gpus)
+        host = engine.actor = ActorHost(running[0], name, meta, resources, gpus, running[1] > 1)
         try:
             if is_async:
                 _construct_on_loop(host, cls, args, kwargs, concurrency)

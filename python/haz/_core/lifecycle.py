@@ -30,7 +30,6 @@ _HIDDEN = frozenset(
     (
         "_driver_object_store_memory",
         "_enable_object_reconstruction",
-        "_memory",
         "_metrics_export_port",
         "_node_ip_address",
         "_node_name",
@@ -73,6 +72,7 @@ def init(
     proxy_server_url: str | None = None,
     engine: str | None = None,
     preload: Sequence[str] | None = None,
+    _memory: int | None = None,
     **kwargs: Any,
 ) -> HazContext:
     """Start haz. The first ``.remote()`` or ``put`` does this too, with the defaults.
@@ -85,7 +85,7 @@ def init(
         Number of CPU slots: tasks of one CPU that run at a time. Default: the environment variable
         ``HAZ_NUM_CPUS``, else what the machine or its cgroup gives.
     num_gpus
-        Number of GPUs. Default: as found.
+        Number of GPUs. Default: those of CUDA_VISIBLE_DEVICES, else as many as the machine has.
     resources
         Custom resources of the node, name to amount.
     labels
@@ -111,6 +111,9 @@ def init(
         else native.
     preload
         Modules that are imported once, before workers are forked. Default: haz decides.
+    _memory
+        Bytes of memory that tasks and actors may ask for by ``memory=``. Default: what the machine
+        or its cgroup has free.
     include_dashboard, dashboard_host, dashboard_port, job_config, configure_logging, \
     logging_format, logging_config, enable_resource_isolation, cgroup_path, system_reserved_cpu, \
     system_reserved_memory, proxy_server_url
@@ -149,7 +152,8 @@ def init(
         num_cpus=_num_cpus(num_cpus),
         num_gpus=None if num_gpus is None else check_int("num_gpus", num_gpus, 0),
         resources=None if resources is None else check_resources("resources", resources),
-        object_store_memory=_memory(object_store_memory),
+        memory=_bytes("_memory", _memory),
+        object_store_memory=_bytes("object_store_memory", object_store_memory),
         namespace=None if namespace is None else check_str("namespace", namespace),
         log_to_driver=True if log_to_driver is None else bool(log_to_driver),
         logging_level=_level(logging_level),
@@ -197,12 +201,12 @@ def _num_cpus(value: int | None) -> int | None:
         raise ValueError(f"HAZ_NUM_CPUS must be a number of CPUs, and is {text!r}") from None
 
 
-def _memory(value: int | float | None) -> int | None:
+def _bytes(name: str, value: int | float | None) -> int | None:
     if value is None:
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return check_int("object_store_memory", value, 1)
+    return check_int(name, value, 1)
 
 
 def _level(value: int | str) -> int:

@@ -53,6 +53,22 @@ def _amount(name: str, value: Any) -> float:
     return float(value)
 
 
+def check_num_gpus(name: str, value: Any) -> float:
+    """Check a number of GPUs: whole ones, or a part of one."""
+    amount = _amount(name, value)
+    if amount > 1 and not amount.is_integer():
+        raise ValueError(f"{name} must be a whole number, or less than 1, not {value!r}")
+    return amount
+
+
+def check_memory(name: str, value: Any) -> float:
+    """Check a number of bytes."""
+    amount = _amount(name, value)
+    if not amount.is_integer():
+        raise ValueError(f"{name} must be a whole number of bytes, not {value!r}")
+    return amount
+
+
 def check_resources(name: str, value: Any) -> dict[str, float]:
     """Check a dictionary of custom resources."""
     if not isinstance(value, dict):
@@ -62,6 +78,8 @@ def check_resources(name: str, value: Any) -> dict[str, float]:
             raise TypeError(f"the keys of {name} must be strings, not {key!r}")
         if key in ("CPU", "GPU"):
             raise ValueError(f"use num_{key.lower()}s=... instead of {key!r} in {name}")
+        if key in ("memory", "object_store_memory"):
+            raise ValueError(f"use {key}=... instead of {key!r} in {name}")
     return {key: _amount(f"{name}[{key!r}]", amount) for key, amount in value.items()}
 
 
@@ -179,7 +197,8 @@ def runtime_env_vars(value: Any) -> dict[str, str]:
 #: Options that reach the engine, with their checks. None means the default, as in Ray.
 CHECKS: dict[str, Callable[[Any], Any]] = {
     "num_cpus": lambda value: _amount("num_cpus", value),
-    "num_gpus": lambda value: _amount("num_gpus", value),
+    "num_gpus": lambda value: check_num_gpus("num_gpus", value),
+    "memory": lambda value: check_memory("memory", value),
     "resources": lambda value: check_resources("resources", value),
     "num_returns": _num_returns,
     "name": _name,
@@ -201,7 +220,6 @@ WITHOUT_MEANING = {
     "enable_task_events": False,
     "fallback_strategy": False,
     "label_selector": True,
-    "memory": False,
     "object_store_memory": False,
     "placement_group": True,
     "placement_group_bundle_index": False,

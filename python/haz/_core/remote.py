@@ -265,7 +265,11 @@ def remote(*args: Any, **options: Any) -> Any:
     num_cpus : float
         CPU slots that a task takes while it runs; 0 and fractions are allowed. Default 1.
     num_gpus : float
-        GPUs that it takes. Default 0.
+        GPUs that it takes: whole ones, or a part of one, which tasks then share. Default 0. Their
+        ids are in CUDA_VISIBLE_DEVICES while it runs, and ``haz.get_gpu_ids()`` returns them.
+    memory : float
+        Bytes of memory that it is counted with: it waits until so much of the node's is not
+        promised to others. Nothing keeps it from using more. Default 0.
     resources : dict of str to float
         Custom resources that it takes.
     num_returns : int or str
@@ -304,7 +308,9 @@ def remote(*args: Any, **options: Any) -> Any:
         CPU slots that the actor holds for as long as it lives. Default: it needs one to start,
         and holds none.
     num_gpus : float
-        GPUs that it holds. Default 0.
+        GPUs that it holds, as for tasks. Default 0.
+    memory : float
+        Bytes of memory that it is counted with for as long as it lives. Default 0.
     name, namespace : str
         A name for ``haz.get_actor``, and the namespace of that. Default: none; the caller's.
     get_if_exists : bool

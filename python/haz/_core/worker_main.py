@@ -10,6 +10,7 @@ import marshal
 import os
 
 from haz import _native
+from haz._core.gpus import VISIBLE
 from haz._core.process_state import ProcessState, open_streams
 from haz._core.runtime import attach_worker_engine
 from haz.engines.native import NativeEngine, UnpackedFunction
@@ -52,6 +53,8 @@ class _Worker:
         function = unpacked.function
         if unpacked.is_dynamic:
             function = collecting_items(function, is_retried)
+        if "GPU" in unpacked.resources:
+            function = _with_gpus(function, self._engine)
         if unpacked.env_vars or unpacked.max_calls:
             return _wrapped(function, unpacked.env_vars, unpacked.max_calls)
         return function
@@ -106,6 +109,14 @@ def collecting_items(
         return pack_exception(error, task_name=name, pid=os.getpid(), function=name)
 
     return collecting(function, pack)
+
+
+def _with_gpus(function: Callable[..., Any], engine: NativeEngine) -> Callable[..., Any]:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        os.environ[VISIBLE] = ",".join(engine.granted_gpus())
+        return function(*args, **kwargs)
+
+    return wrapper
 
 
 def _wrapped(

@@ -60,6 +60,8 @@ class InitOptions(Record):
         Number of GPUs; None: as found.
     resources
         Custom resources, name to amount.
+    memory
+        Bytes that tasks and actors may ask for; None: what the machine or its cgroup has free.
     object_store_memory
         Limit of the object store in bytes; None: derived from the machine or its cgroup.
     namespace
@@ -81,6 +83,7 @@ class InitOptions(Record):
         "labels",
         "log_to_driver",
         "logging_level",
+        "memory",
         "namespace",
         "num_cpus",
         "num_gpus",
@@ -95,6 +98,7 @@ class InitOptions(Record):
         num_cpus: int | None = None,
         num_gpus: int | None = None,
         resources: dict[str, float] | None = None,
+        memory: int | None = None,
         object_store_memory: int | None = None,
         namespace: str | None = None,
         log_to_driver: bool = True,
@@ -106,6 +110,7 @@ class InitOptions(Record):
         self.num_cpus = num_cpus
         self.num_gpus = num_gpus
         self.resources: dict[str, float] = {} if resources is None else resources
+        self.memory = memory
         self.object_store_memory = object_store_memory
         self.namespace = namespace
         self.log_to_driver = log_to_driver
@@ -123,7 +128,9 @@ class TaskOptions(Record):
     num_cpus
         CPU slots that the task takes while it runs; may be fractional or 0. Default 1.
     num_gpus
-        GPUs that the task takes. Default 0.
+        GPUs that the task takes: whole ones, or a part of one. Default 0.
+    memory
+        Bytes that the task is counted with; nothing keeps it from using more. Default 0.
     resources
         Custom resources that the task takes.
     num_returns
@@ -154,6 +161,7 @@ class TaskOptions(Record):
         "items_ahead",
         "max_calls",
         "max_retries",
+        "memory",
         "name",
         "num_cpus",
         "num_gpus",
@@ -169,6 +177,7 @@ class TaskOptions(Record):
         *,
         num_cpus: float = 1.0,
         num_gpus: float = 0.0,
+        memory: float = 0.0,
         resources: dict[str, float] | None = None,
         num_returns: int | str = 1,
         items_ahead: int = 0,
@@ -182,6 +191,7 @@ class TaskOptions(Record):
     ) -> None:
         self.num_cpus = num_cpus
         self.num_gpus = num_gpus
+        self.memory = memory
         self.resources: dict[str, float] = {} if resources is None else resources
         self.num_returns = num_returns
         self.items_ahead = items_ahead
@@ -204,8 +214,8 @@ class ActorOptions(Record):
     num_cpus
         CPU slots that the actor holds for as long as it lives. Default 0, as in Ray; where the user
         gives ``num_cpus`` both are that.
-    num_gpus, resources
-        GPUs and custom resources that it holds.
+    num_gpus, memory, resources
+        GPUs, bytes of memory and custom resources that it holds.
     name
         Name under which ``get_actor`` finds it; None: none.
     namespace
@@ -245,6 +255,7 @@ class ActorOptions(Record):
         "max_pending_calls",
         "max_restarts",
         "max_task_retries",
+        "memory",
         "name",
         "namespace",
         "num_cpus",
@@ -259,6 +270,7 @@ class ActorOptions(Record):
         num_cpus_to_place: float = 1.0,
         num_cpus: float = 0.0,
         num_gpus: float = 0.0,
+        memory: float = 0.0,
         resources: dict[str, float] | None = None,
         name: str | None = None,
         namespace: str | None = None,
@@ -276,6 +288,7 @@ class ActorOptions(Record):
         self.num_cpus_to_place = num_cpus_to_place
         self.num_cpus = num_cpus
         self.num_gpus = num_gpus
+        self.memory = memory
         self.resources: dict[str, float] = {} if resources is None else resources
         self.name = name
         self.namespace = namespace

@@ -23,6 +23,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from haz._core import serialize
 from haz._core.checks import check_waitables, force_on_actor_call, not_a_ref
 from haz._core.errors import pack_exception, through_task, unpack_error
+from haz._core.gpus import VISIBLE, gpu_names, shown_ids
 from haz._core.refs import ObjectRef
 from haz._core.returns import split_returns
 from haz._core.runtime import runtime
@@ -44,9 +45,11 @@ __all__ = [
     "BoundCall",
     "Entry",
     "InlineEngine",
+    "InlineGpus",
     "InlineRef",
     "Running",
     "create_engine",
+    "resources_of",
 ]
 
 #: Values of these types can be shared: nobody can change them, and they hold nothing else.
@@ -144,12 +147,14 @@ def _rebuild_ref(epoch: str, number: int) -> InlineRef:
 class Running:
     """A task that runs now, in one thread."""
 
-    __slots__ = ("attempt", "id", "task")
+    __slots__ = ("attempt", "gpus", "id", "task")
 
     def __init__(self, task: BoundCall, number: int) -> None:
         self.task = task
         self.id = number
         self.attempt = 0
+        #: Names of the GPUs that it has now.
+        self.gpus: list[str] = []
 
 
 class _PerThread(threading.local):
@@ -182,7 +187,9 @@ class InlineEngine:
         self._stacks: WeakKeyDictionary[threading.Thread, list[Running]] = WeakKeyDictionary()
         self._interrupts = Interrupts()
         self._finished = {"finished": 0, "failed": 0}
-        self._totals = _totals(options)
+        gpus = gpu_names(options.num_gpus)
+        self.gpus = InlineGpus(gpus)
+        self._totals = _totals(options, len(gpus))
         self._limit = int(self._totals["object_store_memory"])
         self._actors: InlineActors | None = None
 
@@ -281,8 +288,7 @@ class InlineEngine:
         stack = self._here.stack
         if not stack:
             self._stacks[threading.current_thread()] = stack
-        environment = _Environment({**self.options.env_vars, **running.task.env_vars})
-        return _Inside(stack, running, environment, self._interrupts.watch(running, timeout_s))
+        return _Inside(self, stack, running, self._interrupts.watch(running, timeout_s))
 
     # ---- actors --------------------------------------------------------------------------------
 
@@ -547,6 +553,7 @@ class InlineEngine:
                 "task_function_name": running.task.descriptor.name,
                 "attempt": running.attempt,
                 "assigned_resources": {k: v for k, v in running.task.resources.items() if v},
+                "gpu_ids": shown_ids(running.gpus),
             }
             actor = running.task.actor
             if actor is not None:
@@ -555,6 +562,7 @@ class InlineEngine:
                     "actor_name": actor.options.name or "",
                     "actor_restarted": actor.restarts > 0,
                     "assigned_resources": {k: v for k, v in actor.resources.items() if v},
+                    "gpu_ids": shown_ids(actor.gpus),
                 }
         return found
 
@@ -681,7 +689,7 @@ class _BoundTask(BoundCall):
         options: TaskOptions,
         descriptor: Descriptor,
     ) -> None:
-        resources = {"CPU": options.num_cpus, "GPU": options.num_gpus, **options.resources}
+        resources = resources_of(options)
         super().__init__(
             engine, options, descriptor, resources=resources, env_vars=options.env_vars
         )
@@ -726,21 +734,33 @@ class _Inside:
     """Code of a task runs: it is on its thread's stack, with its environment and its time limit."""
 
     def __init__(
-        self, stack: list[Running], running: Running, environment: _Environment, watch: _Watch
+        self, engine: InlineEngine, stack: list[Running], running: Running, watch: _Watch
     ) -> None:
+        self._engine = engine
         self._stack = stack
         self._running = running
-        self._environment = environment
         self._watch = watch
+        self._environment = _Environment({})
 
     def __enter__(self) -> None:
         self._stack.append(self._running)
         try:
+            self._environment = self._make_environment()
             self._environment.__enter__()
             self._watch.__enter__()
         except BaseException:
             self._leave()
             raise
+
+    def _make_environment(self) -> _Environment:
+        running, engine = self._running, self._engine
+        task = running.task
+        variables = {**engine.options.env_vars, **task.env_vars}
+        running.gpus = engine.gpus.take(task.resources.get("GPU", 0.0))
+        gpus = running.gpus if task.actor is None else task.actor.gpus
+        if gpus:
+            variables[VISIBLE] = ",".join(gpus)
+        return _Environment(variables)
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: Any
@@ -752,6 +772,9 @@ class _Inside:
 
     def _leave(self) -> None:
         self._environment.__exit__()
+        running = self._running
+        self._engine.gpus.give_back(running.gpus, running.task.resources.get("GPU", 0.0))
+        running.gpus = []
         self._stack.pop()
 
 
@@ -775,7 +798,50 @@ class _Environment:
                 os.environ[name] = value
 
 
-def _totals(options: InitOptions) -> dict[str, float]:
+def resources_of(options: TaskOptions | ActorOptions) -> dict[str, float]:
+    """Return what a task takes or an actor holds, name to amount."""
+    return {
+        "CPU": options.num_cpus,
+        "GPU": options.num_gpus,
+        "memory": options.memory,
+        **options.resources,
+    }
+
+
+class InlineGpus:
+    """The GPUs by name, and how much of each is taken. Thread-safe.
+
+    Every task runs at once, also one that would have to wait elsewhere: it then gets GPUs that
+    others have.
+    """
+
+    def __init__(self, names: list[str]) -> None:
+        self._taken = dict.fromkeys(names, 0.0)
+        self._lock = threading.Lock()
+
+    def take(self, amount: float) -> list[str]:
+        """Return the names of `amount` GPUs, whole ones, or one that others have parts of."""
+        if not amount:
+            return []
+        each = min(amount, 1.0)
+        with self._lock:
+            # Those that it fits on first; a part beside other parts.
+            names = sorted(
+                self._taken,
+                key=lambda n: (self._taken[n] + each > 1 + _EPSILON, -self._taken[n]),
+            )[: max(int(amount), 1)]
+            for name in names:
+                self._taken[name] += each
+        return names
+
+    def give_back(self, names: list[str], amount: float) -> None:
+        """Let go of what `take` returned for `amount`."""
+        with self._lock:
+            for name in names:
+                self._taken[name] -= min(amount, 1.0)
+
+
+def _totals(options: InitOptions, num_gpus: int) -> dict[str, float]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if options.num_cpus is not None:
         cpus = options.num_cpus
@@ -785,10 +851,10 @@ def _totals(options: InitOptions) -> dict[str, float]:
         cpus = os.cpu_count() or 1
     totals = {
         "CPU": float(cpus),
-        "memory": float(memory),
+        "memory": float(memory if options.memory is None else options.memory),
         "object_store_memory": float(options.object_store_memory or memory // 3),
         **options.resources,
     }
-    if options.num_gpus:
-        totals["GPU"] = float(options.num_gpus)
+    if num_gpus:
+        totals["GPU"] = float(num_gpus)
     return totals

@@ -17,7 +17,7 @@ from contextlib import nullcontext
 from weakref import WeakValueDictionary, ref
 
 from haz._core.generator import as_iterator
-from haz.engines.inline import Arguments, BoundCall, Entry, InlineRef
+from haz.engines.inline import Arguments, BoundCall, Entry, InlineRef, resources_of
 from haz.exceptions import ActorAlreadyExistsError, ObjectLostError
 
 TYPE_CHECKING = False
@@ -55,7 +55,9 @@ class InlineActor:
         self.options = options
         self.meta = meta
         self.class_name = cls.__name__
-        self.resources = {"CPU": options.num_cpus, "GPU": options.num_gpus, **options.resources}
+        self.resources = resources_of(options)
+        #: Names of the GPUs that it holds while it lives.
+        self.gpus = engine.gpus.take(options.num_gpus)
         self.restarts = 0
         #: Set when it has died: the error of its calls.
         self.death: dict[str, Any] | None = None
@@ -107,6 +109,7 @@ class InlineActor:
             **more,
         }
         self.instance = self._arguments = None
+        self._let_go()
         entry = self.entry() if self.entry is not None else None
         if entry is not None:
             entry.drop(self.death)
@@ -172,7 +175,12 @@ class InlineActor:
             asyncio._set_running_loop(outer)
             loop.close()
 
+    def _let_go(self) -> None:
+        gpus, self.gpus = self.gpus, []
+        self._engine.gpus.give_back(gpus, self.options.num_gpus)
+
     def __del__(self) -> None:
+        self._let_go()
         self._close_loop()
 
 
@@ -342,7 +350,7 @@ class InlineActors:
     ) -> tuple[ObjectRef[Any], bytes]:
         """See ``create_actor`` of :class:`haz.engines.base.Engine`."""
         engine = self._engine
-        placed = {"CPU": options.num_cpus_to_place, "GPU": options.num_gpus, **options.resources}
+        placed = {**resources_of(options), "CPU": options.num_cpus_to_place}
         engine.check_feasible(f"actor {cls.__name__}", placed)
         descriptor.check_call(args, kwargs)
         engine.check_picklable(cls, descriptor)

@@ -15,6 +15,7 @@ from _thread import allocate_lock, start_new_thread
 from haz import _native
 from haz._core import plain_functions, zygote
 from haz._core.checks import force_on_actor_call
+from haz._core.gpus import gpu_names, shown_ids
 from haz._core.refs import ObjectRef
 
 TYPE_CHECKING = False
@@ -143,6 +144,8 @@ def resources_of(options: TaskOptions | ActorOptions) -> dict[str, float]:
         resources["CPU"] = float(options.num_cpus)
     if options.num_gpus:
         resources["GPU"] = float(options.num_gpus)
+    if options.memory:
+        resources["memory"] = float(options.memory)
     return resources
 
 
@@ -256,6 +259,7 @@ class NativeEngine:
         #: Number of the native session that this engine works on.
         self._session = 0 if options is not None else _native.session()
         self._namespace = zygote.job.get("namespace", "")
+        self._gpus = zygote.job.get("gpus", "").split(",")
         #: In a worker: resources of the functions that it has loaded, by their number.
         self.resources_of: dict[int, dict[str, float]] = {}
         #: In the process of an actor: the actor.
@@ -302,10 +306,13 @@ class NativeEngine:
             preload_first = tuple(name for name in _PRELOADED_IF_USED if name in sys.modules)
         num_cpus = options.num_cpus if options.num_cpus is not None else _native.usable_cpus()
         resources = dict(options.resources)
-        if options.num_gpus:
-            resources["GPU"] = float(options.num_gpus)
+        gpus = gpu_names(options.num_gpus)
+        if gpus:
+            resources["GPU"] = float(len(gpus))
+        if options.memory is not None:
+            resources["memory"] = float(options.memory)
         self._namespace = options.namespace or os.urandom(16).hex()
-        job = {"namespace": self._namespace}
+        job = {"namespace": self._namespace, "gpus": ",".join(gpus)}
         as_ray = sys.modules.get("haz.as_ray")
         if as_ray is not None and as_ray.is_installed():
             job["as_ray"] = "1"
@@ -536,12 +543,19 @@ class NativeEngine:
             shown["task_name"] = shown["task_function_name"] = name
             shown["attempt"] = attempt - 1
             shown["assigned_resources"] = dict(self.resources_of.get(number, {}))
+            shown["gpu_ids"] = shown_ids(self.granted_gpus())
         if self.actor is not None:
             shown["actor_id"] = f"{epoch:016x}{self.actor.id:016x}"
             shown["actor_name"] = self.actor.name or ""
             shown["actor_restarted"] = self.actor.restarted
             shown["assigned_resources"] = dict(self.actor.resources)
+            shown["gpu_ids"] = shown_ids(self.actor.gpus)
         return shown
+
+    def granted_gpus(self) -> list[str]:
+        """In a worker: names of the GPUs that the running task has."""
+        grant = _native.running_grant()
+        return [] if grant is None else [self._gpus[number] for number in grant[0]]
 
     def snapshot(self) -> dict[str, Any]:
         counts: dict[str, Any] = dict(_native.query(_SNAPSHOT))

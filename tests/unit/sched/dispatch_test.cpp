@@ -441,13 +441,14 @@ TEST(SchedulerClasses, AStuckClassDoesNotHoldUpAnother) {
   // More classes than any word has bits; each but the last waits for what is in use.
   constexpr int kClasses = 100;
   FakeNode node(200);
-  node.scheduler->set_resource("GPU", kClasses);
+  node.scheduler->set_resource("crane", kClasses);
   Worker& holder = node.start_worker();
-  node.submit(node.function(FunctionOptions{.name = "all", .resources = {{"GPU", kClasses}}}));
+  node.submit(node.function(FunctionOptions{.name = "all", .resources = {{"crane", kClasses}}}));
   node.dispatch();
   node.claim(holder);
   for (int i = 1; i <= kClasses; ++i) {
-    node.submit(node.function(FunctionOptions{.name = "g", .resources = {{"GPU", i}, {"CPU", 1}}}));
+    node.submit(
+        node.function(FunctionOptions{.name = "g", .resources = {{"crane", i}, {"CPU", 1}}}));
   }
   const TaskId possible = node.submit(node.function());
   Worker& worker = node.start_worker();
