@@ -1,7 +1,8 @@
 """Helpers on top of tasks and actors: Ray's ``ray.util``, where it has a meaning on one machine.
 
 Each name is loaded when it is first used. Besides the names here there are the modules
-`haz.util.queue`, `haz.util.actor_group` and `haz.util.metrics`.
+`haz.util.queue`, `haz.util.actor_group`, `haz.util.metrics`, `haz.util.multiprocessing` and
+`haz.util.joblib`.
 """
 
 TYPE_CHECKING = False
@@ -24,7 +25,15 @@ _HOME = {
     "register_serializer": "haz._core.serialize",
 }
 
-_MODULES = ("actor_group", "actor_pool", "check_serialize", "metrics", "queue")
+_MODULES = (
+    "actor_group",
+    "actor_pool",
+    "check_serialize",
+    "joblib",
+    "metrics",
+    "multiprocessing",
+    "queue",
+)
 
 __all__ = [*_HOME]
 
