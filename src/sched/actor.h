@@ -87,6 +87,7 @@ struct Actor {
   bool referenced = true;                     ///< Its object exists.
   bool killed = false;                        ///< Its process was told to die.
   bool hungry = false;                        ///< In the scheduler's list of actors to feed.
+  bool starved = false;                       ///< In that of those whose process had no room.
   std::uint32_t restarts = 0;                 ///< So far.
   std::uint32_t pending = 0;                  ///< Calls that have not ended.
   ResourceRequest held;                       ///< What it holds while it lives.

@@ -317,6 +317,8 @@ class Scheduler {
   void want_feeding(Actor& actor);
   void feed_actors();
   void feed(Actor& actor);
+  void make_way_for(const Task& next, Worker* worker);
+  void feed_starved();
   bool place_actor(ResourceClass* resources);
   void actor_constructed(Task* task, const NewValue& value);
   void constructor_failed(Task* task, const ValueBytes& error);
@@ -374,7 +376,8 @@ class Scheduler {
   std::vector<std::unique_ptr<Function>> functions_;
   std::vector<std::unique_ptr<ResourceClass>> classes_;
   std::vector<Worker*> workers_;
-  std::vector<Worker*> idle_;  ///< Last in, first out: the warmest worker is taken first.
+  std::vector<Worker*> task_workers_;  ///< Those that are no actor's.
+  std::vector<Worker*> idle_;          ///< Last in, first out: the warmest worker is taken first.
   std::unordered_map<std::uint64_t, std::unique_ptr<Stream>> streams_;  ///< By task.
   std::size_t num_items_ = 0;                                           ///< Of all streams.
   std::vector<TaskId> abandoned_;  ///< Streaming tasks without consumers.
@@ -398,6 +401,7 @@ class Scheduler {
   std::unordered_map<std::uint64_t, std::unique_ptr<Actor>> actors_;  ///< By id.
   ActorNames actor_names_;
   std::vector<ObjectId> hungry_;           ///< Actors whose process may take more calls.
+  std::vector<ObjectId> starved_;          ///< Actors with calls for which a ring had no room.
   std::uint32_t processes_of_actors_ = 0;  ///< Of workers_.
 };
 

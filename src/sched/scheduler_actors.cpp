@@ -82,6 +82,7 @@ bool Scheduler::place_actor(ResourceClass* resources) {
   actor.acquired = &resources->request;
   actor.worker = worker;
   worker->actor = &actor;
+  std::erase(task_workers_, worker);
   worker->state = WorkerState::kBusy;
   ++processes_of_actors_;
   resources->ticks_held_up = 0;
@@ -246,13 +247,41 @@ void Scheduler::feed_actors() {
 void Scheduler::feed(Actor& actor) {
   Worker* worker = actor.worker;
   if (actor.state != ActorState::kAlive || worker->doomed || actor.killed) return;
+  bool has_more = false;
   for (CallGroup& group : actor.groups) {
+    if (!group.ready.empty()) make_way_for(*group.ready.front(), worker);
     while (!group.ready.empty() && group.running < group.limit && actions_.has_room(*worker)) {
       Task* task = group.ready.front();
       ++group.running;
       if (worker->state == WorkerState::kIdle) worker->state = WorkerState::kBusy;
       assign(task, worker);
     }
+    has_more = has_more || (!group.ready.empty() && group.running < group.limit);
+  }
+  // The calls that fill the ring may all wait for one that is behind it, and then none ends: look
+  // again when the process may have begun some.
+  if (!has_more || actor.function->actor->is_sequential || actor.starved) return;
+  actor.starved = true;
+  starved_.push_back(actor.id);
+}
+
+/// Takes back the calls that have not begun and that `next` goes before.
+void Scheduler::make_way_for(const Task& next, Worker* worker) {
+  const std::int32_t priority = next.priority;
+  bool any = false;
+  while (Task* last = worker->assigned.back()) {
+    if (last->creates_actor || last->priority >= priority || !pull_back(last)) break;
+    any = true;
+  }
+  if (any) settle_worker(worker);
+}
+
+void Scheduler::feed_starved() {
+  for (const ObjectId id : std::exchange(starved_, {})) {
+    Actor* actor = find_actor(id);
+    if (actor == nullptr) continue;
+    actor->starved = false;
+    want_feeding(*actor);
   }
 }
 

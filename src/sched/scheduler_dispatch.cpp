@@ -29,7 +29,6 @@ constexpr std::uint32_t kMakeWayPeriod = 1024;
 /// Measured work that waits in `worker`'s ring behind its first task.
 std::int64_t waiting_work_ns(const Worker& worker) {
   if (worker.state != WorkerState::kBusy || worker.assigned.size() < 2) return 0;
-  if (worker.actor != nullptr) return 0;  // nobody else could do it
   const std::int64_t mean = worker.assigned.back()->function->mean_run_ns;
   const auto waiting = static_cast<std::int64_t>(worker.assigned.size() - 1);
   return waiting * (mean < 0 ? kUnknownRunNs : std::max(mean, kShortestRunNs));
@@ -124,7 +123,7 @@ void Scheduler::start_workers(const ResourceRequest& request, std::size_t demand
 void Scheduler::start_workers_for_waiting() {
   if (!idle_.empty() || !may_start()) return;
   std::size_t waiting = 0;
-  for (const Worker* worker : workers_) {
+  for (const Worker* worker : task_workers_) {
     const std::int64_t work = waiting_work_ns(*worker);
     if (work == 0 || work < options_.start_ns) continue;
     waiting += worker->assigned.size() - 1;
@@ -224,14 +223,15 @@ bool Scheduler::could_run(const Worker& worker) const {
 }
 
 bool Scheduler::wants_tick() const {
-  if (making_way_ || (starts_paused_ && queued_ != 0)) return true;
-  return std::any_of(workers_.begin(), workers_.end(),
+  if (making_way_ || !starved_.empty() || (starts_paused_ && queued_ != 0)) return true;
+  return std::any_of(task_workers_.begin(), task_workers_.end(),
                      [this](const Worker* worker) { return could_run(*worker); });
 }
 
 void Scheduler::tick() {
   starts_paused_ = false;
-  for (Worker* worker : workers_) {
+  feed_starved();
+  for (Worker* worker : task_workers_) {
     const Task* first = worker->assigned.front();
     const TaskId now = first != nullptr ? first->id : TaskId{};
     worker->stuck = first != nullptr && now == worker->first_at_tick;
@@ -249,7 +249,7 @@ bool Scheduler::steal() {
   if (idle_.empty()) return false;
   Worker* victim = nullptr;
   std::int64_t most = 0;
-  for (Worker* worker : workers_) {
+  for (Worker* worker : task_workers_) {
     const std::int64_t work = waiting_work_ns(*worker);
     if (work == 0 || work < most || work < options_.steal_ns) continue;
     // Of those with equally much to do, from the one whose task has waited longest.

@@ -46,6 +46,7 @@ Worker& Scheduler::worker_started(std::uint32_t slot, ProcessId process) {
   worker->slot = slot;
   worker->process = process;
   workers_.push_back(worker);
+  task_workers_.push_back(worker);
   idle_.push_back(worker);
   track_process(process);
   story_.add(StoryEvent::kWorkerStarted, process.value, 0, slot);
@@ -81,6 +82,7 @@ void Scheduler::worker_died(Worker& worker, const DeathCause& cause) {
   if (worker.lease != nullptr) give_up_lease(&worker);
   std::erase(idle_, &worker);
   std::erase(workers_, &worker);
+  std::erase(task_workers_, &worker);
   drop_references_of(worker.process);
   delete &worker;
 }

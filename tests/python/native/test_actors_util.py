@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import haz
 import pytest
 from haz.util import ActorPool, as_completed, map_unordered
@@ -58,13 +61,25 @@ def test_map_unordered_keeps_to_its_limit(node, gate, tally):
         gate(str(i)).wait()
         return i
 
+    def begun(count):
+        for _ in range(2000):
+            if tally.count() >= count:
+                break
+            time.sleep(0.01)
+        return sorted(map(int, tally.lines()))
+
     results = map_unordered(work, range(10), backpressure_size=2)
-    gate("1").open()
+    opener = threading.Thread(target=lambda: begun(2) and gate("1").open())
+    opener.start()
     assert next(results) == 1
+    opener.join()
+    assert begun(2) == [0, 1]
+    gate("2").open()
+    assert next(results) == 2
+    assert begun(3) == [0, 1, 2]
     for i in range(10):
         gate(str(i)).open()
-    assert sorted(results) == [0, *range(2, 10)]
-    assert sorted(map(int, tally.lines()[:2])) == [0, 1]
+    assert sorted(results) == [0, *range(3, 10)]
 
 
 def test_pool_gives_work_to_who_is_free(node, gate):

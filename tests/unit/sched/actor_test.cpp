@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+
 #include "unit/sched/fake_node.h"
 
 namespace haz {
@@ -572,6 +574,51 @@ TEST_F(ActorTest, CallsOfGreaterPriorityGoFirst) {
   const TaskId second = call(actor, method());
   const TaskId high = call(actor, method(0, {}, 5));
   EXPECT_EQ(finish_all(construct(actor)), (std::vector{high, first, second, low}));
+  node.drop(actor);
+  node.end();
+}
+
+TEST_F(ActorTest, CallsOfGreaterPriorityGoBeforeThoseThatHaveNotBegun) {
+  const ObjectId actor = alive(actor_class());
+  Worker& worker = worker_of(actor);
+  (void)call(actor, method(0, {}, -2));
+  const Claim running = node.claim(worker);
+  const TaskId low = call(actor, method(0, {}, -1));
+  const TaskId first = call(actor, method());
+  const TaskId second = call(actor, method());
+  const TaskId high = call(actor, method(0, {}, 5));
+  node.finish(worker, running);
+  EXPECT_EQ(finish_all(worker), (std::vector{high, first, second, low}));
+  node.drop(actor);
+  node.end();
+}
+
+TEST_F(ActorTest, CallsBehindAFullRingComeWhenThoseInItHaveBegun) {
+  node.actions.ring_capacity = 2;
+  ActorOptions options;
+  options.is_sequential = false;
+  const ObjectId actor = alive(actor_class(options));
+  Worker& worker = worker_of(actor);
+  const TaskId first = call(actor, method());
+  const TaskId second = call(actor, method());
+  const TaskId third = call(actor, method());
+  EXPECT_EQ(node.actions.unclaimed(worker.process), 2U);
+  EXPECT_TRUE(node.scheduler->wants_tick());
+  node.scheduler->tick();
+  node.dispatch();
+  EXPECT_EQ(node.actions.unclaimed(worker.process), 2U);
+  const std::array claims{node.claim(worker), node.claim(worker)};
+  EXPECT_EQ(claims[0].task, first);
+  EXPECT_EQ(claims[1].task, second);
+  node.scheduler->tick();
+  node.dispatch();
+  EXPECT_FALSE(node.scheduler->wants_tick());
+  const Claim last = node.claim(worker);
+  EXPECT_EQ(last.task, third);
+  node.finish(worker, last);
+  for (const Claim& claim : claims)
+    node.finish(worker, claim);
+  node.dispatch();
   node.drop(actor);
   node.end();
 }
