@@ -85,6 +85,17 @@ def _shared() -> Iterable[Floor]:
     yield Floor("queued", Rule.AT_MOST, 5e-6)
     yield Floor("queued-memory", Rule.AT_MOST, 1e9)
     yield from _faster("shutdown", ray=20.0)
+    yield from _faster("actor-create", ray=50.0)
+
+
+def _actor_calls(sync: float, one: float, others: float) -> Iterable[Floor]:
+    yield from _faster("actor-sync", ray=sync)
+    yield from _faster("actor-async", ray=one)
+    for row in (
+        *("actor-1-n", "actor-n-n", "actor-argument"),
+        *("asyncio-actor", "asyncio-actor-1-n"),
+    ):
+        yield from _faster(row, ray=others)
 
 
 def _small_machine() -> Iterable[Floor]:
@@ -98,6 +109,7 @@ def _small_machine() -> Iterable[Floor]:
     yield from _faster("wait", ray=150.0)
     for row in ("ref-args", "returns", "get-many", "queued"):
         yield from _faster(row, ray=50.0)
+    yield from _actor_calls(sync=500.0, one=200.0, others=80.0)
     yield Floor("memory", Rule.AT_MOST, 40e6)
     yield Floor("memory-numpy", Rule.AT_MOST, 55e6)
 
@@ -111,6 +123,7 @@ def _large_machine() -> Iterable[Floor]:
     yield from _faster("wait", ray=40.0)
     for row in ("ref-args", "returns", "get-many", "queued"):
         yield from _faster(row, ray=20.0)
+    yield from _actor_calls(sync=300.0, one=60.0, others=40.0)
     yield Floor("submitters", Rule.AT_MOST, 1e-6)
     yield Floor("memory", Rule.AT_MOST, 120e6)
 

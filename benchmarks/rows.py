@@ -10,6 +10,7 @@ from typing import Any
 LARGE_BYTES = 100_000_000
 NAP_S = 0.0001
 SUBMITTERS = 8
+ACTORS = 4
 MILLION = 1_000_000
 
 #: Factor from seconds, bytes or a share to the unit that is printed.
@@ -76,6 +77,50 @@ def _sync_rows() -> Iterable[Row]:
                 busy=busy,
                 limits=(f"{probe}/spin", f"{probe}/futex", f"{probe}/pipe"),
             )
+
+
+def _actor_rows() -> Iterable[Row]:
+    yield Row(
+        "actor-sync",
+        "sync call of an actor p50, back to back",
+        "us",
+        method="sync_actor_call",
+        arguments={"budget_s": 0.7},
+        sizes=_sizes(100_000),
+        per_item=False,
+        shrinks=False,
+        repeats=1,
+        warm_up=False,
+        limits=("pingpong-0-idle/spin", "pingpong-0-idle/futex", "pingpong-0-idle/pipe"),
+    )
+    calls = _sizes(20_000, ray=2000)
+    for name, title, method, arguments in (
+        ("actor-async", "async call of an actor", "async_actor_calls", {"actors": 1}),
+        ("actor-1-n", f"the same of {ACTORS} actors", "async_actor_calls", {"actors": ACTORS}),
+        ("actor-n-n", f"the same by {ACTORS} tasks", "actor_calls_from_workers",
+         {"callers": ACTORS}),
+        ("actor-argument", "async call of an actor with an int that comes back",
+         "actor_calls_with_argument", {}),
+        ("asyncio-actor", "async call of a coroutine method", "asyncio_actor_calls",
+         {"actors": 1}),
+        ("asyncio-actor-1-n", f"the same of {ACTORS} actors", "asyncio_actor_calls",
+         {"actors": ACTORS}),
+    ):  # fmt: skip
+        yield Row(
+            name,
+            title,
+            "us",
+            method=method,
+            arguments=arguments,
+            sizes=calls,
+            repeats=3,
+            limits=("ring/per_task",),
+        )
+    yield Row("actor-create", "an actor made and called", "ms", method="create_actors",
+              sizes=_sizes(40, ray=4), shrinks=False, repeats=3)  # fmt: skip
+    yield Row("actor-restart", "an actor's process killed, and a call of the next", "ms",
+              method="restart_actor", sizes=_sizes(10, ray=2), shrinks=False, repeats=2,
+              warm_up=False)  # fmt: skip
 
 
 def _rows() -> Iterable[Row]:
@@ -225,6 +270,7 @@ def _rows() -> Iterable[Row]:
         repeats=3,
         limits=("ring/per_task",),
     )
+    yield from _actor_rows()
     yield Row("memory", "idle memory (PSS, all processes)", "MB", Kind.LIFE,
               limits=("forks/plain_bytes",))  # fmt: skip
     yield Row("memory-numpy", "the same with numpy in all", "MB", Kind.LIFE,

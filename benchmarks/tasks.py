@@ -50,6 +50,35 @@ def count_up(count: int) -> tuple[int, ...]:
     return tuple(range(count))
 
 
+class Echo:
+    """An actor that does nothing."""
+
+    def noop(self) -> None:
+        """Do nothing."""
+
+    def echo(self, value: Any) -> Any:
+        """Give the argument back."""
+        return value
+
+    def pid(self) -> int:
+        """Tell which process this is."""
+        return os.getpid()
+
+
+class AsyncEcho:
+    """An actor with an event loop that does nothing."""
+
+    async def noop(self) -> None:
+        """Do nothing."""
+
+
+def call_batch(api_name: str, actors: list[Any], count: int) -> int:
+    """Call actors in turn from inside a task, wait for the results, and count them."""
+    api = importlib.import_module(api_name)
+    results = api.get([actors[i % len(actors)].noop.remote() for i in range(count)])
+    return sum(result is None for result in results)
+
+
 @functools.cache
 def remote_of(api_name: str, function_name: str) -> Any:
     """Remote version of a function of this module, made once in each process."""

@@ -29,6 +29,7 @@ class RayLike:
         self._nap = self._api.remote(tasks.nap)
         self._array: Any = None
         self._queued: list[Any] = []
+        self._made: dict[type, list[Any]] = {}
 
     def start_workers(self, workers: int) -> None:
         """Run tasks until every worker has taken one."""
@@ -40,6 +41,7 @@ class RayLike:
 
     def stop(self) -> None:
         """Shut down."""
+        self._made.clear()
         self._api.shutdown()
 
     def async_noop(self, n: int) -> float:
@@ -200,6 +202,81 @@ class RayLike:
         with Stopwatch() as watch:
             self._queued = []
             self._api.get(self._noop.remote())
+        return watch.seconds
+
+    def sync_actor_call(self, n: int, budget_s: float) -> float:
+        """Median of a call of an actor's method and the wait for its result."""
+        get, actor = self._api.get, self._actors(tasks.Echo, 1)[0]
+        return median_call_s(lambda: get(actor.noop.remote()), n, 0.0, budget_s)
+
+    def async_actor_calls(self, n: int, actors: int) -> float:
+        """Calls of ``actors`` actors in turn, all of them fetched at the end."""
+        return self._call_all(self._actors(tasks.Echo, actors), n)
+
+    def asyncio_actor_calls(self, n: int, actors: int) -> float:
+        """The same with methods that are coroutines."""
+        return self._call_all(self._actors(tasks.AsyncEcho, actors), n)
+
+    def actor_calls_with_argument(self, n: int) -> float:
+        """Calls of one actor with an argument that comes back."""
+        actor = self._actors(tasks.Echo, 1)[0]
+        with Stopwatch() as watch:
+            refs = [actor.echo.remote(i) for i in range(n)]
+            results = self._api.get(refs)
+            del refs
+        check(results == list(range(n)), "calls with an argument")
+        return watch.seconds
+
+    def actor_calls_from_workers(self, n: int, callers: int) -> float:
+        """Calls of ``callers`` actors, by as many tasks at once."""
+        batch = self._api.remote(num_cpus=0)(tasks.call_batch)
+        actors = self._actors(tasks.Echo, callers)
+        each = n // callers
+        with Stopwatch() as watch:
+            refs = [batch.remote(self._api_name, actors, each) for _ in range(callers)]
+            counts = self._api.get(refs)
+            del refs
+        check(counts == [each] * callers, "calls from workers")
+        return watch.seconds
+
+    def create_actors(self, n: int) -> float:
+        """Make actors, call each once, and drop them."""
+        cls = self._api.remote(num_cpus=0)(tasks.Echo)
+        with Stopwatch() as watch:
+            actors = [cls.remote() for _ in range(n)]
+            results = self._api.get([actor.noop.remote() for actor in actors])
+            del actors
+        check(results == [None] * n, "first calls")
+        return watch.seconds
+
+    def restart_actor(self, n: int) -> float:
+        """Kill an actor's process and get a result of the next one, again and again."""
+        cls = self._api.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(tasks.Echo)
+        actor = cls.remote()
+        pids = {self._api.get(actor.pid.remote())}
+        with Stopwatch() as watch:
+            for _ in range(n):
+                self._api.kill(actor, no_restart=False)
+                pids.add(self._api.get(actor.pid.remote()))
+        check(len(pids) >= 2, "restarts of an actor")
+        return watch.seconds
+
+    def _actors(self, cls: type, count: int) -> list[Any]:
+        """The first ``count`` actors of a class, made once in a session, and ready."""
+        made = self._made.setdefault(cls, [])
+        if len(made) < count:
+            remote_cls = self._api.remote(num_cpus=0)(cls)
+            made += [remote_cls.remote() for _ in range(count - len(made))]
+            self._api.get([actor.noop.remote() for actor in made])
+        return made[:count]
+
+    def _call_all(self, actors: list[Any], n: int) -> float:
+        each = n // len(actors)
+        with Stopwatch() as watch:
+            refs = [actor.noop.remote() for _ in range(each) for actor in actors]
+            results = self._api.get(refs)
+            del refs
+        check(results == [None] * (each * len(actors)), "calls of actors")
         return watch.seconds
 
     def _source(self, size: int) -> Any:
