@@ -99,6 +99,7 @@ RingClient::RingClient(std::unique_ptr<Arena> arena, std::uint32_t slot, Process
       host_(reinterpret_cast<HostDoorbells*>(arena_->at(kDoorbellsOffset))),
       area_(reinterpret_cast<ProcessArea*>(
           arena_->at(header_->areas_offset + slot * kProcessAreaStride))),
+      slot_(slot),
       process_(process),
       main_thread_(std::this_thread::get_id()),
       next_id_(first_id_of(process)),
@@ -113,6 +114,7 @@ void RingClient::ready() { send(MessageKind::kReady, {}, true); }
 
 void RingClient::ring_host() {
   unannounced_.store(false, std::memory_order_relaxed);
+  host_->news.mark(slot_);
   host_->ring();
 }
 
@@ -186,10 +188,10 @@ void RingClient::flush_drops() {
 
 void RingClient::announce() {
   flush_drops();
+  if (!unannounced_.load(std::memory_order_relaxed)) return;
+  host_->news.mark(slot_);
   // pairs with the host's store before it looks at the rings and sleeps
-  if (unannounced_.load(std::memory_order_relaxed) &&
-      area_->control.wake_on_idle.load(std::memory_order_seq_cst) != 0)
-    ring_host();
+  if (area_->control.wake_on_idle.load(std::memory_order_seq_cst) != 0) ring_host();
 }
 
 // ---- tasks -------------------------------------------------------------------------------------
@@ -345,7 +347,10 @@ bool RingClient::read_replies(std::unique_lock<std::mutex>& lock) {
   }
   if (any) replies_.release();
   // pairs with the host's store when it finds the ring full
-  if (any && area_->control.replies_waiting.load(std::memory_order_seq_cst) != 0) host_->ring();
+  if (any && area_->control.replies_waiting.load(std::memory_order_seq_cst) != 0) {
+    host_->news.mark(slot_);
+    host_->ring();
+  }
   if (lent.empty()) return any;
   lock.unlock();
   for (const std::uint64_t offset : lent)

@@ -192,6 +192,7 @@ class RingClient final : public Client {
   ArenaHeader* header_;
   HostDoorbells* host_;
   ProcessArea* area_;
+  std::uint32_t slot_;
   ProcessId process_;
   std::thread::id main_thread_;
   std::atomic<std::uint64_t> next_id_;

@@ -1,5 +1,6 @@
 #include <csignal>
 #include <cstring>
+#include <utility>
 
 #include "node/node.h"
 
@@ -8,10 +9,18 @@ namespace haz {
 static_assert(TaskGrant::kMaxGpus == kMaxGpusOfTask);
 static_assert(sizeof(TaskGrant) <= TaskCommand::kNearBytes);
 
+namespace {
+
+/// Workers under way at a time, each of which takes descriptors until it has come.
+constexpr std::size_t kMostRequested = 16;
+
+}  // namespace
+
 bool Node::has_room(const Worker& worker) { return port_of(worker).tasks.has_room(); }
 
 std::uint64_t Node::assign(Task& task) {
   WorkerPort& port = port_of(*task.worker);
+  note_busy(port);
   fill_command(port.tasks.next_entry(), task);
   touch(port);
   return port.tasks.push();
@@ -23,12 +32,19 @@ void Node::touch(WorkerPort& port) {
   touched_.push_back(&port);
 }
 
+void Node::note_busy(WorkerPort& port) {
+  if (port.busy) return;
+  port.busy = true;
+  busy_ports_.push_back(&port);
+}
+
 bool Node::take_back(Task& task) { return port_of(*task.worker).tasks.take_back(task.position); }
 
 void Node::run_nested(Task& task) {
   TaskCommand command{};
   fill_command(command, task);
   WorkerPort& port = port_of(*task.worker);
+  note_busy(port);
   touch(port);
   port.send(MessageKind::kRunNested, std::as_bytes(std::span(&command, 1)));
 }
@@ -146,13 +162,28 @@ void Node::start_worker() {
   auto* area = reinterpret_cast<ProcessArea*>(arena_->at(area_offset));
   area->control.spin_us.store(cpus_ > 1 ? kMaxWorkerSpinUs : 0, std::memory_order_relaxed);
   ports_[slot] = std::make_unique<WorkerPort>(slot, scheduler_.new_process(), area);
-  const Status asked = zygote_->request_worker(slot, ports_[slot]->process.value);
-  if (!asked) {
-    ports_[slot].reset();
-    fail_start(asked.error().message);
-    return;
-  }
   live_ports_.push_back(ports_[slot].get());
+  note_busy(*ports_[slot]);
+  unasked_.push_back(slot);
+  ask_for_workers();
+}
+
+void Node::ask_for_workers() {
+  while (!unasked_.empty() && zygote_ && zygote_->requested() < kMostRequested) {
+    WorkerPort& port = *ports_[unasked_.front()];
+    unasked_.pop_front();
+    const Status asked = zygote_->request_worker(port.slot, port.process.value);
+    if (asked) continue;
+    forget_port(port);
+    fail_start(asked.error().message);
+  }
+}
+
+void Node::drop_unasked() {
+  for (const std::uint32_t slot : std::exchange(unasked_, {})) {
+    forget_port(*ports_[slot]);
+    fail_start(last_start_failure_);
+  }
 }
 
 void Node::interrupt(Task& task) {

@@ -23,19 +23,28 @@ std::span<const ObjectId> as_ids(std::span<const std::byte> bytes) {
 }  // namespace
 
 bool Node::any_news() const {
-  return std::any_of(live_ports_.begin(), live_ports_.end(),
+  return doorbells_->news.any() ||
+         std::any_of(busy_ports_.begin(), busy_ports_.end(),
                      [](const WorkerPort* port) { return port->has_news(); });
 }
 
-bool Node::pump() {
+bool Node::look_at(WorkerPort& port) {
+  if (port.send_waiting()) touch(port);
+  if (!port.has_news()) return false;
+  drain(port);
+  return true;
+}
+
+bool Node::pump(bool all) {
   bool progress = false;
-  for (std::size_t i = 0; i < live_ports_.size(); ++i) {
-    WorkerPort& port = *live_ports_[i];
-    if (port.send_waiting()) touch(port);
-    if (!port.has_news()) continue;
-    drain(port);
-    progress = true;
+  if (doorbells_->news.any()) {
+    doorbells_->news.take([&](std::uint32_t slot) {
+      if (slot < ports_.size() && ports_[slot]) progress |= look_at(*ports_[slot]);
+    });
   }
+  const std::vector<WorkerPort*>& ports = all ? live_ports_ : busy_ports_;
+  for (std::size_t i = 0; i < ports.size(); ++i)
+    progress |= look_at(*ports[i]);
   drain_drops();
   if (progress) needs_dispatch_ = true;
   return progress;
@@ -58,7 +67,7 @@ void Node::drain(WorkerPort& port) {
 }
 
 void Node::check_ports() {
-  for (WorkerPort* port : live_ports_) {
+  for (WorkerPort* port : busy_ports_) {
     if (port->worker == nullptr) continue;
     const Task* task = port->worker->assigned.front();
     while (task != nullptr && task->nested)
@@ -274,7 +283,7 @@ bool Node::on_request(WorkerPort& port, std::span<const std::byte> body) {
   if (!reader.ok() || message.needed > ids.size() || port.requests.contains(message.number)) {
     return false;
   }
-  auto request = std::make_unique<PortRequest>();
+  auto request = std::make_unique<PortRequest>(port);
   request->process = port.process;
   request->number = message.number;
   request->needed = message.needed;
@@ -505,14 +514,10 @@ void Node::answer_completed() {
     std::vector<PortRequest*> completed;
     completed.swap(completed_);
     for (PortRequest* request : completed) {
-      const auto port = std::find_if(live_ports_.begin(), live_ports_.end(),
-                                     [request](const WorkerPort* candidate) {
-                                       return candidate->process == request->process;
-                                     });
-      if (port == live_ports_.end()) continue;
-      answer_objects(**port, *request);
+      WorkerPort& port = request->port;
+      answer_objects(port, *request);
       scheduler_.withdraw(*request);
-      (*port)->requests.erase(request->number);
+      port.requests.erase(request->number);
     }
   }
 }

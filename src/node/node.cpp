@@ -21,6 +21,7 @@ constexpr std::uint32_t kMinWorkerCap = 32;
 constexpr std::uint32_t kMaxWorkerCap = 1000;
 /// Workers and actors together; each takes some address space, and memory once it is started.
 constexpr std::uint32_t kProcessCap = 4000;
+static_assert(kProcessCap < NewsMarks::kMaxSlots);
 /// Share of the machine's (or the cgroup's) memory that objects may take by default.
 constexpr std::uint64_t kStoreShareOfMemory = 3;
 constexpr std::uint64_t kMinStoreBytes = 64 * kMiB;
@@ -249,7 +250,7 @@ Result<StoreBlock> Node::allocate(std::uint64_t size, WaitHooks& hooks, StoreUse
       Round round(*this);
       drain_drops();
       Result<StoreBlock> block = store_.allocate(size, use);
-      if (!block && pump()) block = store_.allocate(size, use);
+      if (!block && pump(true)) block = store_.allocate(size, use);
       const bool full = !block && store_.possible(size);
       const std::int64_t now = monotonic_ns();
       if (freed_ != last_freed) last_progress_ns = now;
@@ -303,7 +304,7 @@ void Node::free(std::span<const ObjectId> ids) {
 
 Node::Snapshot Node::snapshot() {
   Round round(*this);
-  pump();
+  pump(true);
   Snapshot view;
   view.counts = scheduler_.counts();
   view.store = store_.usage();
@@ -320,7 +321,7 @@ Node::Snapshot Node::snapshot() {
 
 Result<std::vector<std::byte>> Node::query(QueryKind kind) {
   Round round(*this);
-  pump();
+  pump(true);
   std::vector<std::byte> bytes;
   encode_query(kind, bytes);
   return bytes;

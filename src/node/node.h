@@ -21,6 +21,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "node/log_lines.h"
+#include "node/output_reader.h"
 #include "node/worker_port.h"
 #include "node/zygote_link.h"
 #include "os/event_fd.h"
@@ -176,11 +177,14 @@ class Node final : private Actions {
   bool lay_out_arguments(TaskCommand& command, Task& task, std::size_t near_room);
   WorkerPort& port_of(const Worker& worker) { return *ports_[worker.slot]; }
   void touch(WorkerPort& port);
+  void note_busy(WorkerPort& port);
   void kill_port(WorkerPort& port);
 
   // Messages of workers (inbox.cpp).
   bool any_news() const;
-  bool pump();
+  /// Reads what workers that run something, or that say so, have written; with `all`, what any has.
+  bool pump(bool all = false);
+  bool look_at(WorkerPort& port);
   void drain(WorkerPort& port);
   void check_ports();
   bool handle(WorkerPort& port, const RecordView& record);
@@ -245,7 +249,12 @@ class Node final : private Actions {
   void forget_port(WorkerPort& port);
   void fail_start(const std::string& reason);
   void give_up_starting();
-  void read_output(WorkerOutput& output, std::vector<LogLine>& lines);
+  void ask_for_workers();
+  void drop_unasked();
+  static void read_output(WorkerOutput& output, std::vector<LogLine>& lines);
+  void read_outputs(std::vector<LogLine>& lines);
+  void finish_output(WorkerOutput& output, std::vector<LogLine>& lines);
+  void hand_to_reader(WorkerOutput& output);
   void show(const std::vector<LogLine>& lines);
 
   NodeOptions options_;
@@ -265,6 +274,8 @@ class Node final : private Actions {
   Scheduler scheduler_;
   std::vector<std::unique_ptr<WorkerPort>> ports_;  ///< By slot; slot 0 is the host's own.
   std::vector<WorkerPort*> live_ports_;
+  /// Those that start or have tasks. What the others write is marked, or can wait.
+  std::vector<WorkerPort*> busy_ports_;
   std::vector<WorkerPort*> touched_;
   std::vector<Doorbell*> threads_to_ring_;  ///< At the end of the round.
   std::vector<std::byte> record_;           ///< The message being handled.
@@ -294,7 +305,9 @@ class Node final : private Actions {
   std::uint32_t failed_starts_ = 0;      ///< To be told to the scheduler.
   std::uint32_t failures_in_a_row_ = 0;  ///< Workers that died before they were ready.
   std::string last_start_failure_;
-  std::vector<std::unique_ptr<WorkerOutput>> outputs_;  ///< The watching thread's own.
+  std::deque<std::uint32_t> unasked_;  ///< Slots of workers that the zygote is to be asked for.
+  std::vector<std::unique_ptr<OutputReader>> readers_;  ///< The watching thread's own.
+  std::vector<std::unique_ptr<WorkerOutput>> outputs_;  ///< Likewise.
   std::thread background_thread_;
   std::thread watch_thread_;
 };

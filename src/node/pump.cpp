@@ -76,8 +76,16 @@ void Node::finish_round(std::unique_lock<std::mutex>& lock) {
 void Node::set_wake_policy(bool every_completion) {
   const bool somebody = leader_ != nullptr || !waiting_threads_.empty();
   const bool backlog = scheduler_.has_backlog();
-  for (WorkerPort* port : live_ports_) {
+  for (std::size_t i = 0; i < busy_ports_.size();) {
+    WorkerPort* port = busy_ports_[i];
     const Worker* worker = port->worker;
+    if (worker != nullptr && worker->assigned.empty() && !port->has_waiting()) {
+      port->busy = false;
+      busy_ports_[i] = busy_ports_.back();
+      busy_ports_.pop_back();
+      continue;
+    }
+    ++i;
     std::uint64_t after = 0;
     const std::uint32_t on_idle = somebody || backlog ? 1 : 0;
     if (worker != nullptr && worker->wanted_soon == 0 && !every_completion) {
@@ -169,7 +177,7 @@ void Node::background() {
       Round round(*this);
       if (stopping_) return;
       const std::int64_t now = monotonic_ns();
-      if (leader_ == nullptr && pump()) last_activity_ns_ = now;
+      if (leader_ == nullptr && pump(true)) last_activity_ns_ = now;
       drain_drops();
       run_timers(now);
       check_ports();
@@ -205,7 +213,7 @@ void Node::background() {
 
 std::uint32_t Node::busy_workers() const {
   return static_cast<std::uint32_t>(
-      std::count_if(live_ports_.begin(), live_ports_.end(), [](const WorkerPort* port) {
+      std::count_if(busy_ports_.begin(), busy_ports_.end(), [](const WorkerPort* port) {
         return port->worker == nullptr || port->worker->state == WorkerState::kBusy ||
                port->worker->state == WorkerState::kNested;
       }));
@@ -254,6 +262,7 @@ bool Node::lead(std::unique_lock<std::mutex>& lock, ThreadRequest& request, std:
     if (request.completed) return true;
   }
   set_wake_policy(every_completion);
+  bool all = false;
   const std::uint32_t prepared = doorbells_->foreground.prepare();
   if (any_news() || needs_dispatch_ || request.completed || shut_down_) {
     doorbells_->foreground.cancel();
@@ -264,10 +273,10 @@ bool Node::lead(std::unique_lock<std::mutex>& lock, ThreadRequest& request, std:
       set_wake_policy(true);
       lock.unlock();
     }
-    doorbells_->foreground.sleep(prepared, sleep_ns);
+    all = doorbells_->foreground.sleep(prepared, sleep_ns) == FutexOutcome::kTimedOut;
     lock.lock();
   }
-  if (leader_ == &request) pump();
+  if (leader_ == &request) pump(all);
   return request.completed;
 }
 

@@ -7,6 +7,7 @@
 #include <cinttypes>
 #include <csignal>
 #include <cstdio>
+#include <utility>
 
 #include "node/node.h"
 #include "node/round.h"
@@ -23,6 +24,8 @@ constexpr std::size_t kReadBytes = 64 * kKiB;
 /// Reads from one stream in one round: a worker that writes without end must not keep the others
 /// waiting, nor fill our memory.
 constexpr int kMaxReads = 16;
+/// Workers whose output this process reads with descriptors of its own table.
+constexpr std::size_t kOutputsHeld = 32;
 constexpr int kWatchTimeoutMs = 1000;
 
 /// Lets the processes of this node be told from those of others.
@@ -69,12 +72,13 @@ void Node::watch() {
       if (output->stdout_fd) polled.push_back({output->stdout_fd.get(), POLLIN, 0});
       if (output->stderr_fd) polled.push_back({output->stderr_fd.get(), POLLIN, 0});
     }
+    for (const auto& reader : readers_)
+      polled.push_back({reader->fd(), POLLIN, 0});
     (void)poll(polled.data(), polled.size(), kWatchTimeoutMs);
     watch_event_->drain();
     events.clear();
     lines.clear();
-    for (const auto& output : outputs_)
-      read_output(*output, lines);
+    read_outputs(lines);
     bool stop = false;
     {
       Round round(*this);
@@ -91,10 +95,8 @@ void Node::watch() {
              (!zygote_ || zygote_->zygote_pid() == 0 || monotonic_ns() > shutdown_deadline_ns_);
     }
     if (stop) {
-      for (const auto& output : outputs_) {
-        read_output(*output, lines);
-        output->lines.finish(lines);
-      }
+      for (const auto& output : outputs_)
+        finish_output(*output, lines);
     }
     show(lines);
     if (stop) return;
@@ -124,6 +126,47 @@ void Node::read_output(WorkerOutput& output, std::vector<LogLine>& lines) {
   read_from(output.stderr_fd, LogStream::kStderr);
 }
 
+void Node::read_outputs(std::vector<LogLine>& lines) {
+  std::vector<OutputReader::Piece> pieces;
+  for (const auto& reader : readers_)
+    reader->take(pieces);
+  for (const OutputReader::Piece& piece : pieces) {
+    const auto output = std::find_if(outputs_.begin(), outputs_.end(), [&piece](const auto& one) {
+      return one->process_id == piece.process_id;
+    });
+    if (output != outputs_.end()) (*output)->lines.append(piece.stream, piece.bytes, lines);
+  }
+  for (const auto& output : outputs_)
+    read_output(*output, lines);
+}
+
+/// The worker has ended, or the node.
+void Node::finish_output(WorkerOutput& output, std::vector<LogLine>& lines) {
+  if (output.reader != nullptr) {
+    std::exchange(output.reader, nullptr)->finish(output.process_id);
+    read_outputs(lines);
+  } else {
+    read_output(output, lines);
+  }
+  output.lines.finish(lines);
+}
+
+/// Leaves the first few workers' pipes in this process' own table, where they cost no thread.
+void Node::hand_to_reader(WorkerOutput& output) {
+  if (outputs_.size() <= kOutputsHeld) return;
+  for (const auto& reader : readers_) {
+    if (!reader->add(output.process_id, output.stdout_fd, output.stderr_fd)) continue;
+    output.reader = reader.get();
+    return;
+  }
+  auto reader = OutputReader::start();
+  if (!reader) return;
+  readers_.push_back(std::move(*reader));
+  if (readers_.back()->add(output.process_id, output.stdout_fd, output.stderr_fd)) {
+    output.reader = readers_.back().get();
+  }
+}
+
 void Node::on_zygote_event(ZygoteEvent& event, std::vector<LogLine>& lines) {
   if (auto* forked = std::get_if<WorkerForked>(&event)) {
     on_worker_forked(*forked);
@@ -135,12 +178,15 @@ void Node::on_zygote_event(ZygoteEvent& event, std::vector<LogLine>& lines) {
   } else if (const auto* died = std::get_if<ZygoteDied>(&event)) {
     last_start_failure_ = "the zygote, which forks them, " + died->status;
     zygote_.reset();
+    drop_unasked();
   }
+  ask_for_workers();
 }
 
 void Node::on_worker_forked(WorkerForked& forked) {
   outputs_.push_back(std::make_unique<WorkerOutput>(
       forked.process_id, forked.pid, std::move(forked.stdout_fd), std::move(forked.stderr_fd)));
+  hand_to_reader(*outputs_.back());
   WorkerPort* port = ports_[forked.slot].get();
   if (port == nullptr || port->process.value != forked.process_id) return;
   port->pid = forked.pid;
@@ -162,8 +208,7 @@ void Node::on_worker_exited(const WorkerExited& exited, std::vector<LogLine>& li
                                      return candidate->process_id == exited.process_id;
                                    });
   if (output != outputs_.end()) {
-    read_output(**output, lines);
-    (*output)->lines.finish(lines);
+    finish_output(**output, lines);
     cause.last_stderr = joined((*output)->lines.stderr_tail());
     outputs_.erase(output);
   }
@@ -190,6 +235,7 @@ void Node::forget_port(WorkerPort& port) {
                 [&port](const WaitingAllocation& waiting) { return waiting.port == &port; });
   store_.process_ended(port.process);
   std::erase(live_ports_, &port);
+  std::erase(busy_ports_, &port);
   std::erase(touched_, &port);
   ports_[port.slot].reset();
 }

@@ -4,6 +4,7 @@
 
 #include "node/log_lines.h"
 #include "node/node.h"
+#include "node/output_reader.h"
 #include "os/fd.h"
 
 namespace haz {
@@ -16,6 +17,7 @@ struct Node::WorkerOutput {
   LogLines lines;
   UniqueFd stdout_fd;
   UniqueFd stderr_fd;
+  OutputReader* reader = nullptr;  ///< Has the descriptors, if one has.
 };
 
 }  // namespace haz

@@ -20,8 +20,12 @@
 
 namespace haz {
 
+struct WorkerPort;
+
 /// A request that a worker made through its ring.
 struct PortRequest : Request {
+  explicit PortRequest(WorkerPort& asker) : port(asker) {}
+  WorkerPort& port;
   bool wants_values = false;
 };
 
@@ -39,6 +43,8 @@ struct WorkerPort {
     return tasks.is_intact(first) && (waiting_.empty() || !replies.is_damaged());
   }
 
+  /// Whether something waits for room in the ring of replies.
+  [[nodiscard]] bool has_waiting() const { return !waiting_.empty(); }
   [[nodiscard]] bool has_news() const { return !unheard && submissions.has_news(); }
 
   std::uint32_t slot;
@@ -49,6 +55,7 @@ struct WorkerPort {
   bool killed = false;       ///< We have sent SIGKILL.
   bool unheard = false;      ///< It wrote nonsense: nothing is read from it any more.
   bool touched = false;      ///< Something was written to it since its doorbell was looked at.
+  bool busy = false;         ///< In the node's list of those that run something or start.
   std::uint64_t finished_seen = 0;
   std::uint64_t wake_after = 0;  ///< What area->control.wake_after holds.
   std::uint32_t wake_on_idle = 0;

@@ -19,6 +19,8 @@ namespace {
 
 constexpr std::int64_t kBurialNs = kSecondNs;
 constexpr std::int64_t kPollNs = kMillisecondNs;
+/// Held at most, so that many workers leave the program its descriptors.
+constexpr std::size_t kMostPidfds = 64;
 
 Error gone_error(const std::string& status) {
   return Error{ErrorKind::kLost, "the zygote, which starts worker processes, " +
@@ -247,8 +249,10 @@ void ZygoteLink::on_forked(const ZygoteMessage& message, std::vector<UniqueFd>& 
   Requested& request = found->second;
   out.emplace_back(WorkerForked{request.slot, message.process_id, message.pid,
                                 std::move(request.stdout_fd), std::move(request.stderr_fd)});
+  // The zygote signals those for which this process holds none.
+  const bool keeps_pidfd = !fds.empty() && running_.size() < kMostPidfds;
   running_.emplace(message.pid, Running{request.slot, message.process_id,
-                                        fds.empty() ? UniqueFd() : std::move(fds.front())});
+                                        keeps_pidfd ? std::move(fds.front()) : UniqueFd()});
   requested_.erase(found);
 }
 

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -86,6 +87,9 @@ class ZygoteLink {
   /// Asks for a worker named `process_id` (never used before) in `slot`. Never blocks. Fails with
   /// kLost when there is no zygote any more, kOverloaded when there are no descriptors left.
   Status request_worker(std::uint32_t slot, std::uint32_t process_id);
+
+  /// Workers that were asked for and have not come yet; each takes four descriptors.
+  [[nodiscard]] std::size_t requested() const { return requested_.size(); }
 
   /// A descriptor that is readable while read_events() has something to do; owned by the link.
   [[nodiscard]] int fd() const { return poller_.get(); }

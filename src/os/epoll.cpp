@@ -2,6 +2,8 @@
 
 #include <sys/epoll.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdint>
 
@@ -35,6 +37,15 @@ Status add_to_poller(int poller, int fd, bool writing) {
 
 Status change_in_poller(int poller, int fd, bool writing) {
   return control(poller, EPOLL_CTL_MOD, fd, writing);
+}
+
+std::size_t wait_in_poller(int poller, std::span<int> ready) {
+  std::array<epoll_event, 64> events{};
+  const std::size_t most = std::min(events.size(), ready.size());
+  const int count = ::epoll_wait(poller, events.data(), static_cast<int>(most), -1);
+  for (int i = 0; i < count; ++i)
+    ready[static_cast<std::size_t>(i)] = events[static_cast<std::size_t>(i)].data.fd;
+  return static_cast<std::size_t>(std::max(count, 0));
 }
 
 void remove_from_poller(int poller, int fd) noexcept {

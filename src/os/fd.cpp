@@ -1,10 +1,14 @@
 #include "os/fd.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 
@@ -45,6 +49,24 @@ Status set_nonblocking(int fd) {
     return system_error("cannot make a descriptor non-blocking", errno);
   }
   return Ok{};
+}
+
+std::size_t descriptor_limit() noexcept {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
+  return std::min<std::size_t>(limit.rlim_cur, 1U << 20);
+}
+
+bool own_descriptor_table(int kept) noexcept {
+  if (::unshare(CLONE_FILES) != 0) return false;
+  const auto close_all = [](unsigned first, unsigned last) {
+    if (first > last || ::syscall(SYS_close_range, first, last, 0U) == 0) return;
+    for (unsigned fd = first; fd <= last && fd < descriptor_limit(); ++fd)
+      ::close(static_cast<int>(fd));
+  };
+  if (kept > 0) close_all(0, static_cast<unsigned>(kept) - 1);
+  close_all(static_cast<unsigned>(kept) + 1, ~0U);
+  return true;
 }
 
 Result<UniqueFd> make_sealed_file(const char* name, std::string_view bytes) {

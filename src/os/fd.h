@@ -2,6 +2,7 @@
 /// Owned file descriptors, and the few kinds of file that haz makes. All are close-on-exec.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -51,6 +52,13 @@ Result<Pipe> make_pipe();
 
 /// Makes reads and writes of this open file return at once.
 Status set_nonblocking(int fd);
+
+/// How many descriptors a table may hold (RLIMIT_NOFILE).
+std::size_t descriptor_limit() noexcept;
+
+/// Gives the calling thread a table of descriptors of its own, in which only `kept` is open. False:
+/// the system refuses, and nothing has changed.
+bool own_descriptor_table(int kept) noexcept;
 
 /// Makes an anonymous file that holds `bytes` and can't be changed any more.
 Result<UniqueFd> make_sealed_file(const char* name, std::string_view bytes);

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -16,7 +17,7 @@
 
 namespace haz {
 
-inline constexpr std::uint32_t kLayoutVersion = 1;
+inline constexpr std::uint32_t kLayoutVersion = 2;
 inline constexpr std::uint32_t kTaskRingSlots = 1024;
 inline constexpr std::uint32_t kReplyRingBytes = 64 * kKiB;
 inline constexpr std::uint32_t kSubmissionRingBytes = 128 * kKiB;
@@ -109,10 +110,54 @@ struct ArenaHeader {
   std::uint64_t objects_offset;  ///< Where values lie, up to the end of the arena.
 };
 
+/// Whose submissions the host should look at, so that it need not look at those of all. A process
+/// that scribbles here can make the host look in vain, or too late: it looks at all now and then.
+class NewsMarks {
+ public:
+  static constexpr std::uint32_t kMaxSlots = 64 * 64;
+
+  /// Process in `slot`, after a sequentially consistent publication and before it rings.
+  void mark(std::uint32_t slot) {
+    set(slots_[slot / 64], slot % 64);
+    set(groups_, slot / 64);
+  }
+
+  /// Host: whether there is a mark. After preparing its doorbell.
+  [[nodiscard]] bool any() const {
+    return groups_.load(std::memory_order_seq_cst) != 0;  // pairs with set()
+  }
+
+  /// Host, one thread at a time: takes the marks back, calls `visit(slot)` for each, which then
+  /// looks at what the process has published. Slots may be any below kMaxSlots.
+  template <typename Visit>
+  void take(const Visit& visit) {
+    std::uint64_t groups = groups_.exchange(0, std::memory_order_seq_cst);  // pairs with set()
+    for (; groups != 0; groups &= groups - 1) {
+      const auto group = static_cast<std::uint32_t>(std::countr_zero(groups));
+      // pairs with set()
+      std::uint64_t slots = slots_[group].exchange(0, std::memory_order_seq_cst);
+      for (; slots != 0; slots &= slots - 1)
+        visit(group * 64 + static_cast<std::uint32_t>(std::countr_zero(slots)));
+    }
+  }
+
+ private:
+  /// A mark that is still there is seen later than what was published before this.
+  static void set(std::atomic<std::uint64_t>& word, std::uint32_t bit) {
+    const std::uint64_t mask = std::uint64_t{1} << bit;
+    if ((word.load(std::memory_order_seq_cst) & mask) != 0) return;  // pairs with take()
+    word.fetch_or(mask, std::memory_order_seq_cst);                  // pairs with take(), any()
+  }
+
+  std::atomic<std::uint64_t> groups_;  ///< Bit i: slots_[i] is not zero.
+  std::array<std::atomic<std::uint64_t>, kMaxSlots / 64> slots_;
+};
+
 /// Second page of the arena.
 struct HostDoorbells {
   alignas(kCacheLine) Doorbell foreground;  ///< A driver's thread that waits.
   alignas(kCacheLine) Doorbell background;  ///< The host's own thread.
+  alignas(kCacheLine) NewsMarks news;
 
   /// Rings whoever sleeps; nobody when somebody is awake.
   void ring() {
@@ -124,5 +169,6 @@ struct HostDoorbells {
 inline constexpr std::uint64_t kArenaMagic = 0x315f'7a61'685f'6e6f;
 inline constexpr std::size_t kDoorbellsOffset = 4 * kKiB;
 inline constexpr std::size_t kAreasOffset = 64 * kKiB;
+static_assert(kDoorbellsOffset + sizeof(HostDoorbells) <= kAreasOffset);
 
 }  // namespace haz
