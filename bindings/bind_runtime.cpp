@@ -5,7 +5,10 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
+#include <span>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -185,20 +188,23 @@ nb::object bind_submitter(std::uint32_t session_number, std::uint32_t function,
   throw_set_error();
 }
 
+/// Raises unless `item` is a ref of this session; `check` makes the error of what is none.
+void check_ref(const Session& session, PyObject* item, const char* check) {
+  if (!is_ref(item)) throw_not_a_ref(check, item);
+  if (generation_of_ref(item) == session.generation()) return;
+  set_haz_error("ObjectLostError", "the ObjectRef is of a run of haz that has ended");
+  throw_set_error();
+}
+
 /// Ids of the refs in the sequence `refs`.
 std::vector<ObjectId> ids_of(const Session& session, nb::handle refs, const char* check) {
   const nb::object fast = nb::steal(PySequence_Fast(refs.ptr(), "expected a list of ObjectRefs"));
   if (!fast.is_valid()) throw_set_error();
   const Py_ssize_t count = PySequence_Fast_GET_SIZE(fast.ptr());
   PyObject** items = PySequence_Fast_ITEMS(fast.ptr());
-  const std::uint32_t generation = session.generation();
   std::vector<ObjectId> ids(static_cast<std::size_t>(count));
   for (Py_ssize_t i = 0; i < count; ++i) {
-    if (!is_ref(items[i])) throw_not_a_ref(check, items[i]);
-    if (generation_of_ref(items[i]) != generation) {
-      set_haz_error("ObjectLostError", "the ObjectRef is of a run of haz that has ended");
-      throw_set_error();
-    }
+    check_ref(session, items[i], check);
     ids[static_cast<std::size_t>(i)] = id_of_ref(items[i]);
   }
   return ids;
@@ -280,27 +286,90 @@ nb::list get(nb::handle refs, nb::handle timeout_s) {
   return nb::steal<nb::list>(values.release());
 }
 
-void check_no_duplicates(nb::handle refs, const std::vector<ObjectId>& ids) {
-  if (std::is_sorted(ids.begin(), ids.end(), std::less_equal<ObjectId>())) return;
+/// Whether two of `ids` are equal.
+bool has_duplicates(std::span<const ObjectId> ids) {
+  // Open addressing, half full at most, with multiplicative hashing. No id is 0.
+  constexpr std::uint64_t kMix = 0x9E3779B97F4A7C15ULL;
+  std::vector<std::uint64_t> seen(std::bit_ceil(2 * ids.size() + 1));
+  const std::size_t mask = seen.size() - 1;
+  const int shift = std::countl_zero(mask);
+  for (const ObjectId id : ids) {
+    std::size_t place = id.value * kMix >> shift;
+    while (seen[place] != 0 && seen[place] != id.value)
+      place = (place + 1) & mask;
+    if (seen[place] != 0) return true;
+    seen[place] = id.value;
+  }
+  return false;
+}
+
+/// Raises for the first of the refs `items` that stands among them twice, if there is one.
+void check_no_duplicates(std::span<PyObject* const> items) {
+  std::vector<ObjectId> ids(items.size());
+  std::transform(items.begin(), items.end(), ids.begin(), id_of_ref);
+  if (!has_duplicates(ids)) return;
   std::unordered_set<std::uint64_t> seen;
   for (std::size_t i = 0; i < ids.size(); ++i) {
-    if (seen.insert(ids[i].value).second) continue;
-    const nb::object ref = nb::steal(PySequence_GetItem(refs.ptr(), static_cast<Py_ssize_t>(i)));
-    throw_not_a_ref("duplicate_ref", ref.ptr());
+    if (!seen.insert(ids[i].value).second) throw_not_a_ref("duplicate_ref", items[i]);
   }
 }
 
-nb::tuple wait(nb::handle refs, std::uint32_t num_returns, nb::handle timeout_s) {
-  const std::shared_ptr<Session> session = session_or_throw();
-  const nb::object list = nb::steal(PySequence_Fast(refs.ptr(), "expected a list of ObjectRefs"));
-  if (!list.is_valid()) throw_set_error();
-  const std::vector<ObjectId> ids = ids_of(*session, list, "not_a_ref_to_wait");
-  check_no_duplicates(list, ids);
+/// Copies refs of this session to `to` as long as their ids ascend, so that none of them can stand
+/// there twice. The number of those; what comes then needs a closer look.
+std::size_t copy_ascending(const Session& session, std::span<PyObject* const> items,
+                           PyObject** to) {
+  const std::uint32_t generation = session.generation();
+  std::uint64_t last = 0;
+  std::size_t copied = 0;
+  for (PyObject* const item : items) {
+    if (!is_ref(item) || generation_of_ref(item) != generation || id_of_ref(item).value <= last) {
+      break;
+    }
+    last = id_of_ref(item).value;
+    to[copied++] = Py_NewRef(item);
+  }
+  return copied;
+}
+
+/// A list of the refs `items`; raises for what can't be waited for. Looks at each of them once, as
+/// the caller is often in a loop that takes few of many.
+nb::list copy_waitables(const Session& session, std::span<PyObject* const> items) {
+  nb::object copy = nb::steal(PyList_New(static_cast<Py_ssize_t>(items.size())));
+  if (!copy.is_valid()) throw_set_error();
+  PyObject** const to = PySequence_Fast_ITEMS(copy.ptr());
+  const std::size_t copied = copy_ascending(session, items, to);
+  for (std::size_t i = copied; i < items.size(); ++i) {
+    check_ref(session, items[i], "not_a_ref_to_wait");
+    to[i] = Py_NewRef(items[i]);
+  }
+  if (copied != items.size()) check_no_duplicates(items);
+  return nb::steal<nb::list>(copy.release());
+}
+
+/// Takes the items at `places`, which ascend, out of `list`: returns (those, the others).
+nb::tuple split_list(nb::list list, std::span<const std::size_t> places) {
+  nb::object taken = nb::steal(PyList_New(static_cast<Py_ssize_t>(places.size())));
+  if (!taken.is_valid()) throw_set_error();
+  const auto size = static_cast<std::size_t>(PyList_GET_SIZE(list.ptr()));
+  PyObject** const items = PySequence_Fast_ITEMS(list.ptr());
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    const std::size_t next = i + 1 < places.size() ? places[i + 1] : size;
+    PyList_SET_ITEM(taken.ptr(), static_cast<Py_ssize_t>(i), items[places[i]]);
+    std::copy(items + places[i] + 1, items + next, items + places[i] - i);
+  }
+  Py_SET_SIZE(list.ptr(), static_cast<Py_ssize_t>(size - places.size()));
+  return nb::make_tuple(taken, list);
+}
+
+/// Places of those that are ready, at most `num_returns`; waits for so many.
+std::vector<std::size_t> wait_for_places(Session& session, nb::handle refs,
+                                         std::uint32_t num_returns, nb::handle timeout_s) {
+  const std::vector<ObjectId> ids = ids_of(session, refs, "not_a_ref_to_wait");
   GilHooks hooks;
   std::vector<bool> ready;
   const bool no_block = must_not_block(timeout_s);
   const std::int64_t deadline = no_block ? monotonic_ns() : deadline_of(timeout_s);
-  const WaitOutcome outcome = session->client().wait(ids, num_returns, deadline, hooks, ready);
+  const WaitOutcome outcome = session.client().wait(ids, num_returns, deadline, hooks, ready);
   if (outcome == WaitOutcome::kTimeout && no_block) {
     throw_would_block(
         "haz.wait() would block the event loop of this actor and all its calls: write "
@@ -310,21 +379,33 @@ nb::tuple wait(nb::handle refs, std::uint32_t num_returns, nb::handle timeout_s)
   if (outcome != WaitOutcome::kDone && outcome != WaitOutcome::kTimeout) {
     throw_outcome(outcome, "");
   }
-  const auto found = static_cast<std::size_t>(std::count(ready.begin(), ready.end(), true));
-  const std::size_t num_ready = std::min<std::size_t>(found, num_returns);
-  nb::object done = nb::steal(PyList_New(static_cast<Py_ssize_t>(num_ready)));
-  nb::object rest = nb::steal(PyList_New(static_cast<Py_ssize_t>(ids.size() - num_ready)));
-  if (!done.is_valid() || !rest.is_valid()) throw_set_error();
-  PyObject** to_done = PySequence_Fast_ITEMS(done.ptr());
-  PyObject** const done_end = to_done + num_ready;
-  PyObject** to_rest = PySequence_Fast_ITEMS(rest.ptr());
-  PyObject** items = PySequence_Fast_ITEMS(list.ptr());
-  std::size_t i = 0;
-  for (; to_done != done_end; ++i)
-    *(ready[i] ? to_done++ : to_rest++) = Py_NewRef(items[i]);
-  for (; i < ids.size(); ++i)
-    *to_rest++ = Py_NewRef(items[i]);
-  return nb::make_tuple(done, rest);
+  std::vector<std::size_t> places;
+  for (std::size_t i = 0; i < ready.size() && places.size() < num_returns; ++i) {
+    if (ready[i]) places.push_back(i);
+  }
+  return places;
+}
+
+nb::tuple wait(nb::handle refs, std::uint32_t num_returns, nb::handle timeout_s) {
+  constexpr std::size_t kLookedAtFirst = 32;
+  const std::shared_ptr<Session> session = session_or_throw();
+  const nb::object fast = nb::steal(PySequence_Fast(refs.ptr(), "expected a list of ObjectRefs"));
+  if (!fast.is_valid()) throw_set_error();
+  const std::span<PyObject* const> items(
+      PySequence_Fast_ITEMS(fast.ptr()),
+      static_cast<std::size_t>(PySequence_Fast_GET_SIZE(fast.ptr())));
+  nb::list list = copy_waitables(*session, items);
+  if (num_returns <= kLookedAtFirst) {
+    std::array<ObjectId, kLookedAtFirst> ids;
+    std::array<std::size_t, kLookedAtFirst> places;
+    const std::size_t count = std::min(items.size(), kLookedAtFirst);
+    std::transform(items.begin(), items.begin() + static_cast<std::ptrdiff_t>(count), ids.begin(),
+                   id_of_ref);
+    const std::size_t found =
+        session->client().find_ready({ids.data(), count}, {places.data(), num_returns});
+    if (found == num_returns) return split_list(std::move(list), {places.data(), found});
+  }
+  return split_list(std::move(list), wait_for_places(*session, list, num_returns, timeout_s));
 }
 
 nb::object put(nb::handle value) {

@@ -83,6 +83,9 @@ class Client {
   /// Waits for all, or the first error. `deadline_ns`: monotonic; negative: none.
   virtual WaitOutcome get(std::span<const ObjectId> ids, std::int64_t deadline_ns, WaitHooks& hooks,
                           FetchedValues& out) = 0;
+  /// Without waiting: the places in `ids` of the first that are ready, at most `places.size()` of
+  /// them. How many those are; fewer than there may be where this process can't tell at once.
+  virtual std::size_t find_ready(std::span<const ObjectId> ids, std::span<std::size_t> places) = 0;
   /// Waits until `needed` are ready; `ready` gets a flag for each.
   virtual WaitOutcome wait(std::span<const ObjectId> ids, std::uint32_t needed,
                            std::int64_t deadline_ns, WaitHooks& hooks,

@@ -54,6 +54,9 @@ class EmbeddedClient final : public Client {
                   FetchedValues& out) override {
     return node_.get(ids, deadline_ns, hooks, out);
   }
+  std::size_t find_ready(std::span<const ObjectId> ids, std::span<std::size_t> places) override {
+    return node_.find_ready(ids, places);
+  }
   WaitOutcome wait(std::span<const ObjectId> ids, std::uint32_t needed, std::int64_t deadline_ns,
                    WaitHooks& hooks, std::vector<bool>& ready) override {
     return node_.wait(ids, needed, deadline_ns, hooks, ready);

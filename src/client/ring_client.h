@@ -129,6 +129,10 @@ class RingClient final : public Client {
   Status put(ObjectId id, const NewValue& value) override;
   WaitOutcome get(std::span<const ObjectId> ids, std::int64_t deadline_ns, WaitHooks& hooks,
                   FetchedValues& out) override;
+  std::size_t find_ready(std::span<const ObjectId> /*ids*/,
+                         std::span<std::size_t> /*places*/) override {
+    return 0;
+  }
   WaitOutcome wait(std::span<const ObjectId> ids, std::uint32_t needed, std::int64_t deadline_ns,
                    WaitHooks& hooks, std::vector<bool>& ready) override;
   TakenItem take_item(ObjectId stream, ObjectId item, WaitHooks& hooks) override;

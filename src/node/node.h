@@ -99,6 +99,8 @@ class Node final : private Actions {
   /// Waits until all have a value, or one has an error. `deadline_ns`: monotonic; negative: none.
   WaitOutcome get(std::span<const ObjectId> ids, std::int64_t deadline_ns, WaitHooks& hooks,
                   FetchedValues& out);
+  /// Without waiting: the places in `ids` of the first that are ready, at most `places.size()`.
+  std::size_t find_ready(std::span<const ObjectId> ids, std::span<std::size_t> places);
   /// Waits until `needed` are ready; `ready` gets a flag for each.
   WaitOutcome wait(std::span<const ObjectId> ids, std::uint32_t needed, std::int64_t deadline_ns,
                    WaitHooks& hooks, std::vector<bool>& ready);

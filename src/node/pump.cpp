@@ -398,6 +398,18 @@ WaitOutcome Node::get(std::span<const ObjectId> ids, std::int64_t deadline_ns, W
   return outcome;
 }
 
+std::size_t Node::find_ready(std::span<const ObjectId> ids, std::span<std::size_t> places) {
+  Round round(*this);
+  pump();
+  std::size_t found = 0;
+  for (std::size_t i = 0; i < ids.size() && found < places.size(); ++i) {
+    const Object* object = scheduler_.find(ids[i]);
+    if (object == nullptr) return 0;
+    if (object->state != ObjectState::kPending) places[found++] = i;
+  }
+  return found;
+}
+
 WaitOutcome Node::wait(std::span<const ObjectId> ids, std::uint32_t needed,
                        std::int64_t deadline_ns, WaitHooks& hooks, std::vector<bool>& ready) {
   Round round(*this);

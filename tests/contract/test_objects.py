@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+import random
+import sys
 import warnings
 
 import haz
@@ -215,6 +217,48 @@ def test_wait_one_by_one(engine):
     assert sorted(seen) == list(range(20))
 
 
+@pytest.mark.parametrize("count", [1, 2, 31, 32, 33, 100])
+def test_wait_splits_any_list_in_its_order(engine, count):
+    refs = [haz.put(i) for i in range(count)]
+    rng = random.Random(count)
+    for _ in range(10):
+        rng.shuffle(refs)
+        num_returns = rng.randint(1, count)
+        before = list(refs)
+        ready, rest = haz.wait(refs, num_returns=num_returns)
+        assert (ready, rest) == (refs[:num_returns], refs[num_returns:])
+        assert refs == before
+
+
+def test_wait_counts_refs_right(engine):
+    refs = [haz.put(i) for i in range(50)]
+    counts = [sys.getrefcount(ref) for ref in refs]
+    for num_returns in (1, 7, 50):
+        haz.wait(refs, num_returns=num_returns)
+    for wrong in ([*refs, 5], [*refs, refs[3]], [*reversed(refs), refs[0]]):
+        with pytest.raises((TypeError, ValueError)):
+            haz.wait(wrong)
+    del wrong
+    gc.collect()
+    assert [sys.getrefcount(ref) for ref in refs] == counts
+
+
+def test_wait_finds_equal_refs_anywhere(engine):
+    refs = [haz.put(i) for i in range(60)]
+    (twin,) = haz.get(echo.remote([refs[40]]))
+    assert twin == refs[40]
+    assert twin is not refs[40]
+    for place in (0, 20, 41, 60):
+        for wrong in (
+            [*refs[:place], twin, *refs[place:]],
+            [*refs[:place], refs[40], *refs[place:]],
+        ):
+            with pytest.raises(ValueError, match="twice"):
+                haz.wait(wrong)
+    assert haz.wait([twin, *refs[:40]]) == ([twin], refs[:40])
+    assert len(haz.wait(list(reversed(refs)), num_returns=60)[0]) == 60
+
+
 def test_wait_for_a_failed_task(engine):
     @haz.remote
     def fail():
@@ -232,6 +276,12 @@ def test_wait_is_strict(engine):
         haz.wait(refs, num_returns=3)
     with pytest.raises(ValueError, match="1 or more"):
         haz.wait(refs, num_returns=0)
+    with pytest.raises(ValueError, match="1 or more"):
+        haz.wait(refs, num_returns=-1, timeout=1)
+    with pytest.raises(TypeError, match="integer"):
+        haz.wait(refs, num_returns=True)
+    with pytest.raises(ValueError, match="timeout"):
+        haz.wait(refs, timeout=-1)
     with pytest.raises(TypeError, match="integer"):
         haz.wait(refs, num_returns=1.5)
     with pytest.raises(TypeError, match=r"haz.wait\(\[ObjectRef"):

@@ -190,30 +190,18 @@ def wait(
     ready, not_ready
         Two lists, in the order of the argument. A failed task is ready.
     """
-    if isinstance(ray_waitables, ObjectRef):
-        raise TypeError(
-            f"haz.wait() takes a list of ObjectRefs: write haz.wait([{ray_waitables!r}])"
-        )
-    if not isinstance(ray_waitables, (list, tuple)):
-        raise TypeError(
-            f"haz.wait() takes a list of ObjectRefs, not {type(ray_waitables).__name__}"
-            + actor_hint(ray_waitables)
-        )
-    if timeout is not None:
-        _check_timeout(timeout)
-    if type(num_returns) is not int:
-        from haz._core.options import check_int
-
-        num_returns = check_int("num_returns", num_returns, 1)
-    if not ray_waitables:
-        return [], []
-    if num_returns < 1:
-        raise ValueError(f"num_returns must be 1 or more, not {num_returns}")
-    if num_returns > len(ray_waitables):
-        raise ValueError(
-            f"num_returns is {num_returns}, and only {len(ray_waitables)} refs were given"
-        )
-    engine = _engine_of(ray_waitables)
+    engine = runtime.engine
+    if (
+        engine is None
+        or timeout is not None
+        or type(num_returns) is not int
+        or type(ray_waitables) is not list
+        or not 0 < num_returns <= len(ray_waitables)
+    ):
+        num_returns = _check_wait(ray_waitables, num_returns, timeout)
+        if not ray_waitables:
+            return [], []
+        engine = _engine_of(ray_waitables)
     try:
         return engine.wait(ray_waitables, num_returns, timeout)
     except TypeError:
@@ -223,6 +211,27 @@ def wait(
         if found is None:
             raise
         return found
+
+
+def _check_wait(waitables: Any, num_returns: Any, timeout: Any) -> int:
+    """Check the arguments of `wait`, but for the items of its list; `num_returns` as an int."""
+    if isinstance(waitables, ObjectRef):
+        raise TypeError(f"haz.wait() takes a list of ObjectRefs: write haz.wait([{waitables!r}])")
+    if not isinstance(waitables, (list, tuple)):
+        raise TypeError(
+            f"haz.wait() takes a list of ObjectRefs, not {type(waitables).__name__}"
+            + actor_hint(waitables)
+        )
+    if timeout is not None:
+        _check_timeout(timeout)
+    if type(num_returns) is not int or (num_returns < 1 and waitables):
+        from haz._core.options import check_int
+
+        num_returns = check_int("num_returns", num_returns, 1)
+    if num_returns > len(waitables) > 0:
+        raise ValueError(f"num_returns is {num_returns}, and only {len(waitables)} refs were given")
+    count: int = num_returns
+    return count
 
 
 def cancel(

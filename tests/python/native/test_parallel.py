@@ -105,6 +105,26 @@ def test_wait_gives_what_is_ready_in_the_order_of_the_list(node, gate):
     assert haz.wait(refs, num_returns=2) == (refs, [])
 
 
+def test_wait_far_down_the_list(node, gate):
+    slow = opens_and_waits.remote(gate("running"), gate("go"))
+    pending = [opens_and_waits.remote(gate("never"), gate("go")) for _ in range(40)]
+    fast = [haz.put(i) for i in range(3)]
+    refs = [slow, *pending, *fast]
+    assert haz.wait(refs) == ([fast[0]], [slow, *pending, *fast[1:]])
+    assert haz.wait(refs, num_returns=3) == (fast, [slow, *pending])
+    assert haz.wait(refs, num_returns=4, timeout=0) == (fast, [slow, *pending])
+    gate("go").open()
+    assert len(haz.wait(refs, num_returns=len(refs))[0]) == len(refs)
+
+
+def test_list_changes_while_it_is_waited_for(node, gate):
+    slow = opens_and_waits.remote(gate("running"), gate("go"))
+    refs = [slow]
+    threading.Timer(0.1, lambda: (refs.clear(), gate("go").open())).start()
+    ready, rest = haz.wait(refs)
+    assert (ready, rest, refs) == ([slow], [], [])
+
+
 def test_ctrl_c_in_get(node, gate):
     ref = opens_and_waits.remote(gate("running"), gate("go"))
     gate("running").wait()
