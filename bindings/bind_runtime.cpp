@@ -397,7 +397,7 @@ nb::tuple wait(nb::handle refs, std::uint32_t num_returns, nb::handle timeout_s)
   nb::list list = copy_waitables(*session, items);
   if (num_returns <= kLookedAtFirst) {
     std::array<ObjectId, kLookedAtFirst> ids;
-    std::array<std::size_t, kLookedAtFirst> places;
+    std::array<std::size_t, kLookedAtFirst> places{};
     const std::size_t count = std::min(items.size(), kLookedAtFirst);
     std::transform(items.begin(), items.begin() + static_cast<std::ptrdiff_t>(count), ids.begin(),
                    id_of_ref);
@@ -405,7 +405,8 @@ nb::tuple wait(nb::handle refs, std::uint32_t num_returns, nb::handle timeout_s)
         session->client().find_ready({ids.data(), count}, {places.data(), num_returns});
     if (found == num_returns) return split_list(std::move(list), {places.data(), found});
   }
-  return split_list(std::move(list), wait_for_places(*session, list, num_returns, timeout_s));
+  const auto places = wait_for_places(*session, list, num_returns, timeout_s);
+  return split_list(std::move(list), places);
 }
 
 nb::object put(nb::handle value) {

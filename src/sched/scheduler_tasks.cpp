@@ -2,6 +2,7 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <utility>
 
 #include "base/check.h"
 #include "sched/error_values.h"
@@ -14,8 +15,10 @@ Result<ResourceRequest> Scheduler::request_of(
   std::map<std::string, std::int64_t> amounts;
   for (const auto& [resource, amount] : resources) {
     if (!(amount >= 0) || amount > kMaxResourceAmount) {
-      return Error{ErrorKind::kInvalid, "'" + name + "' asks for an impossible amount of " +
-                                            resource + ": " + std::to_string(amount)};
+      std::string text = "'" + name;
+      text += "' asks for an impossible amount of " + resource;
+      text += ": " + std::to_string(amount);
+      return Error{ErrorKind::kInvalid, std::move(text)};
     }
     amounts[resource] += to_resource_units(amount);
   }

@@ -120,9 +120,7 @@ def shorten(info: Info) -> Info:
     """What is left of a task's error for which there is no room: what it says, in short."""
     short: Info = {}
     for name, value in info.items():
-        short[name] = (
-            _without_middle(value, _MOST_SHORT_CHARS) if isinstance(value, str) else value
-        )
+        short[name] = _without_middle(value, _MOST_SHORT_CHARS) if isinstance(value, str) else value
     return {
         **short,
         "pickled": None,
