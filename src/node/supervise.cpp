@@ -52,7 +52,7 @@ Result<std::unique_ptr<ZygoteLink>> Node::new_zygote(const NodeOptions& options)
 Status Node::start_zygote() {
   auto zygote = new_zygote(options_);
   if (!zygote) return zygote.error();
-  const Status lent = (*zygote)->lend_arena(arena_->fd());
+  Status lent = (*zygote)->lend_arena(arena_->fd());
   if (!lent) return lent;
   zygote_ = std::move(*zygote);
   watch_event_->signal();

@@ -127,7 +127,7 @@ WALK = (
     ),
     Stop(
         "worker",
-        "bindings/bind_worker.cpp",
+        "bindings/worker_loop.cpp",
         "WorkerLoop::execute",
         "loads the function at its first use, and calls it",
     ),
@@ -208,7 +208,7 @@ LAST_REF = (
 RAISES = (
     Stop(
         "worker",
-        "bindings/bind_worker.cpp",
+        "bindings/worker_results.cpp",
         "WorkerLoop::add_exception",
         "the call gave no value: fetches the exception",
     ),
