@@ -13,6 +13,11 @@ enum class NativeTask : char {
   kLarge = 'l',    ///< Returns as many bytes as the rest says.
   kSleepMs = 's',  ///< Sleeps as many milliseconds as the rest says.
   kParent = 'p',   ///< Submits as many echoes as the rest says, and returns theirs joined.
+  // Of a streaming function; the rest says how many items.
+  kStream = 'y',      ///< Yields their numbers.
+  kStreamBig = 'b',   ///< Yields 100 kB each.
+  kStreamDies = 'k',  ///< Yields their numbers; two attempts die half-way.
+  kConsume = 'c',     ///< Takes all items of the stream whose id the rest is; returns them joined.
 };
 
 inline std::string native_task(NativeTask kind, const std::string& rest) {

@@ -14,6 +14,7 @@
 #include "node/zygote_loop.h"
 #include "os/clock.h"
 #include "os/process.h"
+#include "sched/stream.h"
 
 namespace haz::test {
 
@@ -68,6 +69,14 @@ class NativeWorker {
         return Outcome::kReturned;
       case NativeTask::kParent:
         return be_parent(command, std::stoul(std::string(rest)), result);
+      case NativeTask::kStream:
+      case NativeTask::kStreamBig:
+      case NativeTask::kStreamDies:
+        stream(command, static_cast<NativeTask>(payload.front()), std::stoul(std::string(rest)));
+        result = rest;
+        return Outcome::kReturned;
+      case NativeTask::kConsume:
+        return consume(ObjectId{std::stoull(std::string(rest))}, result);
     }
     return Outcome::kRaised;
   }
@@ -100,18 +109,77 @@ class NativeWorker {
     return Outcome::kReturned;
   }
 
-  void hand_in(const TaskCommand& command, Outcome outcome, const std::string& result) {
-    NewValue value{.size = result.size(), .is_error = outcome != Outcome::kReturned};
-    if (result.size() <= Client::kMaxNearValue) {
-      value.bytes = std::as_bytes(std::span(result));
-    } else {
-      NoHooks hooks;
-      auto block = ring_.allocate(result.size(), hooks, StoreUse::kValue);
-      if (!block) ::_exit(9);
-      std::memcpy(ring_.arena().at(block->offset), result.data(), result.size());
-      ring_.seal(*block);
-      value.offset = block->offset;
+  void stream(const TaskCommand& command, NativeTask kind, std::size_t count) {
+    FunctionBlock function{};
+    std::memcpy(&function, ring_.arena().at(command.function_offset), sizeof function);
+    const TaskId task{command.task};
+    const bool dies = kind == NativeTask::kStreamDies && command.attempt < 3;
+    const std::size_t given = command.num_returns;
+    std::int32_t credit = given == 0 ? function.items_ahead : 0;
+    for (std::size_t i = given; i < count; ++i) {
+      if (function.items_ahead > 0 && credit == 0) {
+        NoHooks hooks;
+        std::vector<bool> ready;
+        const ObjectId demand = demand_of(task);
+        (void)ring_.wait(std::span(&demand, 1), 1, -1, hooks, ready);
+        credit =
+            function.items_ahead - static_cast<std::int32_t>(items_at_demand(function.items_ahead));
+      }
+      if (ring_.is_stream_closed(task, command.attempt)) return;
+      if (dies && i >= command.attempt * count / 3) ::kill(::getpid(), SIGKILL);
+      const std::string item = kind == NativeTask::kStreamBig
+                                   ? std::string(100'000, static_cast<char>('a' + i % 26))
+                                   : std::to_string(i) + ",";
+      ring_.yield_item(task, command.attempt, i, value_of(item, false));
+      --credit;
     }
+  }
+
+  Outcome consume(ObjectId stream, std::string& result) {
+    ring_.add_reference(stream);
+    NoHooks hooks;
+    for (;;) {
+      const ObjectId item{ring_.new_ids(1)};
+      const TakenItem taken = ring_.take_item(stream, item, hooks);
+      if (taken == TakenItem::kUnknown) return Outcome::kRaised;
+      if (taken == TakenItem::kEnded) break;
+      if (taken == TakenItem::kNone) {
+        std::vector<bool> ready;
+        (void)ring_.wait(std::span(&stream, 1), 1, -1, hooks, ready);
+        continue;
+      }
+      FetchedValues fetched;
+      if (ring_.get(std::span(&item, 1), -1, hooks, fetched) != WaitOutcome::kDone) {
+        return Outcome::kRaised;
+      }
+      const FetchedValue& value = fetched.values.front();
+      const std::byte* bytes = value.in_arena ? ring_.arena().at(value.offset)
+                                              : fetched.near_bytes.data() + value.offset;
+      result.append(reinterpret_cast<const char*>(bytes), value.size);
+      if (value.in_arena) ring_.drop_reference(item);
+      ring_.drop_reference(item);
+    }
+    ring_.drop_reference(stream);
+    return Outcome::kReturned;
+  }
+
+  NewValue value_of(const std::string& text, bool is_error) {
+    NewValue value{.size = text.size(), .is_error = is_error};
+    if (text.size() <= Client::kMaxNearValue) {
+      value.bytes = std::as_bytes(std::span(text));
+      return value;
+    }
+    NoHooks hooks;
+    auto block = ring_.allocate(text.size(), hooks, StoreUse::kValue);
+    if (!block) ::_exit(9);
+    std::memcpy(ring_.arena().at(block->offset), text.data(), text.size());
+    ring_.seal(*block);
+    value.offset = block->offset;
+    return value;
+  }
+
+  void hand_in(const TaskCommand& command, Outcome outcome, const std::string& result) {
+    const NewValue value = value_of(result, outcome != Outcome::kReturned);
     ring_.finish({TaskId{command.task}, command.attempt, outcome, 1000, std::span(&value, 1)});
   }
 
