@@ -84,6 +84,7 @@ def _shared() -> Iterable[Floor]:
         yield Floor(row, Rule.NEAR_LIMIT, 1 / 0.8)
     yield Floor("queued", Rule.AT_MOST, 5e-6)
     yield Floor("queued-memory", Rule.AT_MOST, 1e9)
+    yield Floor("generator", Rule.AT_MOST, 5e-6, is_aim=True)
     yield from _faster("shutdown", ray=20.0)
     yield from _faster("actor-create", ray=50.0)
 
@@ -107,7 +108,7 @@ def _small_machine() -> Iterable[Floor]:
     yield from _faster("get", ray=80.0)
     yield from _faster("put-int", ray=500.0)
     yield from _faster("wait", ray=150.0)
-    for row in ("ref-args", "returns", "get-many", "queued"):
+    for row in ("ref-args", "returns", "get-many", "queued", "generator"):
         yield from _faster(row, ray=50.0)
     yield from _actor_calls(sync=500.0, one=200.0, others=80.0)
     yield Floor("memory", Rule.AT_MOST, 40e6)
@@ -124,6 +125,7 @@ def _large_machine() -> Iterable[Floor]:
     for row in ("ref-args", "returns", "get-many", "queued"):
         yield from _faster(row, ray=20.0)
     yield from _actor_calls(sync=300.0, one=60.0, others=40.0)
+    yield from _faster("generator", ray=30.0)
     yield Floor("submitters", Rule.AT_MOST, 1e-6)
     yield Floor("memory", Rule.AT_MOST, 120e6)
 

@@ -255,6 +255,29 @@ def _rows() -> Iterable[Row]:
         repeats=3,
         limits=("python/loads_int",),
     )
+    for name, title, arguments in (
+        ("generator", "item of a generator task, got", {}),
+        ("generator-limit", "the same, at most 16 items ahead", {"items_ahead": 16}),
+    ):
+        yield Row(
+            name,
+            title,
+            "us",
+            method="stream_items",
+            arguments=arguments,
+            sizes=_sizes(20_000, ray=1000),
+            repeats=3,
+            limits=("ring/per_task",),
+        )
+    yield Row(
+        "generator-nested",
+        "item that a task gets from its own generator task",
+        "us",
+        method="stream_items_in_task",
+        sizes=_sizes(5000, ray=500),
+        repeats=3,
+        limits=("ring/per_task",),
+    )
     queue_sizes = _sizes(MILLION, ray=3000, pool=20_000, executor=5000, dask=500)
     yield Row("queued", "1 000 000 queued no-ops, each", "us", Kind.QUEUE, sizes=queue_sizes,
               limits=("ring/per_task",))  # fmt: skip

@@ -9,6 +9,7 @@ import functools
 import importlib
 import os
 import time
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -48,6 +49,12 @@ def add_all(*values: int) -> int:
 def count_up(count: int) -> tuple[int, ...]:
     """Return ``count`` separate values, 0 to ``count - 1``."""
     return tuple(range(count))
+
+
+def count_on(count: int) -> Iterator[int]:
+    """Yield ``count`` separate values, 0 to ``count - 1``."""
+    for i in range(count):  # Ray fails with `yield from range(count)`
+        yield i
 
 
 class Echo:
@@ -90,6 +97,12 @@ def nap_batch(api_name: str, count: int, seconds: float) -> list[Any]:
     """Submit naps from inside a task and return their refs without waiting."""
     remote_nap = remote_of(api_name, "nap")
     return [remote_nap.remote(seconds) for _ in range(count)]
+
+
+def take_all(api_name: str, count: int) -> int:
+    """Take and get all items of a generator task, inside of a task; sum them."""
+    get = importlib.import_module(api_name).get
+    return sum(get(ref) for ref in remote_of(api_name, "count_on").remote(count))
 
 
 def noop_batch(api_name: str, count: int) -> int:

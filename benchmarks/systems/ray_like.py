@@ -164,6 +164,25 @@ class RayLike:
         check(values == list(range(n)), "many returns")
         return watch.seconds
 
+    def stream_items(self, n: int, items_ahead: int = -1) -> float:
+        """Take ``n`` items of one generator task, and get each as it comes."""
+        options = {"_generator_backpressure_num_objects": items_ahead}
+        count_on = self._api.remote(**options)(tasks.count_on)
+        get = self._api.get
+        with Stopwatch() as watch:
+            values = [get(ref) for ref in count_on.remote(n)]
+        check(values == list(range(n)), "items of a generator")
+        return watch.seconds
+
+    def stream_items_in_task(self, n: int) -> float:
+        """The same, by a task that starts the generator task itself."""
+        take_all = self._api.remote(num_cpus=0)(tasks.take_all)
+        self._api.get(take_all.remote(self._api_name, 1))
+        with Stopwatch() as watch:
+            total = self._api.get(take_all.remote(self._api_name, n))
+        check(total == n * (n - 1) // 2, "items of a generator in a task")
+        return watch.seconds
+
     def submit_from_workers(self, n: int, submitters: int) -> float:
         """No-ops submitted by several tasks at once, each of which waits for its own."""
         batch = self._api.remote(num_cpus=0)(tasks.noop_batch)
