@@ -43,13 +43,13 @@ nb::object next_item(nb::handle stream, nb::handle timeout_s) {
   const std::shared_ptr<Session> session = session_of_stream(stream);
   Client& client = session->client();
   const std::array<ObjectId, 1> ids{id_of_ref(stream.ptr())};
-  const ObjectId item{client.new_ids(1)};
+  ObjectId item{};
   const std::int64_t deadline_ns =
       timeout_s.is_none() ? -1 : deadline_in(nb::cast<double>(timeout_s));
   GilHooks hooks;
   std::vector<bool> ready;
   for (;;) {
-    const TakenItem taken = client.take_item(ids[0], item, hooks);
+    const TakenItem taken = client.take_item(ids[0], &item, hooks);
     if (taken == TakenItem::kTaken) {
       PyObject* ref = adopt_ref(*session, item);
       if (ref == nullptr) throw nb::python_error();
@@ -79,7 +79,7 @@ nb::object next_item(nb::handle stream, nb::handle timeout_s) {
 int stream_state(nb::handle stream) {
   const std::shared_ptr<Session> session = session_of_stream(stream);
   GilHooks hooks;
-  const TakenItem next = session->client().take_item(id_of_ref(stream.ptr()), ObjectId{}, hooks);
+  const TakenItem next = session->client().take_item(id_of_ref(stream.ptr()), nullptr, hooks);
   if (next == TakenItem::kUnknown) throw_unknown();
   return static_cast<int>(next);
 }
@@ -89,6 +89,10 @@ nb::object end_of_stream(nb::handle stream) {
   PyObject* ref = new_ref(*session, end_of(task_of_stream(id_of_ref(stream.ptr()))));
   if (ref == nullptr) throw nb::python_error();
   return nb::steal(ref);
+}
+
+void share_stream(nb::handle stream) {
+  session_of_stream(stream)->client().share_stream(id_of_ref(stream.ptr()));
 }
 
 nb::object put_error(nb::handle info) {
@@ -118,6 +122,9 @@ void bind_streams(nb::module_& m) {
   m.def("end_of_stream", end_of_stream, nb::arg("stream"),
         "Return the ref of the number of items, ready when the task has ended.",
         nb::sig("def end_of_stream(stream: object) -> typing.Any"));
+  m.def("share_stream", share_stream, nb::arg("stream"),
+        "Before a stream's ref is passed on: let others take what this process took ahead.",
+        nb::sig("def share_stream(stream: object) -> None"));
   m.def("put_error", put_error, nb::arg("info"), "Store an error; return its ref.",
         nb::sig("def put_error(info: dict[str, typing.Any]) -> typing.Any"));
 }

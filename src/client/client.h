@@ -90,10 +90,12 @@ class Client {
   virtual WaitOutcome wait(std::span<const ObjectId> ids, std::uint32_t needed,
                            std::int64_t deadline_ns, WaitHooks& hooks,
                            std::vector<bool>& ready) = 0;
-  /// Takes the next item of a stream, if there is one: it becomes the object `item`, of which the
-  /// caller gets one handle. Without an `item` it only tells. Does not wait: that is done by wait()
-  /// on the stream, which is ready while there is an item, or when it has ended.
-  virtual TakenItem take_item(ObjectId stream, ObjectId item, WaitHooks& hooks) = 0;
+  /// Takes the next item of a stream, if there is one, of which the caller gets one handle. Without
+  /// an `item` it only tells. Does not wait: that is done by wait() on the stream, which is ready
+  /// while there is an item, or when it has ended.
+  virtual TakenItem take_item(ObjectId stream, ObjectId* item, WaitHooks& hooks) = 0;
+  /// To be called before another process gets a reference of `stream` from this one.
+  virtual void share_stream(ObjectId stream) = 0;
   virtual void cancel(ObjectId id, bool force, bool recursive) = 0;
   virtual void free(std::span<const ObjectId> ids) = 0;
   /// Counts one more handle of this process. Only while the object is kept by something else.

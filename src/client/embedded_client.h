@@ -61,9 +61,11 @@ class EmbeddedClient final : public Client {
                    WaitHooks& hooks, std::vector<bool>& ready) override {
     return node_.wait(ids, needed, deadline_ns, hooks, ready);
   }
-  TakenItem take_item(ObjectId stream, ObjectId item, WaitHooks& /*hooks*/) override {
-    return node_.take_item(stream, item);
+  TakenItem take_item(ObjectId stream, ObjectId* item, WaitHooks& /*hooks*/) override {
+    if (item != nullptr) *item = ObjectId{node_.new_ids(1)};
+    return node_.take_item(stream, item != nullptr ? *item : ObjectId{});
   }
+  void share_stream(ObjectId /*stream*/) override {}
   void cancel(ObjectId id, bool force, bool recursive) override {
     node_.cancel(id, force, recursive);
   }

@@ -177,6 +177,8 @@ void RingClient::flush_drops() {
   if (drops_.empty()) return;
   std::vector<ObjectId> ids;
   drops_.drain([&ids](std::uint64_t id) { ids.push_back(ObjectId{id}); });
+  for (const ObjectId id : ids)
+    note_dropped(id);
   // In pieces that fit the ring: a full store must not keep references from being dropped.
   const std::size_t most = submissions_.max_record_bytes() / sizeof(ObjectId);
   for (std::span<const ObjectId> left(ids); !left.empty();) {
@@ -601,6 +603,7 @@ WaitOutcome RingClient::request(std::span<const ObjectId> ids, std::uint32_t nee
 
 WaitOutcome RingClient::get(std::span<const ObjectId> ids, std::int64_t deadline_ns,
                             WaitHooks& hooks, FetchedValues& out) {
+  if (ids.size() == 1 && items_.get_value(ids.front(), out)) return WaitOutcome::kDone;
   Reply reply;
   const WaitOutcome outcome =
       request(ids, static_cast<std::uint32_t>(ids.size()), true, deadline_ns, hooks, reply);
@@ -632,6 +635,10 @@ WaitOutcome RingClient::wait(std::span<const ObjectId> ids, std::uint32_t needed
                              std::int64_t deadline_ns, WaitHooks& hooks, std::vector<bool>& ready) {
   Reply reply;
   ready.assign(ids.size(), false);
+  if (items_.has_streams()) {
+    for (const ObjectId id : ids)
+      share_stream(id);  // the host tells what is ready
+  }
   WaitOutcome outcome = request(ids, needed, false, deadline_ns, hooks, reply);
   if (outcome == WaitOutcome::kTimeout) {
     // What is ready now is not known here: ask once more, without waiting.
@@ -650,17 +657,53 @@ WaitOutcome RingClient::wait(std::span<const ObjectId> ids, std::uint32_t needed
   return found >= needed ? WaitOutcome::kDone : WaitOutcome::kTimeout;
 }
 
-TakenItem RingClient::take_item(ObjectId stream, ObjectId item, WaitHooks& hooks) {
+TakenItem RingClient::take_item(ObjectId stream, ObjectId* item, WaitHooks& hooks) {
+  if (item == nullptr && items_.has_item(stream)) return TakenItem::kTaken;
+  if (item != nullptr) {
+    if (const std::optional<ObjectId> taken = items_.take(stream)) {
+      *item = *taken;
+      return TakenItem::kTaken;
+    }
+  }
   flush_drops();
+  const std::uint32_t most = item != nullptr ? items_.items_to_ask_for(stream, monotonic_ns()) : 0;
+  const ObjectId first{most != 0 ? new_ids(most) : 0};
   const std::uint64_t number = expect_reply();
-  const NextItemMessage message{number, stream.value, item.value};
+  const NextItemMessage message{number, stream.value, first.value, most, 0};
   send(MessageKind::kNextItem, {bytes_of(message)}, true);
-  // The answer may bring an item, so it must not be missed.
+  // The answer may bring items, so it must not be missed.
   SteadyHooks steady(hooks);
   Reply reply;
   if (await_reply(number, -1, steady, reply) != WaitOutcome::kDone) return TakenItem::kUnknown;
-  const auto answer = MessageReader(reply.body).take<AnswerMessage>();
-  return static_cast<TakenItem>(answer.value);
+  MessageReader reader(reply.body);
+  const auto answer = reader.take<AnswerMessage>();
+  const auto taken = static_cast<TakenItem>(answer.value);
+  if (taken == TakenItem::kEnded) (void)items_.give_up(stream);
+  if (taken != TakenItem::kTaken || item == nullptr) return taken;
+  *item = first;
+  const std::span<const std::byte> body = reader.take_bytes(answer.num_bytes);
+  MessageReader entries(body);
+  for (std::uint64_t i = 0; i < answer.size; ++i) {
+    const auto entry = entries.take<ObjectEntry>();
+    const ObjectId id{entry.object};
+    if ((entry.flags & kEntryNear) != 0) {
+      items_.add_value(id, (entry.flags & kValueIsError) != 0,
+                       body.subspan(entry.offset, entry.size));
+    }
+    if (i != 0) items_.add(stream, id);
+  }
+  return taken;
+}
+
+void RingClient::share_stream(ObjectId stream) {
+  const std::vector<ObjectId> unused = items_.give_up(stream);
+  if (unused.empty()) return;
+  send(MessageKind::kReturnItems, {bytes_of(stream), bytes_of_ids(unused)}, true);
+}
+
+void RingClient::note_dropped(ObjectId id) {
+  items_.forget_value(id);
+  share_stream(id);
 }
 
 // ---- memory ------------------------------------------------------------------------------------
@@ -813,6 +856,8 @@ void RingClient::cancel(ObjectId id, bool force, bool recursive) {
 }
 
 void RingClient::free(std::span<const ObjectId> ids) {
+  for (const ObjectId id : ids)
+    items_.forget_value(id);
   send(MessageKind::kFree, {bytes_of_ids(ids)}, false);
 }
 

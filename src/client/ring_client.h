@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "client/client.h"
+#include "client/taken_items.h"
 #include "os/event_fd.h"
 #include "queue/drop_list.h"
 #include "queue/spin.h"
@@ -135,7 +136,8 @@ class RingClient final : public Client {
   }
   WaitOutcome wait(std::span<const ObjectId> ids, std::uint32_t needed, std::int64_t deadline_ns,
                    WaitHooks& hooks, std::vector<bool>& ready) override;
-  TakenItem take_item(ObjectId stream, ObjectId item, WaitHooks& hooks) override;
+  TakenItem take_item(ObjectId stream, ObjectId* item, WaitHooks& hooks) override;
+  void share_stream(ObjectId stream) override;
   void cancel(ObjectId id, bool force, bool recursive) override;
   void free(std::span<const ObjectId> ids) override;
   void add_reference(ObjectId id) override;
@@ -166,6 +168,7 @@ class RingClient final : public Client {
   void send_gathered(MessageKind kind, std::span<const std::byte> body, bool ring_host);
   bool try_append(MessageKind kind, std::size_t size, Parts parts);
   void flush_drops();
+  void note_dropped(ObjectId id);
   void announce();
   void ring_host();
 
@@ -202,6 +205,7 @@ class RingClient final : public Client {
   std::atomic<std::uint64_t> next_id_;
   std::atomic<std::uint64_t> next_number_{1};
   DropList drops_;
+  TakenItems items_;
   NestedRunner run_nested_;
 
   ClaimRingReader<TaskRing> tasks_;  ///< Main thread only.

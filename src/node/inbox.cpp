@@ -140,6 +140,8 @@ bool Node::handle_body(WorkerPort& port, MessageKind kind, std::span<const std::
       return on_yield(port, body);
     case MessageKind::kNextItem:
       return on_next_item(port, body);
+    case MessageKind::kReturnItems:
+      return on_return_items(port, body);
     case MessageKind::kReady:
       if (port.worker != nullptr) return false;
       failures_in_a_row_ = 0;

@@ -211,7 +211,9 @@ class Node final : private Actions {
   bool on_next_item(WorkerPort& port, std::span<const std::byte> body);
   bool take_value(WorkerPort& port, const ValueEntry& entry, MessageReader& reader, NewValue& value,
                   std::vector<std::vector<std::byte>>& copies);
-  TakenItem take_item_for(ProcessId process, ObjectId stream, ObjectId item);
+  bool on_return_items(WorkerPort& port, std::span<const std::byte> body);
+  void answer_items(WorkerPort& port, std::uint64_t number, TakenItem taken,
+                    std::span<const ObjectId> items);
   void send_body(WorkerPort& port, MessageKind kind, std::span<const std::byte> body);
   void answer(WorkerPort& port, std::uint64_t number, AnswerStatus status, std::uint64_t value,
               std::uint64_t size, std::span<const std::byte> bytes);

@@ -176,8 +176,12 @@ class Scheduler {
   /// The first item that nobody has taken becomes the object `item`, and `process` gets one handle
   /// of it. A failed task's error is the last item.
   TakenItem take_item(ProcessId process, ObjectId stream, ObjectId item);
+  /// Gives back an item that `process` took last, and used for nothing: it is the next one again.
+  void return_item(ProcessId process, ObjectId stream, ObjectId item);
   /// Whether there is an item to take, none now, or none any more.
   [[nodiscard]] TakenItem next_item(ObjectId stream) const;
+  /// Whether the stream's task may only be so far ahead of who takes.
+  [[nodiscard]] bool is_limited(ObjectId stream) const;
   /// Items that attempts of the task have yielded; the next attempt need not repeat them.
   [[nodiscard]] std::uint64_t items_of(TaskId task) const;
   /// A stream that has only an error to give, instead of a task that can't be submitted.

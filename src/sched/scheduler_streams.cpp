@@ -89,6 +89,31 @@ TakenItem Scheduler::take_item(ProcessId process, ObjectId id, ObjectId item_id)
   return TakenItem::kTaken;
 }
 
+void Scheduler::return_item(ProcessId process, ObjectId id, ObjectId item_id) {
+  Object* item = objects_.find(item_id.value);
+  if (item == nullptr || item->role != ObjectRole::kValue || item->is_actor) return;
+  Stream* stream = find_stream(task_of_stream(id));
+  const bool unused = item->refs == 1 && item->producer == nullptr;
+  if (stream == nullptr || !unused) {
+    drop_reference(process, item_id);
+    return;
+  }
+  if (!uncount_reference(process, item_id)) return;
+  objects_.erase(item_id.value);
+  item->id = ObjectId{};
+  item->refs = 0;
+  stream->items.push_front(item);
+  ++num_items_;
+  unwant_item(*stream);
+  make_ready(stream->object);
+  settle_demand(*stream);
+}
+
+bool Scheduler::is_limited(ObjectId id) const {
+  const Stream* stream = find_stream(task_of_stream(id));
+  return stream != nullptr && stream->limited && stream->task != nullptr;
+}
+
 std::uint64_t Scheduler::items_of(TaskId task) const {
   const Stream* stream = find_stream(task);
   return stream != nullptr ? stream->yielded : 0;

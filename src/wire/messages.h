@@ -34,7 +34,8 @@ enum class MessageKind : std::uint32_t {
   kKillActor,    ///< KillActorMessage.
   kActorExit,    ///< Empty: the actor of this process ends.
   kYield,        ///< YieldMessage, ValueEntry, bytes, refs.
-  kNextItem,     ///< NextItemMessage; answered by kAnswer: a TakenItem.
+  kNextItem,     ///< NextItemMessage; answered by kAnswer, a TakenItem: ObjectEntry[], near values.
+  kReturnItems,  ///< u64 stream, u64 item ids, the last first: they were taken in vain.
 
   // Host to process.
   kObjects = 64,  ///< ObjectsMessage, ObjectEntry[], near values: answer to a request.
@@ -83,7 +84,9 @@ static_assert(sizeof(YieldMessage) == 24);
 struct NextItemMessage {
   std::uint64_t number;
   std::uint64_t stream;
-  std::uint64_t item;  ///< Id for the new object; 0: only tell whether there is one.
+  std::uint64_t first_item;  ///< The items become objects of this and the following ids.
+  std::uint32_t most_items;  ///< 0: only tell whether there is one.
+  std::uint32_t reserved;
 };
 
 struct SubmitMessage {

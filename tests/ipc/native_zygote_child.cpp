@@ -139,8 +139,8 @@ class NativeWorker {
     ring_.add_reference(stream);
     NoHooks hooks;
     for (;;) {
-      const ObjectId item{ring_.new_ids(1)};
-      const TakenItem taken = ring_.take_item(stream, item, hooks);
+      ObjectId item{};
+      const TakenItem taken = ring_.take_item(stream, &item, hooks);
       if (taken == TakenItem::kUnknown) return Outcome::kRaised;
       if (taken == TakenItem::kEnded) break;
       if (taken == TakenItem::kNone) {

@@ -140,6 +140,7 @@ class ObjectRefGenerator(Generic[T]):
         return f"ObjectRefGenerator({self._stream.hex()})"
 
     def __reduce__(self) -> tuple[Any, ...]:
+        self._engine().share_stream(self._stream)
         return ObjectRefGenerator, (self._stream,)
 
 

@@ -488,6 +488,9 @@ class Engine(Protocol):
     def end_of_stream(self, stream: ObjectRef[Any]) -> ObjectRef[int]:
         """Return the ref that is ready when the task has ended: the number of items, or the error."""
 
+    def share_stream(self, stream: ObjectRef[Any]) -> None:
+        """Do what has to be done before other processes get `stream` from this one."""
+
     def put(self, value: Any) -> ObjectRef[Any]:
         """Store `value`; return a ref to it."""
 

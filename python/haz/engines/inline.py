@@ -368,6 +368,9 @@ class InlineEngine:
         """See :class:`haz.engines.base.Engine`."""
         return self._stream_of(stream).end()
 
+    def share_stream(self, stream: ObjectRef[Any]) -> None:
+        """See :class:`haz.engines.base.Engine`."""
+
     # ---- objects -------------------------------------------------------------------------------
 
     def _collect(self, dump: Callable[[Any], Any], value: Any) -> tuple[Any, list[InlineRef]]:

@@ -375,6 +375,9 @@ class NativeEngine:
         ref: ObjectRef[int] = _native.end_of_stream(stream)
         return ref
 
+    def share_stream(self, stream: ObjectRef[Any]) -> None:
+        _native.share_stream(stream)
+
     def create_actor(
         self,
         cls: type,

@@ -561,6 +561,11 @@ class SimulatedNode {
     EXPECT_EQ(taken, TakenItem::kTaken);
     if (taken != TakenItem::kTaken) return;
     const ModelItem expected = stream.items.front();
+    if (chance(0.2)) {  // taken ahead of its use, which did not come
+      scheduler_->return_item(process.id, id, item);
+      after_call();
+      return;
+    }
     stream.items.pop_front();
     const Object& object = *scheduler_->find(item);
     EXPECT_EQ(object.state == ObjectState::kError, expected.is_error);

@@ -160,6 +160,55 @@ TEST(SchedulerStream, ValuesInTheArenaGoWithTheirItem) {
   node.end();
 }
 
+TEST(SchedulerStream, ItemsThatWereTakenInVainComeAgain) {
+  FakeNode node;
+  const Running one = run(node, node.stream(2));
+  const ObjectId inner = node.put("inner");
+  node.yield(*one.worker, one.claim, 0, "a");
+  node.yield(*one.worker, one.claim, 1, "b", {inner});
+  node.drop(inner);
+  const ObjectId first = node.take(one.task);
+  const ObjectId second = node.take(one.task);
+  const Request& request = node.wait({stream_of(one.task)}, 1);
+  node.scheduler->return_item(node.driver, stream_of(one.task), second);
+  node.check();
+  EXPECT_TRUE(node.was_completed(request));
+  node.scheduler->return_item(node.driver, stream_of(one.task), first);
+  node.check();
+  EXPECT_FALSE(node.exists(first));
+  EXPECT_FALSE(is_ready(node, demand_of(one.task)));
+  EXPECT_TRUE(node.exists(inner));
+  EXPECT_EQ(node.take_text(one.task), "a");
+  EXPECT_EQ(node.take_text(one.task), "b");
+  node.finish(*one.worker, one.claim, "2");
+  EXPECT_EQ(node.take_text(one.task), "(end)");
+  node.end();
+}
+
+TEST(SchedulerStream, WhatIsInUseDoesNotComeAgain) {
+  FakeNode node;
+  Function* f = node.function();
+  const Running one = run(node, node.stream());
+  node.yield(*one.worker, one.claim, 0, "a");
+  node.yield(*one.worker, one.claim, 1, "b");
+  const ObjectId used = node.take(one.task);
+  const TaskId user = node.submit(f, {.refs = {used}});
+  node.scheduler->return_item(node.driver, stream_of(one.task), used);
+  EXPECT_TRUE(node.exists(used)) << "only the handle was dropped";
+  const ObjectId other = node.take(one.task);
+  node.scheduler->return_item(one.worker->process, stream_of(one.task), other);
+  EXPECT_TRUE(node.exists(other)) << "it is another process'";
+  node.scheduler->return_item(node.driver, stream_of(one.task), user.return_id(0));
+  node.scheduler->return_item(node.driver, stream_of(one.task), stream_of(one.task));
+  node.scheduler->return_item(node.driver, stream_of(one.task), ObjectId{12345});
+  node.drop(stream_of(one.task));
+  node.scheduler->return_item(node.driver, stream_of(one.task), other);
+  EXPECT_FALSE(node.exists(other)) << "nobody will take it again";
+  node.finish(*one.worker, one.claim, "2");
+  node.run_all();
+  node.end();
+}
+
 // ---- attempts ----------------------------------------------------------------------------------
 
 TEST(SchedulerStream, AnotherAttemptGoesOnWhereTheFirstOneDied) {
