@@ -53,7 +53,7 @@ def count_up(count: int) -> tuple[int, ...]:
 
 def count_on(count: int) -> Iterator[int]:
     """Yield ``count`` separate values, 0 to ``count - 1``."""
-    for i in range(count):  # Ray fails with `yield from range(count)`
+    for i in range(count):  # noqa: UP028 - Ray fails with `yield from range(count)`
         yield i
 
 
