@@ -137,8 +137,7 @@ void LogLines::cut_long_line(LogStream stream, std::vector<LogLine>& out) {
   pending.erase(0, cut);
 }
 
-// Every line passes here once. Folding of floods of equal lines belongs here: hold the line back,
-// count, and emit "[repeated 12x]" with the next different one or at finish().
+// Every line passes here once.
 void LogLines::emit(LogStream stream, std::string_view text, std::vector<LogLine>& out) {
   out.push_back(LogLine{stream, pid_, state_of(stream).task_name, std::string(text)});
   if (stream != LogStream::kStderr) return;

@@ -20,6 +20,7 @@
 
 #include "base/ids.h"
 #include "base/result.h"
+#include "node/log_folding.h"
 #include "node/log_lines.h"
 #include "node/output_reader.h"
 #include "node/worker_port.h"
@@ -48,6 +49,7 @@ struct NodeOptions {
   std::vector<std::string> zygote_argv;  ///< Program that forks the workers, and its arguments.
   std::string zygote_setup;              ///< Passed to it.
   bool show_output = true;               ///< Give workers' output to `on_output`.
+  bool fold_output = true;               ///< Floods of equal lines as one.
   /// Called from the node's own thread, without locks.
   std::function<void(const std::vector<LogLine>&)> on_output;
   double store_full_wait_s = 10;  ///< How long an allocation waits for room without any progress.
@@ -259,7 +261,7 @@ class Node final : private Actions {
   void read_outputs(std::vector<LogLine>& lines);
   void finish_output(WorkerOutput& output, std::vector<LogLine>& lines);
   void hand_to_reader(WorkerOutput& output);
-  void show(const std::vector<LogLine>& lines);
+  void show(std::vector<LogLine>& lines, bool stop);
 
   NodeOptions options_;
   std::unique_ptr<Arena> arena_;
@@ -312,6 +314,7 @@ class Node final : private Actions {
   std::deque<std::uint32_t> unasked_;  ///< Slots of workers that the zygote is to be asked for.
   std::vector<std::unique_ptr<OutputReader>> readers_;  ///< The watching thread's own.
   std::vector<std::unique_ptr<WorkerOutput>> outputs_;  ///< Likewise.
+  LogFolding folding_;                                  ///< The watching thread's own.
   std::thread background_thread_;
   std::thread watch_thread_;
 };

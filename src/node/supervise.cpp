@@ -98,14 +98,24 @@ void Node::watch() {
       for (const auto& output : outputs_)
         finish_output(*output, lines);
     }
-    show(lines);
+    show(lines, stop);
     if (stop) return;
     if (!events.empty()) doorbells_->ring();
   }
 }
 
-void Node::show(const std::vector<LogLine>& lines) {
-  if (!lines.empty() && options_.show_output && options_.on_output) options_.on_output(lines);
+void Node::show(std::vector<LogLine>& lines, bool stop) {
+  if (!options_.show_output || !options_.on_output) return;
+  if (options_.fold_output) {
+    std::vector<LogLine> folded;
+    const std::int64_t now_ns = monotonic_ns();
+    for (LogLine& line : lines)
+      folding_.add(std::move(line), now_ns, folded);
+    folding_.expire(now_ns, folded);
+    if (stop) folding_.finish(folded);
+    lines = std::move(folded);
+  }
+  if (!lines.empty()) options_.on_output(lines);
 }
 
 void Node::read_output(WorkerOutput& output, std::vector<LogLine>& lines) {
