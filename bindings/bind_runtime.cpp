@@ -57,7 +57,7 @@ void show_lines(const nb::callable& show, const std::vector<LogLine>& lines) {
 
 void start_node(double num_cpus, const nb::dict& resources, std::uint64_t object_store_bytes,
                 std::vector<std::string> zygote_argv, const nb::bytes& zygote_setup,
-                nb::handle show_output) {
+                nb::handle show_output, bool fold_output) {
   if (current_session()) {
     PyErr_SetString(PyExc_RuntimeError, "a node runs already");
     throw_set_error();
@@ -71,6 +71,7 @@ void start_node(double num_cpus, const nb::dict& resources, std::uint64_t object
   options.zygote_argv = std::move(zygote_argv);
   options.zygote_setup.assign(zygote_setup.c_str(), zygote_setup.size());
   options.show_output = !show_output.is_none();
+  options.fold_output = fold_output;
   if (options.show_output) {
     // Kept for ever: the node's thread may still use it when nobody else does.
     auto* show = new nb::callable(nb::borrow<nb::callable>(show_output));
@@ -131,13 +132,15 @@ std::shared_ptr<const ActorOptions> actor_options_of(const nb::dict& given) {
 std::uint32_t register_function(std::uint32_t session_number, const std::string& name,
                                 const nb::bytes& code, const nb::dict& resources, int max_retries,
                                 bool retry_exceptions, double timeout_s, int items_ahead,
-                                int priority, const std::string& group, nb::handle actor) {
+                                int priority, const std::string& group, nb::handle actor,
+                                const std::string& environment) {
   const std::shared_ptr<Session> session = session_or_throw(session_number);
   FunctionOptions options;
   options.name = name;
   options.resources = amounts_of(resources);
   options.priority = priority;
   options.group = group;
+  options.environment = environment;
   if (!actor.is_none()) options.actor = actor_options_of(nb::cast<nb::dict>(actor));
   options.max_retries = max_retries;
   options.retry_exceptions = retry_exceptions;
@@ -534,11 +537,13 @@ void bind_runtime(nb::module_& m) {
       nb::sig("def init_types(ref_base: type) -> type"));
   m.def("start_node", start_node, nb::arg("num_cpus"), nb::arg("resources"),
         nb::arg("object_store_bytes"), nb::arg("zygote_argv"), nb::arg("zygote_setup"),
-        nb::arg("show_output").none(),
-        "Start this process' own node. `show_output` is called with lists of (is_stderr, line).",
+        nb::arg("show_output").none(), nb::arg("fold_output") = true,
+        "Start this process' own node. `show_output` is called with lists of (is_stderr, line);\n"
+        "`fold_output`: floods of equal lines are told as one.",
         nb::sig("def start_node(num_cpus: float, resources: dict[str, float], object_store_bytes: "
                 "int, zygote_argv: list[str], zygote_setup: bytes, show_output: "
-                "collections.abc.Callable[[list[tuple[bool, str]]], None] | None) -> None"));
+                "collections.abc.Callable[[list[tuple[bool, str]]], None] | None, fold_output: "
+                "bool = True) -> None"));
   m.def("stop_node", stop_node, nb::arg("session") = 0,
         "End the node of this process, with all processes that it started; only if it is of that\n"
         "session, unless that is 0.");
@@ -548,16 +553,16 @@ void bind_runtime(nb::module_& m) {
   m.def("register_function", register_function, nb::arg("session"), nb::arg("name"),
         nb::arg("code"), nb::arg("resources"), nb::arg("max_retries"), nb::arg("retry_exceptions"),
         nb::arg("timeout_s"), nb::arg("items_ahead") = -1, nb::arg("priority") = 0,
-        nb::arg("group") = "", nb::arg("actor") = nb::none(),
+        nb::arg("group") = "", nb::arg("actor") = nb::none(), nb::arg("environment") = "",
         "Register the code and options of a function, a method or (with `actor`) a class.\n\n"
         "Returns its number. `items_ahead`: of a streaming one, how many items may wait to be\n"
         "taken, 0: any number; -1: it returns values. `actor` has max_restarts,\n"
         "max_pending_calls, is_sequential, allow_out_of_order, resources, groups,\n"
-        "default_group_limit and meta.",
+        "default_group_limit and meta. Only functions of the same `environment` share workers.",
         nb::sig("def register_function(session: int, name: str, code: bytes, "
                 "resources: dict[str, float], max_retries: int, retry_exceptions: bool, timeout_s: "
                 "float, items_ahead: int = -1, priority: int = 0, group: str = \"\", actor: "
-                "dict[str, typing.Any] | None = None) -> int"));
+                "dict[str, typing.Any] | None = None, environment: str = \"\") -> int"));
   m.def("bind_submitter", bind_submitter, nb::arg("session"), nb::arg("function"),
         nb::arg("num_returns"), nb::arg("min_args"), nb::arg("max_args"), nb::arg("descriptor"),
         nb::arg("generator").none() = nb::none(), nb::arg("actor") = nb::none(),

@@ -67,6 +67,7 @@ void encode_function_options(const FunctionOptions& options, MessageBuilder& mes
                            options.actor ? 1U : 0U});
   add_text(message, options.name);
   add_text(message, options.group);
+  add_text(message, options.environment);
   add_amounts(message, options.resources);
   if (!options.actor) return;
   const ActorOptions& actor = *options.actor;
@@ -92,6 +93,7 @@ FunctionOptions decode_function_options(MessageReader& reader) {
   options.items_ahead = head.items_ahead;
   options.name = take_text(reader);
   options.group = take_text(reader);
+  options.environment = take_text(reader);
   options.resources = take_amounts(reader);
   if (head.is_actor == 0 || !reader.ok()) return options;
   const auto actor_head = reader.take<ActorHead>();

@@ -51,6 +51,7 @@ struct FunctionOptions {
   std::int32_t items_ahead = -1;  ///< See Function.
   std::int32_t priority = 0;
   std::string group{};                          ///< Concurrency group of a method.
+  std::string environment{};                    ///< Functions of one of equal names share workers.
   std::shared_ptr<const ActorOptions> actor{};  ///< Makes it a constructor.
 };
 
@@ -337,7 +338,12 @@ class Scheduler {
   [[nodiscard]] static bool may_restart(const Actor& actor);
   [[nodiscard]] static std::int64_t lent_cpu_of(const Task& task);
 
-  ResourceClass* class_for(const ResourceRequest& request, bool for_actors);
+  ResourceClass* class_for(const ResourceRequest& request, bool for_actors,
+                           std::uint32_t environment);
+  std::uint32_t environment_of(const std::string& name);
+  [[nodiscard]] bool has_idle(std::uint32_t environment) const;
+  void make_room_for(const ResourceClass& resources);
+  void start_beyond_cap(std::uint32_t environment);
   void place_ready();
   [[nodiscard]] ResourceClass* next_class() const;
   bool place_front(ResourceClass* resources);
@@ -351,7 +357,7 @@ class Scheduler {
   Worker* soon_free(const ResourceClass& resources, const Function& function);
   [[nodiscard]] std::uint32_t pipeline_limit(const Function& function) const;
   [[nodiscard]] bool may_start(bool for_actor = false) const;
-  void start_workers(const ResourceRequest& request, std::size_t demand, bool for_actors = false);
+  void start_workers(const ResourceClass& resources, std::size_t demand);
   void start_workers_for_waiting();
   bool steal();
   [[nodiscard]] bool could_run(const Worker& worker) const;
@@ -402,6 +408,8 @@ class Scheduler {
   std::size_t queued_ = 0;        ///< Tasks that are ready to run.
   std::size_t queued_calls_ = 0;  ///< Calls that wait for the process of their actor.
   std::uint32_t starting_ = 0;
+  std::vector<std::string> environments_{{}};  ///< Names; the first is kDefaultEnvironment.
+  std::uint32_t promised_ = kNoEnvironment;    ///< Whose the next worker to start is.
   std::unordered_map<std::uint64_t, std::unique_ptr<Actor>> actors_;  ///< By id.
   ActorNames actor_names_;
   std::vector<ObjectId> hungry_;           ///< Actors whose process may take more calls.

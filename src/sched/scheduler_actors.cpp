@@ -71,7 +71,7 @@ bool Scheduler::place_actor(ResourceClass* resources) {
   Task* task = resources->ready.front();
   Worker* worker = take_idle(*resources);
   if (worker == nullptr) {
-    start_workers(resources->request, resources->ready.size(), true);
+    start_workers(*resources, resources->ready.size());
     if (workers_.size() < options_.max_processes || starting_ != 0) return false;
     Actor& actor = *task->actor;
     end_actor(actor, ValueBytes(actor_died_error(actor, ActorEnd::kNeverPlaced, nullptr)));
@@ -83,6 +83,7 @@ bool Scheduler::place_actor(ResourceClass* resources) {
   actor.worker = worker;
   worker->actor = &actor;
   std::erase(task_workers_, worker);
+  worker->environment = resources->environment;
   worker->state = WorkerState::kBusy;
   ++processes_of_actors_;
   resources->ticks_held_up = 0;

@@ -142,6 +142,7 @@ void Scheduler::check_workers() const {
               "a worker holds resources without tasks in its ring");
     if (worker->lease != nullptr) {
       take(worker->lease->request);
+      HAZ_CHECK(worker->environment == worker->lease->environment, "environments mix");
       HAZ_CHECK(contains(worker->lease->holders, worker), "a class misses one of its workers");
     }
     if (front != nullptr) {
@@ -161,6 +162,8 @@ void Scheduler::check_workers() const {
       HAZ_CHECK(nested || !task->nested, "a nested task is below one of the ring");
       nested = task->nested;
       if (nested) take(task->function->resources->request);
+      HAZ_CHECK(actor != nullptr || task->function->resources->environment == worker->environment,
+                "a worker runs a task of another environment");
       if (task->lends_cpu) free[kCpuIndex] += lent_cpu_of(*task);
       wanted += task->wanted_soon ? 1 : 0;
       const Stream* stream = find_stream(task->id);

@@ -42,13 +42,24 @@ bool goes_before(const ResourceClass& a, const ResourceClass& b) {
 
 }  // namespace
 
-ResourceClass* Scheduler::class_for(const ResourceRequest& request, bool for_actors) {
+std::uint32_t Scheduler::environment_of(const std::string& name) {
+  auto known = std::find(environments_.begin(), environments_.end(), name);
+  if (known == environments_.end()) known = environments_.insert(known, name);
+  return kDefaultEnvironment + static_cast<std::uint32_t>(known - environments_.begin());
+}
+
+ResourceClass* Scheduler::class_for(const ResourceRequest& request, bool for_actors,
+                                    std::uint32_t environment) {
   for (const auto& known : classes_) {
-    if (known->request == request && known->for_actors == for_actors) return known.get();
+    if (known->request == request && known->for_actors == for_actors &&
+        known->environment == environment) {
+      return known.get();
+    }
   }
   classes_.push_back(std::make_unique<ResourceClass>());
   classes_.back()->request = request;
   classes_.back()->for_actors = for_actors;
+  classes_.back()->environment = environment;
   return classes_.back().get();
 }
 
@@ -62,13 +73,25 @@ std::uint32_t Scheduler::pipeline_limit(const Function& function) const {
 
 Worker* Scheduler::take_idle(const ResourceClass& resources) {
   if (idle_.empty() || !pool_.fits(resources.request)) return nullptr;
+  auto found = idle_.rend();
   for (auto place = idle_.rbegin(); place != idle_.rend(); ++place) {
-    Worker* worker = *place;
-    if (!actions_.has_room(*worker)) continue;
-    idle_.erase(std::next(place).base());
-    return worker;
+    const std::uint32_t environment = (*place)->environment;
+    const bool fits = environment == resources.environment;
+    if (!fits && (environment != kNoEnvironment || found != idle_.rend())) continue;
+    if (!actions_.has_room(**place)) continue;
+    found = place;
+    if (fits) break;  // better than one that may serve any environment
   }
-  return nullptr;
+  if (found == idle_.rend()) return nullptr;
+  Worker* worker = *found;
+  idle_.erase(std::next(found).base());
+  return worker;
+}
+
+bool Scheduler::has_idle(std::uint32_t environment) const {
+  return std::any_of(idle_.begin(), idle_.end(), [environment](const Worker* worker) {
+    return worker->environment == environment || worker->environment == kNoEnvironment;
+  });
 }
 
 /// Whether a task may be queued behind what `worker` runs. Not where threads of the running task
@@ -112,22 +135,64 @@ bool Scheduler::may_start(bool for_actor) const {
   return for_actor || processes - processes_of_actors_ < options_.max_workers;
 }
 
-void Scheduler::start_workers(const ResourceRequest& request, std::size_t demand, bool for_actors) {
-  while (starting_ < demand && may_start(for_actors) &&
-         pool_.fits(request, std::int64_t{starting_} + 1)) {
+void Scheduler::start_workers(const ResourceClass& resources, std::size_t demand) {
+  while (starting_ < demand && may_start(resources.for_actors) &&
+         pool_.fits(resources.request, std::int64_t{starting_} + 1)) {
     ++starting_;
     actions_.start_worker();
   }
+  if (starting_ == 0 && !idle_.empty() && pool_.fits(resources.request)) make_room_for(resources);
+}
+
+/// Where the cap stands in the way of a worker for these tasks, ends idle ones of other
+/// environments: as many as must go, which is more than one after start_beyond_cap().
+void Scheduler::make_room_for(const ResourceClass& resources) {
+  if (starts_paused_ || may_start(resources.for_actors)) return;
+  const bool some_end = std::any_of(workers_.begin(), workers_.end(),
+                                    [](const Worker* worker) { return worker->doomed; });
+  if (some_end) return;
+  std::size_t cap = options_.max_processes;
+  if (!resources.for_actors) {
+    cap = std::min<std::size_t>(cap, options_.max_workers + processes_of_actors_);
+  }
+  const auto is_other = [&resources](const Worker* worker) {
+    return worker->environment != resources.environment && worker->environment != kNoEnvironment;
+  };
+  const std::size_t needed = workers_.size() + 1 - cap;
+  const auto others = std::count_if(idle_.begin(), idle_.end(), is_other);
+  if (static_cast<std::size_t>(others) < needed) return;
+  for (std::size_t i = 0; i < needed; ++i) {
+    const auto other = std::find_if(idle_.begin(), idle_.end(), is_other);
+    Worker* worker = *other;
+    idle_.erase(other);
+    worker->doomed = true;
+    actions_.stop_worker(*worker);
+  }
+}
+
+/// For a task that blocked workers of other environments wait for, and can't run themselves: one
+/// worker more than the cap, where all others of that environment are blocked.
+void Scheduler::start_beyond_cap(std::uint32_t environment) {
+  if (starts_paused_ || workers_.size() >= options_.max_processes) return;
+  if (std::any_of(workers_.begin(), workers_.end(), [environment](const Worker* worker) {
+        return worker->environment == environment && worker->actor == nullptr &&
+               worker->state != WorkerState::kBlocked;
+      })) {
+    return;
+  }
+  promised_ = environment;
+  ++starting_;
+  actions_.start_worker();
 }
 
 void Scheduler::start_workers_for_waiting() {
-  if (!idle_.empty() || !may_start()) return;
+  if (!may_start()) return;
   std::size_t waiting = 0;
   for (const Worker* worker : task_workers_) {
     const std::int64_t work = waiting_work_ns(*worker);
-    if (work == 0 || work < options_.start_ns) continue;
+    if (work == 0 || work < options_.start_ns || has_idle(worker->environment)) continue;
     waiting += worker->assigned.size() - 1;
-    start_workers(worker->lease->request, waiting);
+    start_workers(*worker->lease, waiting);
   }
 }
 
@@ -153,7 +218,8 @@ bool Scheduler::must_make_way(const ResourceClass& resources) {
       continue;
     }
     // What it lacks is a resource that both need, or a worker.
-    const bool lacks_worker = pool_.fits(other->request) && idle_.empty() && starting_ == 0;
+    const bool lacks_worker =
+        pool_.fits(other->request) && !has_idle(other->environment) && starting_ == 0;
     if (!lacks_worker && !compete(pool_, other->request, resources.request)) continue;
     other->held_up = making_way_ = true;
     if (other->ticks_held_up % kMakeWayPeriod < kMakeWayTicks) return true;
@@ -177,7 +243,7 @@ bool Scheduler::place_front(ResourceClass* resources) {
     if (worker != nullptr) take_lease(worker, resources);
   }
   if (worker == nullptr) {
-    if (idle_.empty()) start_workers(resources->request, resources->ready.size());
+    if (!has_idle(resources->environment)) start_workers(*resources, resources->ready.size());
     worker = least_loaded(resources, *task->function);
   }
   if (worker == nullptr) return false;
@@ -219,7 +285,7 @@ void Scheduler::dispatch() {
 
 bool Scheduler::could_run(const Worker& worker) const {
   if (waiting_work_ns(worker) == 0 || !pool_.fits(worker.lease->request)) return false;
-  return !idle_.empty() || may_start() || !blocked_requests_.empty();
+  return has_idle(worker.environment) || may_start() || !blocked_requests_.empty();
 }
 
 bool Scheduler::wants_tick() const {
@@ -254,7 +320,7 @@ bool Scheduler::steal() {
     if (work == 0 || work < most || work < options_.steal_ns) continue;
     // Of those with equally much to do, from the one whose task has waited longest.
     if (work == most && worker->assigned.back()->order > victim->assigned.back()->order) continue;
-    if (!pool_.fits(worker->lease->request)) continue;
+    if (!pool_.fits(worker->lease->request) || !has_idle(worker->environment)) continue;
     victim = worker;
     most = work;
   }
@@ -271,7 +337,8 @@ bool Scheduler::steal() {
 // ---- at the cap of processes -------------------------------------------------------------------
 
 bool Scheduler::run_awaited_on_blocked() {
-  if (!idle_.empty() || starting_ != 0 || may_start()) return false;
+  if (starting_ != 0 || may_start()) return false;
+  if (!idle_.empty() && environments_.size() == 1) return false;
   const bool somebody_runs =
       std::any_of(workers_.begin(), workers_.end(), [](const Worker* worker) {
         if (worker->actor != nullptr && worker->assigned.empty()) return false;
@@ -292,8 +359,14 @@ bool Scheduler::run_awaited_on_blocked() {
     for (std::size_t i = request->first_pending; i < nodes.size() && budget != 0; ++i, --budget) {
       Task* task = runnable_for(nodes[i].object, budget);
       if (task == nullptr) continue;
-      run_nested(task, worker);
-      return true;
+      const std::uint32_t environment = task->function->resources->environment;
+      if (has_idle(environment)) continue;
+      if (environment == worker->environment) {
+        run_nested(task, worker);
+        return true;
+      }
+      start_beyond_cap(environment);
+      if (starting_ != 0) return false;
     }
   }
   return false;

@@ -67,7 +67,8 @@ Result<Function*> Scheduler::register_function(const FunctionOptions& options) {
   }
   function->id = FunctionId{next_function_++};
   function->name = options.name;
-  function->resources = class_for(*request, options.actor != nullptr);
+  function->resources =
+      class_for(*request, options.actor != nullptr, environment_of(options.environment));
   function->max_retries = options.max_retries;
   function->retry_exceptions = options.retry_exceptions;
   function->timeout_ns = options.timeout_ns;

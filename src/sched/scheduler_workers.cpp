@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 #include "sched/error_values.h"
@@ -45,6 +46,7 @@ Worker& Scheduler::worker_started(std::uint32_t slot, ProcessId process) {
   auto* worker = new Worker;
   worker->slot = slot;
   worker->process = process;
+  worker->environment = std::exchange(promised_, kNoEnvironment);
   workers_.push_back(worker);
   task_workers_.push_back(worker);
   idle_.push_back(worker);
@@ -63,6 +65,7 @@ Worker* Scheduler::retire_idle(std::size_t keep) {
 
 void Scheduler::start_failed() {
   if (starting_ > 0) --starting_;
+  promised_ = kNoEnvironment;
   starts_paused_ = true;
 }
 
@@ -111,6 +114,7 @@ bool Scheduler::attempt_crashed(Task* task, const Worker& worker) {
 void Scheduler::take_lease(Worker* worker, ResourceClass* resources) {
   worker->grant = pool_.acquire(resources->request);
   worker->lease = resources;
+  worker->environment = resources->environment;
   worker->state = WorkerState::kBusy;
   resources->holders.push_back(worker);
 }

@@ -216,11 +216,17 @@ class ReadyQueue {
   std::size_t size_ = 0;
 };
 
-/// Tasks that ask for the same resources: they can follow each other on a worker without new
-/// accounting.
+/// A worker that has not been given a task yet: it may take those of any environment.
+inline constexpr std::uint32_t kNoEnvironment = 0;
+/// That of functions that ask for none.
+inline constexpr std::uint32_t kDefaultEnvironment = 1;
+
+/// Tasks that ask for the same resources and environment: they can follow each other on a worker
+/// without new accounting.
 struct ResourceClass {
   ResourceRequest request;
   bool for_actors = false;  ///< Its tasks are constructors: each takes a worker for itself.
+  std::uint32_t environment = kDefaultEnvironment;  ///< Only its workers run these tasks.
   ReadyQueue ready;
   std::vector<Worker*> holders;     ///< Workers that hold this class' resources.
   bool stuck = false;               ///< Its first task could not be placed in this round.
@@ -241,8 +247,9 @@ struct Worker {
   std::uint32_t slot = 0;
   ProcessId process;
   WorkerState state = WorkerState::kIdle;
-  bool doomed = false;             ///< Was told to end, or is given up: gets no more tasks.
-  Actor* actor = nullptr;          ///< Whose process it is: it runs nothing else.
+  bool doomed = false;     ///< Was told to end, or is given up: gets no more tasks.
+  Actor* actor = nullptr;  ///< Whose process it is: it runs nothing else.
+  std::uint32_t environment = kNoEnvironment;  ///< That of its first task, and so of all.
   ResourceClass* lease = nullptr;  ///< Whose resources the tasks in its ring use; nested ones have
                                    ///< their own. None while its ring is empty.
   ResourceGrant grant;             ///< What it was given of that.

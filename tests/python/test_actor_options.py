@@ -96,6 +96,7 @@ def test_defaults(fake):
         max_pending_calls=-1,
         allow_out_of_order=False,
         env_vars={},
+        environment=b"",
         is_async=False,
     )
 
@@ -144,6 +145,7 @@ def test_what_is_given(fake):
         max_pending_calls=10,
         allow_out_of_order=True,
         env_vars={"A": "b"},
+        environment=b"",
     )
 
 

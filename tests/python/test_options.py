@@ -30,6 +30,7 @@ def test_defaults():
         timeout_s=None,
         max_calls=0,
         env_vars={},
+        environment=b"",
     )
 
 
@@ -62,6 +63,7 @@ def test_what_is_given():
         timeout_s=2.0,
         max_calls=4,
         env_vars={"A": "b"},
+        environment=b"",
     )
 
 
@@ -113,14 +115,12 @@ def test_what_is_wrong(given, error, words):
 
 
 def test_options_without_a_meaning_here():
-    runtime._warned.difference_update({"accelerator_type", "runtime_env"})
+    runtime._warned.discard("accelerator_type")
     assert made(scheduling_strategy="SPREAD", enable_task_events=False) == TaskOptions()
     assert made(accelerator_type=None, placement_group=None) == TaskOptions()
     with pytest.warns(RuntimeWarning, match="ignores accelerator_type"):
         made(accelerator_type="H100")
     made(accelerator_type="H100")  # once is enough
-    with pytest.warns(RuntimeWarning, match="ignores conda, pip"):
-        made(runtime_env={"pip": ["x"], "conda": "y", "working_dir": "."})
 
 
 def test_max_calls_is_not_for_options():
@@ -213,6 +213,7 @@ def test_init_arguments(start):
         logging_level=10,
         preload=("json",),
         env_vars={"A": "b"},
+        environment=b"",
     )
 
 

@@ -160,7 +160,9 @@ def check_actor_options(given: Mapping[str, Any], where: str) -> dict[str, Any]:
     for name, value in given.items():
         check = _ACTOR_CHECKS.get(name)
         if check is not None:
-            if value is not None:
+            if name == "runtime_env":
+                checked.update(check(value))
+            elif value is not None:
                 checked[name] = check(value)
         elif name in WITHOUT_MEANING:
             ignore_option(name, value)
@@ -190,8 +192,6 @@ def make_actor_options(checked: Mapping[str, Any], *, is_async: bool, where: str
     given.pop("lifetime", None)
     if "num_cpus" in given:
         given["num_cpus_to_place"] = given["num_cpus"]
-    if "runtime_env" in given:
-        given["env_vars"] = given.pop("runtime_env")
     return ActorOptions(
         is_async=is_async,
         allow_out_of_order=runs_several if out_of_order is None else out_of_order,

@@ -83,7 +83,7 @@ def load(
         Exceptions with which a call is repeated, as in ``TaskOptions``.
     """
     if parts[0] == "class":
-        return _constructor(engine, *parts[1:]), False
+        return _constructor(engine, *parts[1:-1]), False
     _, method, retried, kinds, is_dynamic = parts
     if retried is None:
         retried = plain_functions.load(kinds)()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 
 from haz._core.context import HazContext, make_address_info
+from haz._core.environment import check_runtime_env
 from haz._core.options import (
     check_int,
     check_resources,
     check_str,
     check_str_dict,
-    runtime_env_vars,
     unknown_keyword,
 )
 from haz._core.runtime import ENGINES, runtime
@@ -103,8 +103,10 @@ def init(
     namespace
         Namespace of named actors.
     runtime_env
-        ``{"env_vars": {...}}`` sets environment variables of the workers. Workers have the
-        driver's packages and working directory.
+        What all tasks and actors of the program find, but where their own ``runtime_env`` says
+        otherwise: ``env_vars``, ``working_dir``, ``py_modules``, ``pip``,
+        ``worker_process_setup_hook``. See the guide. Default: the driver's packages, working
+        directory and environment variables.
     engine
         ``"native"``: parallel worker processes. ``"inline"``: each task runs at once in the thread
         that calls ``.remote()``, for debuggers. Default: the environment variable ``HAZ_ENGINE``,
@@ -158,7 +160,7 @@ def init(
         log_to_driver=True if log_to_driver is None else bool(log_to_driver),
         logging_level=_level(logging_level),
         preload=_preload(preload),
-        env_vars=None if runtime_env is None else runtime_env_vars(runtime_env),
+        **check_runtime_env(runtime_env),
         labels=None if labels is None else check_str_dict("labels", labels),
     )
     started = runtime.start(_engine_name(engine, local_mode), options)

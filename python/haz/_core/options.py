@@ -22,6 +22,7 @@ __all__ = [
     "make_task_options",
     "near_matches",
     "retries",
+    "runtime_env",
     "unknown_keyword",
 ]
 
@@ -173,25 +174,11 @@ def _timeout_s(value: Any) -> float:
     return float(value)
 
 
-def runtime_env_vars(value: Any) -> dict[str, str]:
-    """The environment variables of a runtime_env; warn of what it asks for besides."""
-    if not isinstance(value, dict):
-        to_dict = getattr(value, "to_dict", None)
-        if to_dict is None:
-            raise TypeError(f"runtime_env must be a dictionary, not {value!r}")
-        value = to_dict()
-    # Workers share the driver's interpreter, packages, sys.path and working directory.
-    harmless = {"env_vars", "excludes", "config", "working_dir", "py_modules"}
-    ignored = sorted(set(value) - harmless)
-    if ignored:
-        from haz._core.runtime import runtime
+def runtime_env(value: Any) -> dict[str, Any]:
+    """Check a ``runtime_env``; return the options ``env_vars`` and ``environment``."""
+    from haz._core.environment import check_runtime_env
 
-        runtime.warn_once(
-            "runtime_env",
-            f"haz runs workers in the driver's own environment and ignores {', '.join(ignored)} "
-            f"of runtime_env: install what is needed before the program starts",
-        )
-    return check_str_dict('runtime_env["env_vars"]', value.get("env_vars") or {})
+    return check_runtime_env(value)
 
 
 #: Options that reach the engine, with their checks. None means the default, as in Ray.
@@ -206,13 +193,13 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "retry_exceptions": _retry_exceptions,
     "timeout_s": _timeout_s,
     "max_calls": lambda value: check_int("max_calls", value, 0),
-    "runtime_env": lambda value: {} if value is None else runtime_env_vars(value),
+    "runtime_env": runtime_env,  # the only one that means several
     "priority": _priority,
     "_generator_backpressure_num_objects": _items_ahead,
 }
 
 #: Options that the engines know by another name.
-RENAMED = {"runtime_env": "env_vars", "_generator_backpressure_num_objects": "items_ahead"}
+RENAMED = {"_generator_backpressure_num_objects": "items_ahead"}
 
 #: Options of Ray's that have no meaning on one machine, and whether a user would miss them.
 WITHOUT_MEANING = {
@@ -268,7 +255,9 @@ def check_task_options(given: Mapping[str, Any], where: str) -> dict[str, Any]:
     for name, value in given.items():
         check = CHECKS.get(name)
         if check is not None:
-            if value is not None or name == "runtime_env":
+            if name == "runtime_env":
+                checked.update(check(value))
+            elif value is not None:
                 checked[RENAMED.get(name, name)] = check(value)
         elif name in WITHOUT_MEANING:
             ignore_option(name, value)

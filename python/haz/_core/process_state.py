@@ -289,6 +289,10 @@ class ProcessState:
             setattr(noting, name, getattr(function, name, None))
         return noting
 
+    def keep(self) -> None:
+        """Take the present state as that of the process, to which tasks' changes are put back."""
+        self._own = {name: part[0]() for name, part in _all_parts()}
+
     def flush(self, ended: bool) -> None:
         """Write out what the streams hold; `ended`: that was all of the task."""
         if ended:

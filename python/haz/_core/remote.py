@@ -289,7 +289,9 @@ def remote(*args: Any, **options: Any) -> Any:
     max_calls : int
         Number of calls after which the worker process is replaced. Default 0: never.
     runtime_env : dict
-        ``{"env_vars": {...}}`` sets environment variables for the task.
+        ``env_vars``, ``working_dir``, ``py_modules``, ``pip``, ``worker_process_setup_hook``: the
+        task runs in a worker process with these, which runs no tasks of other environments.
+        Variables alone are set for the task in any worker.
     priority : int
         Of tasks that could start, those of greater priority do so first. Default 0.
     **options

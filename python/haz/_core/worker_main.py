@@ -35,12 +35,17 @@ def _interrupt(_number: int, _frame: Any) -> None:
 class _Worker:
     """The native loop's hooks; see WorkerHooks in bindings/bind_worker.cpp."""
 
-    def __init__(self, engine: NativeEngine) -> None:
+    def __init__(self, engine: NativeEngine, state: ProcessState) -> None:
         self._engine = engine
+        self._state = state
+        self._environment: bytes = b""
+        self._failed: Exception | None = None
         self._retried: dict[int, Callable[[BaseException], bool]] = {}
 
     def load(self, code: bytes, number: int) -> Callable[..., Any] | str:
         parts = marshal.loads(code)
+        if parts[-1] and parts[0] != "method":
+            self._set_up(parts[-1])
         if type(parts[0]) is str:  # that of a class or a method
             from haz._core import actor_worker
 
@@ -59,6 +64,24 @@ class _Worker:
             return _wrapped(function, unpacked.env_vars, unpacked.max_calls)
         return function
 
+    def _set_up(self, environment: bytes) -> None:
+        """Become a worker of the environment; the scheduler gives it no tasks of others."""
+        if environment == self._environment:
+            return
+        from haz._core.environment_setup import Environment, SetupFailed
+
+        if self._failed is not None:
+            raise self._failed
+        try:
+            entered = Environment(environment)
+            entered.enter([])
+        except SetupFailed as error:
+            self._failed = error.with_traceback(None)
+            raise
+        self._environment = environment
+        self._engine.environment = entered.parts
+        self._state.keep()
+
     def fail(
         self, error: BaseException | None, name: str | None, number: int
     ) -> tuple[dict[str, Any], bool]:
@@ -67,6 +90,8 @@ class _Worker:
         if error is None:
             error = RuntimeError("the task ended without a result")
         shown = name or "task"
+        if error is self._failed:
+            return {"kind": "runtime_env", "message": str(error), "task_name": shown}, False
         info = pack_exception(error, task_name=shown, pid=os.getpid(), function=shown)
         test = self._retried.get(number)
         return info, test is not None and test(error)
@@ -143,8 +168,8 @@ def run(slot: int, process_id: int, arena_fd: int) -> int:
     attach_worker_engine(engine)
     errors = open_streams()
     _signal.signal(_signal.SIGINT, _interrupt)
-    worker = _Worker(engine)
     state = ProcessState(errors)
+    worker = _Worker(engine, state)
     code = _native.worker_run(
         worker.load,
         worker.fail,

@@ -72,14 +72,15 @@ class InitOptions(Record):
         Level of haz's own logger.
     preload
         Modules that the zygote imports before workers are forked; None: decide by itself.
-    env_vars
-        Environment variables for the workers (``runtime_env={"env_vars": ...}``).
+    env_vars, environment
+        Of ``runtime_env``: variables for the workers, and the rest (see `haz._core.environment`).
     labels
         Labels of the node, shown by ``haz.nodes()``.
     """
 
     __slots__ = (
         "env_vars",
+        "environment",
         "labels",
         "log_to_driver",
         "logging_level",
@@ -105,6 +106,7 @@ class InitOptions(Record):
         logging_level: int = 20,
         preload: tuple[str, ...] | None = None,
         env_vars: dict[str, str] | None = None,
+        environment: bytes = b"",
         labels: dict[str, str] | None = None,
     ) -> None:
         self.num_cpus = num_cpus
@@ -117,6 +119,7 @@ class InitOptions(Record):
         self.logging_level = logging_level
         self.preload = preload
         self.env_vars: dict[str, str] = {} if env_vars is None else env_vars
+        self.environment = environment
         self.labels: dict[str, str] = {} if labels is None else labels
 
 
@@ -150,14 +153,16 @@ class TaskOptions(Record):
         Seconds that one attempt may run before it is interrupted; None: no limit.
     max_calls
         Number of calls of the function after which its worker process is replaced; 0: never.
-    env_vars
-        Environment variables that are set while the task runs.
+    env_vars, environment
+        Of ``runtime_env``: variables that are set while the task runs, and the rest, packed (see
+        `haz._core.environment`).
     priority
         Of tasks that could start, those of greater priority do so first. Default 0.
     """
 
     __slots__ = (
         "env_vars",
+        "environment",
         "items_ahead",
         "max_calls",
         "max_retries",
@@ -187,6 +192,7 @@ class TaskOptions(Record):
         timeout_s: float | None = None,
         max_calls: int = 0,
         env_vars: dict[str, str] | None = None,
+        environment: bytes = b"",
         priority: int = 0,
     ) -> None:
         self.num_cpus = num_cpus
@@ -201,6 +207,7 @@ class TaskOptions(Record):
         self.timeout_s = timeout_s
         self.max_calls = max_calls
         self.env_vars: dict[str, str] = {} if env_vars is None else env_vars
+        self.environment = environment
         self.priority = priority
 
 
@@ -238,8 +245,9 @@ class ActorOptions(Record):
         :class:`haz.exceptions.PendingCallsLimitExceededError`. -1: no limit.
     allow_out_of_order
         Whether a call may overtake earlier ones of its caller that wait for arguments.
-    env_vars
-        Environment variables of its process.
+    env_vars, environment
+        Of ``runtime_env``: variables of its process, and the rest, packed (see
+        `haz._core.environment`).
     is_async
         Whether a method is an ``async def``: all methods then run on one event loop.
     """
@@ -249,6 +257,7 @@ class ActorOptions(Record):
         "concurrency_groups",
         "detached",
         "env_vars",
+        "environment",
         "get_if_exists",
         "is_async",
         "max_concurrency",
@@ -283,6 +292,7 @@ class ActorOptions(Record):
         max_pending_calls: int = -1,
         allow_out_of_order: bool = False,
         env_vars: dict[str, str] | None = None,
+        environment: bytes = b"",
         is_async: bool = False,
     ) -> None:
         self.num_cpus_to_place = num_cpus_to_place
@@ -303,6 +313,7 @@ class ActorOptions(Record):
         self.max_pending_calls = max_pending_calls
         self.allow_out_of_order = allow_out_of_order
         self.env_vars: dict[str, str] = {} if env_vars is None else env_vars
+        self.environment = environment
         self.is_async = is_async
 
 

@@ -28,13 +28,19 @@ from haz._core.refs import ObjectRef
 from haz._core.returns import split_returns
 from haz._core.runtime import runtime
 from haz.engines.inline_interrupts import Expired, Interrupts
-from haz.exceptions import InfeasibleResourcesError, ObjectLostError, ObjectStoreFullError
+from haz.exceptions import (
+    InfeasibleResourcesError,
+    ObjectLostError,
+    ObjectStoreFullError,
+    RuntimeEnvSetupError,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from haz._core.environment_setup import Environment
     from haz.engines.base import ActorOptions, Descriptor, InitOptions, MethodOptions, TaskOptions
     from haz.engines.inline_actors import InlineActor, InlineActors
     from haz.engines.inline_interrupts import _Watch
@@ -192,6 +198,7 @@ class InlineEngine:
         self._totals = _totals(options, len(gpus))
         self._limit = int(self._totals["object_store_memory"])
         self._actors: InlineActors | None = None
+        self._environments: dict[bytes, Environment] = {}
 
     # ---- tasks ---------------------------------------------------------------------------------
 
@@ -282,6 +289,19 @@ class InlineEngine:
         args, kwargs = arguments.load()
         with self.inside(running, running.task.timeout_s):
             return running.task.call(args, kwargs)
+
+    def environment_of(self, task: BoundCall) -> Environment | None:
+        """What surrounds the task besides variables. Raises as the set-up does."""
+        if not task.environment and not self.options.environment:
+            return None
+        from haz._core.environment import merged, unpack
+        from haz._core.environment_setup import Environment
+
+        packed = merged(unpack(self.options.environment), task.environment, task.env_vars)
+        known = self._environments.get(packed)
+        if known is None:
+            known = self._environments[packed] = Environment(packed)
+        return known
 
     def inside(self, running: Running, timeout_s: float | None) -> _Inside:
         """Return a context manager in which code of the task `running` runs."""
@@ -603,6 +623,7 @@ class BoundCall:
         *,
         resources: dict[str, float],
         env_vars: dict[str, str],
+        environment: bytes,
     ) -> None:
         self.engine = engine
         self.descriptor = descriptor
@@ -613,6 +634,7 @@ class BoundCall:
         self.timeout_s = options.timeout_s
         self.resources = resources
         self.env_vars = env_vars
+        self.environment = environment
         self._retried = options.retry_exceptions
 
     def submit(self, /, *args: Any, **kwargs: Any) -> Any:
@@ -655,6 +677,11 @@ class BoundCall:
 
     def failure(self, exc: BaseException) -> dict[str, Any]:
         """The error of a call that has raised `exc`."""
+        if isinstance(exc, RuntimeEnvSetupError):
+            from haz._core.environment_setup import SetupFailed
+
+            if type(exc) is SetupFailed:
+                return {"kind": "runtime_env", "message": str(exc), "task_name": self.name}
         return pack_exception(
             exc, task_name=self.name, pid=os.getpid(), function=self.descriptor.name
         )
@@ -694,7 +721,12 @@ class _BoundTask(BoundCall):
     ) -> None:
         resources = resources_of(options)
         super().__init__(
-            engine, options, descriptor, resources=resources, env_vars=options.env_vars
+            engine,
+            options,
+            descriptor,
+            resources=resources,
+            env_vars=options.env_vars,
+            environment=options.environment,
         )
         self._function = self.prepared(function)
         self._retries = options.max_retries
@@ -743,7 +775,7 @@ class _Inside:
         self._stack = stack
         self._running = running
         self._watch = watch
-        self._environment = _Environment({})
+        self._environment = _Environment({}, None)
 
     def __enter__(self) -> None:
         self._stack.append(self._running)
@@ -763,7 +795,7 @@ class _Inside:
         gpus = running.gpus if task.actor is None else task.actor.gpus
         if gpus:
             variables[VISIBLE] = ",".join(gpus)
-        return _Environment(variables)
+        return _Environment(variables, engine.environment_of(task))
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: Any
@@ -782,18 +814,24 @@ class _Inside:
 
 
 class _Environment:
-    """Sets environment variables for a while."""
+    """Sets environment variables, and what else a runtime environment says, for a while."""
 
-    def __init__(self, variables: dict[str, str]) -> None:
+    def __init__(self, variables: dict[str, str], rest: Environment | None) -> None:
         self._variables = variables
+        self._rest = rest
+        self._undo: list[Callable[[], object]] = []
         self._before: dict[str, str | None] = {}
 
     def __enter__(self) -> None:
         for name, value in self._variables.items():
             self._before[name] = os.environ.get(name)
             os.environ[name] = value
+        if self._rest is not None:
+            self._rest.enter(self._undo)
 
     def __exit__(self, *_exc: object) -> None:
+        while self._undo:
+            self._undo.pop()()
         for name, value in self._before.items():
             if value is None:
                 os.environ.pop(name, None)

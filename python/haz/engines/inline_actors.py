@@ -225,6 +225,7 @@ class _Construction(BoundCall):
             descriptor,
             resources={},
             env_vars=actor.options.env_vars,
+            environment=actor.options.environment,
         )
         self._cls = cls
 
@@ -257,7 +258,14 @@ class _BoundMethod(BoundCall):
     ) -> None:
         actor = creation.entry.actor
         assert actor is not None
-        super().__init__(engine, options, descriptor, resources={}, env_vars=actor.options.env_vars)
+        super().__init__(
+            engine,
+            options,
+            descriptor,
+            resources={},
+            env_vars=actor.options.env_vars,
+            environment=actor.options.environment,
+        )
         self.actor = actor
         self._creation = creation
         self._method = method

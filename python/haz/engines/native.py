@@ -61,19 +61,21 @@ def create_engine(options: InitOptions) -> NativeEngine:
     return engine
 
 
-def pack_function(function: Callable[..., Any], options: TaskOptions) -> bytes:
+def pack_function(
+    function: Callable[..., Any], options: TaskOptions, environment: bytes = b""
+) -> bytes:
     """Return the code of a remote function, as a worker's ``UnpackedFunction`` takes it.
 
     Refs that the function captures are kept for as long as the node lives, as its code is.
     """
     _native.pin_pickled_refs(True)
     try:
-        return _pack_function(function, options)
+        return _pack_function(function, options, environment)
     finally:
         _native.pin_pickled_refs(False)
 
 
-def _pack_function(function: Callable[..., Any], options: TaskOptions) -> bytes:
+def _pack_function(function: Callable[..., Any], options: TaskOptions, environment: bytes) -> bytes:
     retried = options.retry_exceptions
     return marshal.dumps(
         (
@@ -84,6 +86,7 @@ def _pack_function(function: Callable[..., Any], options: TaskOptions) -> bytes:
             options.max_calls,
             resources_of(options),
             options.num_returns == "dynamic",
+            environment,
         )
     )
 
@@ -99,7 +102,7 @@ def returns_of(num_returns: int | str) -> tuple[int, Callable[[Any], Any] | None
     return 1, ObjectRefGenerator
 
 
-def _pack_class(cls: type, options: ActorOptions, meta: bytes) -> bytes:
+def _pack_class(cls: type, options: ActorOptions, meta: bytes, environment: bytes) -> bytes:
     """Return the code of an actor class, for ``haz._core.actor_worker``."""
     _native.pin_pickled_refs(True)
     try:
@@ -119,6 +122,7 @@ def _pack_class(cls: type, options: ActorOptions, meta: bytes) -> bytes:
             options.name,
             resources_of(options),
             meta,
+            environment,
         )
     )
 
@@ -155,7 +159,7 @@ class UnpackedFunction:
     __slots__ = ("env_vars", "function", "is_dynamic", "max_calls", "resources", "retried")
 
     def __init__(self, code: bytes) -> None:
-        function, retried, kinds, env_vars, max_calls, resources, dynamic = marshal.loads(code)
+        function, retried, kinds, env_vars, max_calls, resources, dynamic, _ = marshal.loads(code)
         self.is_dynamic: bool = dynamic
         self.retried: bool | tuple[type[BaseException], ...] = (
             plain_functions.load(kinds)() if retried is None else retried
@@ -264,6 +268,10 @@ class NativeEngine:
         self.resources_of: dict[int, dict[str, float]] = {}
         #: In the process of an actor: the actor.
         self.actor: ActorHost | None = None
+        #: Parts of the runtime environment that functions have if they do not say otherwise.
+        self.environment: dict[str, Any] = {}
+        if options is not None and options.environment:
+            self.environment = _unpacked(options.environment)
         _native.init_types(ObjectRef)
         # Without a Python frame in between: these are called for every task.
         self.__dict__.update(
@@ -324,6 +332,7 @@ class NativeEngine:
             zygote.command(),
             zygote.make_setup(_PRELOADED_LATER, environ, preload_first, job),
             _show_output if options.log_to_driver else None,
+            os.environ.get("HAZ_DEDUP_LOGS") != "0",
         )
         self._session = _native.session()
 
@@ -350,19 +359,29 @@ class NativeEngine:
         number = self._registered.get(key)
         if number is not None:
             return number
+        environment, environment_key = self._environment_of(options)
         number = _native.register_function(
             self._session,
             options.name or descriptor.name,
-            pack_function(function, options),
+            pack_function(function, options, environment),
             resources_of(options),
             options.max_retries,
             bool(options.retry_exceptions),
             -1.0 if options.timeout_s is None else options.timeout_s,
             options.items_ahead if options.num_returns == "streaming" else -1,
             options.priority,
+            environment=environment_key,
         )
         self._registered[key] = number
         return number
+
+    def _environment_of(self, options: TaskOptions | ActorOptions) -> tuple[bytes, str]:
+        if not self.environment and not options.environment:
+            return b"", ""
+        from haz._core.environment import key_of, merged
+
+        environment = merged(self.environment, options.environment, options.env_vars)
+        return environment, key_of(environment)
 
     def put_error(self, info: dict[str, Any]) -> ObjectRef[Any]:
         ref: ObjectRef[Any] = _native.put_error(info)
@@ -415,10 +434,11 @@ class NativeEngine:
         concurrency = options.max_concurrency
         if concurrency is None:
             concurrency = 1000 if options.is_async else 1
+        environment, environment_key = self._environment_of(options)
         number: int = _native.register_function(
             self._session,
             descriptor.name,
-            _pack_class(cls, options, meta),
+            _pack_class(cls, options, meta, environment),
             {name: amount for name, amount in to_place.items() if amount},
             0,
             False,
@@ -435,6 +455,7 @@ class NativeEngine:
                 "default_group_limit": concurrency,
                 "meta": meta,
             },
+            environment=environment_key,
         )
         return number
 
@@ -571,6 +592,12 @@ class NativeEngine:
         self._callbacks.stop()
         _native.stop_node(self._session)
         self._callbacks.close()
+
+
+def _unpacked(environment: bytes) -> dict[str, Any]:
+    from haz._core.environment import unpack
+
+    return unpack(environment)
 
 
 def _positive(amounts: dict[str, float]) -> dict[str, float]:

@@ -213,11 +213,13 @@ class SimulatedNode {
   }
 
   void make_functions() {
+    const bool environments = chance(0.3);
     const std::vector<std::vector<std::pair<std::string, double>>> needs{
         {{"CPU", 0.5}}, {{"CPU", 0.5}}, {}, {{"CPU", 0.01}}, {{"GPU", 1}}};
     for (const auto& resources : needs) {
       FunctionOptions options{.name = "f", .resources = resources};
       options.max_retries = pick<std::int32_t>({0, 0, 1, 3, -1});
+      if (environments && chance(0.5)) options.environment = pick<const char*>({"A", "B"});
       add_function(options);
     }
     const double cpus = from_resource_units(scheduler_->resources().total(kCpuIndex));
@@ -1021,6 +1023,12 @@ class SimulatedNode {
         process->killed |= process->id == killed;
     }
     actions_.killed.clear();
+    for (const ProcessId stopped : actions_.stopped) {  // an idle one, which may die as well
+      ++events_;
+      for (auto& process : processes_)
+        process->killed |= process->id == stopped;
+    }
+    actions_.stopped.clear();
     for (Request* request : actions_.completed)
       tell_completion(*request);
     actions_.completed.clear();
