@@ -46,6 +46,12 @@ def wait_for(gate):
     return gate.wait()
 
 
+@haz.remote
+def meet(mine, other):
+    mine.open()
+    return other.wait()
+
+
 def is_ready(ref, timeout=0):
     return bool(haz.wait([ref], timeout=timeout)[0])
 
@@ -274,7 +280,9 @@ def test_priority_of_tasks(gate, tally):
 
 
 def test_a_place_is_needed_to_start(node, gate):
-    blockers = [wait_for.remote(gate()) for _ in range(2)]
+    blockers = [meet.remote(gate(f"runs {i}"), gate()) for i in range(2)]
+    for i in range(2):
+        gate(f"runs {i}").wait()  # tasks and new actors take turns, so both must run before
     worker = Worker.remote()
     ready = worker.__ray_ready__.remote()
     assert not is_ready(ready, 0.2)
@@ -308,12 +316,6 @@ def test_held_cpus(node, gate):
 def test_tasks_have_slots_beside_idle_actors(node, gate):
     workers = [Worker.remote() for _ in range(4)]
     haz.get([worker.pid.remote() for worker in workers])
-
-    @haz.remote
-    def meet(mine, other):
-        mine.open()
-        return other.wait()
-
     refs = [meet.remote(gate("a"), gate("b")), meet.remote(gate("b"), gate("a"))]
     assert haz.get(refs) == [True, True]
 
