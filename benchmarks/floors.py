@@ -94,7 +94,7 @@ def _actor_calls(sync: float, one: float, others: float) -> Iterable[Floor]:
     yield from _faster("actor-async", ray=one)
     for row in (
         *("actor-1-n", "actor-n-n", "actor-argument"),
-        *("asyncio-actor", "asyncio-actor-1-n"),
+        *("asyncio-actor", "asyncio-actor-1-n", "asyncio-actor-n-n"),
     ):
         yield from _faster(row, ray=others)
 

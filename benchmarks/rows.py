@@ -105,6 +105,8 @@ def _actor_rows() -> Iterable[Row]:
          {"actors": 1}),
         ("asyncio-actor-1-n", f"the same of {ACTORS} actors", "asyncio_actor_calls",
          {"actors": ACTORS}),
+        ("asyncio-actor-n-n", f"the same by {ACTORS} tasks", "asyncio_actor_calls_from_workers",
+         {"callers": ACTORS}),
     ):  # fmt: skip
         yield Row(
             name,

@@ -248,15 +248,11 @@ class RayLike:
 
     def actor_calls_from_workers(self, n: int, callers: int) -> float:
         """Calls of ``callers`` actors, by as many tasks at once."""
-        batch = self._api.remote(num_cpus=0)(tasks.call_batch)
-        actors = self._actors(tasks.Echo, callers)
-        each = n // callers
-        with Stopwatch() as watch:
-            refs = [batch.remote(self._api_name, actors, each) for _ in range(callers)]
-            counts = self._api.get(refs)
-            del refs
-        check(counts == [each] * callers, "calls from workers")
-        return watch.seconds
+        return self._call_from_workers(self._actors(tasks.Echo, callers), n)
+
+    def asyncio_actor_calls_from_workers(self, n: int, callers: int) -> float:
+        """The same with methods that are coroutines."""
+        return self._call_from_workers(self._actors(tasks.AsyncEcho, callers), n)
 
     def create_actors(self, n: int) -> float:
         """Make actors, call each once, and drop them."""
@@ -296,6 +292,17 @@ class RayLike:
             results = self._api.get(refs)
             del refs
         check(results == [None] * (each * len(actors)), "calls of actors")
+        return watch.seconds
+
+    def _call_from_workers(self, actors: list[Any], n: int) -> float:
+        batch = self._api.remote(num_cpus=0)(tasks.call_batch)
+        callers = len(actors)
+        each = n // callers
+        with Stopwatch() as watch:
+            refs = [batch.remote(self._api_name, actors, each) for _ in range(callers)]
+            counts = self._api.get(refs)
+            del refs
+        check(counts == [each] * callers, "calls from workers")
         return watch.seconds
 
     def _source(self, size: int) -> Any:
