@@ -85,8 +85,10 @@ nb::object running_name() {
   return nb::borrow(name != nullptr ? name : Py_None);
 }
 
-void become_actor(nb::handle instance, int mode, std::uint32_t concurrency, nb::handle run_calls) {
+void become_actor(nb::handle instance, int mode, std::uint32_t concurrency, nb::handle run_calls,
+                  nb::handle event_loop) {
   WorkerLoop& loop = loop_or_throw();
+  if (!event_loop.is_none() && !loop.use_loop(event_loop.ptr())) throw nb::python_error();
   loop.become_actor(instance.ptr(), static_cast<CallMode>(mode), concurrency, run_calls.ptr());
   if (static_cast<CallMode>(mode) == CallMode::kEventLoop) {
     const Status started = current_session()->ring()->open_calls_fd();
@@ -157,11 +159,12 @@ void bind_worker(nb::module_& m) {
       .def_prop_ro("count", &ItemSender::count, "Number of items sent.");
   if (!init_async_call_type()) throw nb::python_error();
   m.def("become_actor", become_actor, nb::arg("instance"), nb::arg("mode"), nb::arg("concurrency"),
-        nb::arg("run_calls"),
+        nb::arg("run_calls"), nb::arg("event_loop") = nb::none(),
         "Run calls of methods of `instance` from now on. `mode`: 0 in the main thread, 1 in\n"
-        "`concurrency` threads, 2 on an event loop; for 1 and 2 `run_calls` is called to do it.",
+        "`concurrency` threads, 2 on `event_loop`; for 1 and 2 `run_calls` is called to do it.",
         nb::sig("def become_actor(instance: object, mode: int, concurrency: int, run_calls: "
-                "collections.abc.Callable[[], None]) -> None"));
+                "collections.abc.Callable[[], None], event_loop: "
+                "asyncio.AbstractEventLoop | None = None) -> None"));
   m.def(
       "exit_actor", [] { loop_or_throw().exit_actor(); },
       "Tell the node that this process' actor ends; the caller then raises SystemExit.");

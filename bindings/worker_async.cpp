@@ -75,11 +75,22 @@ PyObject* stream(ItemSender& sender, PyObject* returned) {
   return coroutine;
 }
 
-/// asyncio.ensure_future(awaitable).
-PyObject* start_on_loop(PyObject* awaitable) {
-  static PyObject* ensure_future = nullptr;
-  if (cached_attribute(ensure_future, "asyncio", "ensure_future") == nullptr) return nullptr;
-  return PyObject_CallOneArg(ensure_future, awaitable);
+/// Calls the method `name` of `object`, without arguments or with one. New reference.
+PyObject* call_method(PyObject* name, PyObject* object, PyObject* argument = nullptr) {
+  PyObject* arguments[] = {object, argument};
+  return PyObject_VectorcallMethod(name, arguments, argument != nullptr ? 2 : 1, nullptr);
+}
+
+/// Names of methods of asyncio tasks.
+struct TaskMethods {
+  PyObject* done = PyUnicode_InternFromString("done");
+  PyObject* result = PyUnicode_InternFromString("result");
+  PyObject* add_done_callback = PyUnicode_InternFromString("add_done_callback");
+};
+
+const TaskMethods& task_methods() {
+  static const TaskMethods methods;
+  return methods;
 }
 
 }  // namespace
@@ -104,21 +115,29 @@ Running WorkerLoop::running_in_context() const {
 }
 
 bool WorkerLoop::start_calls() {
-  while (calls_on_loop_ < concurrency_) {
+  // Calls that never wait must not keep the loop from its timers and files.
+  constexpr std::int64_t kTurnNs = kMillisecondNs;
+  const auto must_stop = [this] {
+    return stop_.load(std::memory_order_relaxed) || ring_.should_stop();
+  };
+  const std::int64_t end = monotonic_ns() + kTurnNs;
+  std::int64_t now = 0;
+  while (calls_on_loop_ < concurrency_ && now < end && !must_stop()) {
     const TaskCommand* command = ring_.claim_task();
     if (command == nullptr) break;
-    start_call(*command);
+    now = monotonic_ns();
+    start_call(*command, now);
   }
-  return !stop_.load(std::memory_order_relaxed) && !ring_.should_stop();
+  return !must_stop();
 }
 
-void WorkerLoop::start_call(const TaskCommand& command) {
+void WorkerLoop::start_call(const TaskCommand& command, std::int64_t now_ns) {
   PyObject* object = async_call_type->tp_alloc(async_call_type, 0);
   if (object == nullptr) Py_FatalError("haz: no memory for a call");
   AsyncCallObject& call = *as_call(object);
   call.num_returns = command.num_returns;
   call.function = command.function;
-  call.began_ns = monotonic_ns();
+  call.began_ns = now_ns;
   call.active.task = TaskId{command.task};
   call.active.attempt = command.attempt;
   if ((command.flags & kReportStart) != 0) {
@@ -139,36 +158,51 @@ void WorkerLoop::start_call(const TaskCommand& command) {
     returned = stream(sender, returned);
   }
   if (returned != nullptr && is_awaitable(returned)) {
-    PyObject* task = start_on_loop(returned);
+    PyObject* task = tasks_.start(returned, call.name);
     Py_DECREF(returned);
-    returned = nullptr;
-    PyObject* added =
-        task != nullptr ? PyObject_CallMethod(task, "add_done_callback", "O", object) : nullptr;
-    if (added != nullptr) {
-      Py_DECREF(added);
-      call.active.asyncio_task = task;
-      ++calls_on_loop_;
-      add_active(&call.active);
-      Py_INCREF(object);  // until its end
-    }
-    Py_XDECREF(task);  // the loop holds it
-    if (added != nullptr) {
+    if (task != nullptr && await_end(object, task)) {
       reset_current_call(token);
       Py_DECREF(object);
       return;
     }
+    returned = task != nullptr && PyErr_Occurred() == nullptr
+                   ? call_method(task_methods().result, task)
+                   : nullptr;
+    Py_XDECREF(task);
   }
+  if (returned == nullptr && PyErr_Occurred() != nullptr) leave_if_exit();
   const Call attempt{call.active.task, call.active.attempt, call.num_returns, call.function,
                      call.began_ns};
   CallResults results;
-  if (has_memory) {
-    pack(results, returned, attempt);
-  } else {
+  if (!has_memory) {
     add_no_memory(results);
+  } else if (!exiting_) {
+    pack(results, returned, attempt);
   }
   finish_call(results, attempt);
   reset_current_call(token);
   Py_DECREF(object);
+}
+
+/// Has call_ended() called for the call `object` at the end of `task`, whose reference this takes
+/// over then. False: it has ended, or there is a Python error.
+bool WorkerLoop::await_end(PyObject* object, PyObject* task) {
+  PyObject* done = call_method(task_methods().done, task);
+  if (done == nullptr) return false;
+  Py_DECREF(done);
+  if (done == Py_True) return false;
+  PyObject* added = call_method(task_methods().add_done_callback, task, object);
+  if (added == nullptr) return false;
+  Py_DECREF(added);
+  AsyncCallObject& call = *as_call(object);
+  Py_INCREF(object);  // until its end
+  call.active.asyncio_task = task;
+  ++calls_on_loop_;
+  add_active(&call.active);
+  // An interrupt that came during its first step has not found it.
+  interrupt_if_wanted(call.active);
+  Py_DECREF(task);  // the loop holds it
+  return true;
 }
 
 void WorkerLoop::reset_current_call(PyObject* token) {
@@ -190,7 +224,7 @@ void WorkerLoop::call_ended(PyObject* object, PyObject* asyncio_task) {
   const Call attempt{call.active.task, call.active.attempt, call.num_returns, call.function,
                      call.began_ns};
   CallResults results;
-  pack(results, PyObject_CallMethod(asyncio_task, "result", nullptr), attempt);
+  pack(results, call_method(task_methods().result, asyncio_task), attempt);
   finish_call(results, attempt);
   reset_current_call(token);
   Py_DECREF(object);
@@ -198,24 +232,27 @@ void WorkerLoop::call_ended(PyObject* object, PyObject* asyncio_task) {
 }
 
 void WorkerLoop::interrupt_calls() {
-  for (ActiveCall* call : active_) {
-    if (call->interrupted || !ring_.interrupts(call->task, call->attempt)) continue;
-    call->interrupted = true;
-    if (call->asyncio_task == nullptr) {
-      PyThreadState_SetAsyncExc(call->thread, PyExc_KeyboardInterrupt);
-      continue;
-    }
-    // This runs inside of a signal handler: the loop may be asleep.
-    PyObject* loop = PyObject_CallMethod(call->asyncio_task, "get_loop", nullptr);
-    PyObject* cancel = PyObject_GetAttrString(call->asyncio_task, "cancel");
-    PyObject* done = loop != nullptr && cancel != nullptr
-                         ? PyObject_CallMethod(loop, "call_soon_threadsafe", "O", cancel)
-                         : nullptr;
-    if (done == nullptr) PyErr_Clear();
-    Py_XDECREF(done);
-    Py_XDECREF(cancel);
-    Py_XDECREF(loop);
+  for (ActiveCall* call : active_)
+    interrupt_if_wanted(*call);
+}
+
+void WorkerLoop::interrupt_if_wanted(ActiveCall& call) {
+  if (call.interrupted || !ring_.interrupts(call.task, call.attempt)) return;
+  call.interrupted = true;
+  if (call.asyncio_task == nullptr) {
+    PyThreadState_SetAsyncExc(call.thread, PyExc_KeyboardInterrupt);
+    return;
   }
+  // This may run inside of a signal handler, and the loop may be asleep.
+  PyObject* loop = PyObject_CallMethod(call.asyncio_task, "get_loop", nullptr);
+  PyObject* cancel = PyObject_GetAttrString(call.asyncio_task, "cancel");
+  PyObject* done = loop != nullptr && cancel != nullptr
+                       ? PyObject_CallMethod(loop, "call_soon_threadsafe", "O", cancel)
+                       : nullptr;
+  if (done == nullptr) PyErr_Clear();
+  Py_XDECREF(done);
+  Py_XDECREF(cancel);
+  Py_XDECREF(loop);
 }
 
 }  // namespace haz::py

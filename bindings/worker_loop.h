@@ -17,6 +17,7 @@
 
 #include "arguments.h"
 #include "client/ring_client.h"
+#include "eager_task.h"
 #include "os/process_settings.h"
 #include "process_watch.h"
 #include "session.h"
@@ -121,8 +122,11 @@ class WorkerLoop {
 
   /// Runs calls in this thread until the process should end (kThreads).
   void run_thread();
-  /// Starts the calls that are there, as far as `concurrency` allows (kEventLoop). False: the
-  /// process should end.
+  /// Before become_actor() with kEventLoop: the loop on which calls will run. False: a Python
+  /// error.
+  bool use_loop(PyObject* loop) { return tasks_.bind(loop); }
+  /// Starts the calls that are there, as far as `concurrency` allows and for about a millisecond
+  /// (kEventLoop). False: the process should end.
   bool start_calls();
   /// The asyncio task of a call has ended.
   void call_ended(PyObject* call, PyObject* asyncio_task);
@@ -150,7 +154,8 @@ class WorkerLoop {
                  std::unique_lock<std::timed_mutex>& claim, Call& attempt);
   void execute(const TaskCommand& command, bool in_ring,
                std::unique_lock<std::timed_mutex> claim = {});
-  void start_call(const TaskCommand& command);
+  void start_call(const TaskCommand& command, std::int64_t now_ns);
+  bool await_end(PyObject* object, PyObject* task);
   void reset_current_call(PyObject* token);
   void finish_call(CallResults& results, const Call& attempt);
   [[noreturn]] void leave_forked_child(PyObject* returned);
@@ -180,6 +185,7 @@ class WorkerLoop {
   void leave_if_exit();
   void end_process(int code);
   bool claim_turn(std::unique_lock<std::timed_mutex>& claim);
+  void interrupt_if_wanted(ActiveCall& call);
   void add_active(ActiveCall* call) { active_.push_back(call); }
   void remove_active(ActiveCall* call) { std::erase(active_, call); }
 
@@ -192,6 +198,7 @@ class WorkerLoop {
   CallMode mode_ = CallMode::kMainThread;
   std::uint32_t concurrency_ = 1;
   std::uint32_t calls_on_loop_ = 0;
+  EagerTasks tasks_;
   PyObject* instance_ = nullptr;
   PyObject* run_calls_ = nullptr;
   PyObject* current_call_ = nullptr;  ///< Context variable: the call that a coroutine belongs to.

@@ -180,7 +180,9 @@ def _construct_on_loop(
         host.instance = cls(*args, **kwargs)
 
     loop.run_until_complete(construct())
-    _native.become_actor(host.instance, _EVENT_LOOP, concurrency, lambda: _run_loop(loop, selector))
+    _native.become_actor(
+        host.instance, _EVENT_LOOP, concurrency, lambda: _run_loop(loop, selector), loop
+    )
 
 
 def _run_loop(loop: asyncio.AbstractEventLoop, selector: Any) -> None:

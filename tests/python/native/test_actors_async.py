@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import sys
 import threading
 import time
 
 import haz
 import pytest
 from haz import exceptions
+from haz.testing import wait_until
 
 from tests.engines import native_has_actors
 
@@ -188,8 +191,6 @@ def test_cancel_reaches_children(node, gate, tally):
     haz.cancel(ref)
     with pytest.raises(exceptions.TaskCancelledError):
         haz.get(ref)
-    from haz.testing import wait_until
-
     wait_until(lambda: tally.count() == 1, "the child is interrupted")
 
 
@@ -237,8 +238,10 @@ def test_concurrency_groups(node):
         call.remote() for _ in range(8) for call in (grouped.io, grouped.compute, grouped.plain)
     ]
     moved = [grouped.plain.options(concurrency_group="io").remote() for _ in range(3)]
+    full = {"io": 2, "compute": 4, "default": 8}
+    wait_until(lambda: haz.get(grouped.seen.remote()) == full, "all groups are full")
     assert haz.wait(refs, timeout=0.2)[0] == []
-    assert haz.get(grouped.seen.remote()) == {"io": 2, "compute": 4, "default": 8}
+    assert haz.get(grouped.seen.remote()) == full
     grouped.set.remote()
     haz.get([*refs, *moved])
 
@@ -276,6 +279,157 @@ def test_callers_that_are_coroutines(node):
         return await asyncio.gather(*waiting)
 
     assert max(asyncio.run(main())) == 20
+
+
+@haz.remote
+class FirstStep:
+    """What a call is before it waits for the first time."""
+
+    def __init__(self):
+        self.log = []
+        self.variable = contextvars.ContextVar("variable", default="none")
+
+    async def current(self):
+        task = asyncio.current_task()
+        return task is not None, task.get_name(), task in asyncio.all_tasks()
+
+    async def time_limit(self, seconds):
+        if sys.version_info < (3, 11):
+            await asyncio.wait_for(asyncio.sleep(600), seconds)
+        async with asyncio.timeout(seconds):
+            await asyncio.sleep(600)
+
+    async def group(self):
+        async def one(i):
+            await asyncio.sleep(0)
+            return i
+
+        if sys.version_info < (3, 11):
+            return await asyncio.gather(*map(one, range(3)))
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(i)) for i in range(3)]
+        return [task.result() for task in tasks]
+
+    async def cancel_itself(self):
+        asyncio.current_task().cancel()
+        await asyncio.sleep(600)
+
+    async def soon(self):
+        asyncio.get_running_loop().call_soon(self.log.append, "soon")
+        self.log.append("now")
+        await asyncio.sleep(0)
+        return self.log
+
+    async def set_variable(self, value):
+        before = self.variable.get()
+        self.variable.set(value)
+        await asyncio.sleep(0)
+        return before, self.variable.get()
+
+    async def fail(self):
+        raise LookupError("at once")
+
+    async def interrupt(self):
+        raise KeyboardInterrupt
+
+    async def leave(self):
+        haz.actor.exit_actor()
+
+    async def leave_with(self, code):
+        sys.exit(code)
+
+    async def future(self):
+        return 1
+
+    def awaitable(self):
+        return asyncio.ensure_future(self.future())
+
+    async def own_factory(self, make):
+        asyncio.get_running_loop().set_task_factory(make)
+
+    async def ticks(self, seconds):
+        """How often a timer fires while other calls keep coming."""
+        count = 0
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            await asyncio.sleep(0.001)
+            count += 1
+        return count
+
+    async def nothing(self):
+        pass
+
+
+def test_the_first_step_is_in_a_task(node):
+    actor = FirstStep.remote()
+    assert haz.get(actor.current.options(name="a call").remote()) == (True, "a call", True)
+    with pytest.raises(TimeoutError if sys.version_info >= (3, 11) else asyncio.TimeoutError):
+        haz.get(actor.time_limit.remote(0.01))
+    assert haz.get(actor.group.remote()) == [0, 1, 2]
+    assert haz.get(actor.soon.remote()) == ["now", "soon"]
+    assert haz.get(actor.awaitable.remote()) == 1
+    with pytest.raises(exceptions.TaskError, match="CancelledError"):
+        haz.get(actor.cancel_itself.remote())
+
+
+def test_context_variables_are_of_one_call(node):
+    actor = FirstStep.remote()
+    refs = [actor.set_variable.remote(i) for i in range(20)]
+    assert haz.get(refs) == [("none", i) for i in range(20)]
+
+
+def test_what_the_first_step_raises(node, capfd):
+    actor = FirstStep.remote()
+    with pytest.raises(LookupError, match="at once"):
+        haz.get(actor.fail.remote())
+    with pytest.raises(exceptions.TaskError, match="KeyboardInterrupt"):
+        haz.get(actor.interrupt.remote())
+    assert haz.get(actor.future.remote()) == 1
+    with pytest.raises(exceptions.ActorDiedError) as caught:
+        haz.get(actor.leave.remote())
+    assert caught.value.reason == "exited"
+    other = FirstStep.remote()
+    with pytest.raises(exceptions.ActorDiedError) as caught:
+        haz.get(other.leave_with.remote(3))
+    assert caught.value.exit_code == 3
+    haz.shutdown()
+    assert "never retrieved" not in capfd.readouterr().err
+
+
+def test_a_loop_with_a_task_factory(node):
+    def make(loop, coroutine, **options):
+        task = asyncio.Task(coroutine, loop=loop, **options)
+        task.set_name("of the factory")
+        return task
+
+    actor = FirstStep.remote()
+    haz.get(actor.own_factory.remote(make))
+    assert haz.get(actor.current.remote())[:2] == (True, "of the factory")
+
+
+def test_calls_that_do_not_wait_leave_time_to_others(node):
+    actor = FirstStep.remote()
+    ticks = actor.ticks.remote(0.5)
+    while not haz.wait([ticks], timeout=0)[0]:
+        haz.get([actor.nothing.remote() for _ in range(1000)])
+    assert haz.get(ticks) > 5
+
+
+def test_cancel_in_the_first_step(node, gate):
+    @haz.remote
+    class Stubborn:
+        async def run(self, running, go):
+            running.open()
+            go.wait()
+            await asyncio.sleep(600)
+
+    stubborn = Stubborn.remote()
+    ref = stubborn.run.remote(gate("running"), gate("go"))
+    gate("running").wait()
+    haz.cancel(ref)
+    gate("go").open()
+    with pytest.raises(exceptions.TaskCancelledError):
+        haz.get(ref)
 
 
 async def _await(ref):
