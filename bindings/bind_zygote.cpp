@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <cstdio>
 #include <memory>
 #include <optional>
 #include <string>
@@ -51,12 +52,16 @@ bool run_preload(nb::handle preload) {
   return false;
 }
 
-nb::tuple zygote_run(int socket_fd, pid_t driver_pid, nb::handle preload) {
+nb::tuple zygote_run(int socket_fd, pid_t driver_pid, nb::handle preload,
+                     nb::handle preload_when_quiet) {
   ZygoteHooks hooks;
   hooks.before_fork = PyOS_BeforeFork;
   hooks.after_fork_in_parent = PyOS_AfterFork_Parent;
   hooks.after_fork_in_child = PyOS_AfterFork_Child;
   if (!preload.is_none()) hooks.preload = [preload] { return run_preload(preload); };
+  if (!preload_when_quiet.is_none()) {
+    hooks.preload_when_quiet = [preload_when_quiet] { return run_preload(preload_when_quiet); };
+  }
   std::optional<ForkedWorker> worker = run_zygote(UniqueFd(socket_fd), driver_pid, hooks);
   if (!worker) exit_now(0);
   return nb::make_tuple(worker->slot, worker->process_id, worker->arena_fd.release());
@@ -122,14 +127,25 @@ void bind_zygote(nb::module_& m) {
   m.def("zygote_setup", zygote_setup, nb::arg("socket_fd"),
         nb::sig("def zygote_setup(socket_fd: int) -> tuple[bytes, int]"),
         "Wait for what the driver sends its zygote first; return it and the driver's pid.");
-  m.def("zygote_run", zygote_run, nb::arg("socket_fd"), nb::arg("driver_pid"),
-        nb::arg("preload").none(),
-        nb::sig("def zygote_run(socket_fd: int, driver_pid: int, "
-                "preload: collections.abc.Callable[[], bool] | None) -> tuple[int, int, int]"),
-        "Serve the driver as its zygote; never return in this process.\n\n"
-        "Return ``(slot, process_id, arena_fd)`` in each worker that is forked. ``preload`` is "
-        "called\n"
-        "while there is nothing else to do, as long as it returns True.");
+  m.def(
+      "zygote_run", zygote_run, nb::arg("socket_fd"), nb::arg("driver_pid"),
+      nb::arg("preload").none(), nb::arg("preload_when_quiet").none(),
+      nb::sig("def zygote_run(socket_fd: int, driver_pid: int, "
+              "preload: collections.abc.Callable[[], bool] | None, preload_when_quiet: "
+              "collections.abc.Callable[[], bool] | None) -> tuple[int, int, int]"),
+      "Serve the driver as its zygote; never return in this process.\n\n"
+      "Return ``(slot, process_id, arena_fd)`` in each worker that is forked. ``preload`` is "
+      "called\n"
+      "while there is nothing else to do and before the second fork, as long as it returns True;\n"
+      "``preload_when_quiet`` likewise, after a moment without requests.");
+  m.def(
+      "end_process",
+      [](int code) {
+        std::fflush(nullptr);
+        exit_now(code);
+      },
+      nb::arg("code"), nb::sig("def end_process(code: int) -> typing.NoReturn"),
+      "End this process at once, without the interpreter's own end.");
 
   nb::class_<ZygoteLink>(m, "ZygoteLink", "A zygote without a node around it, for tests.")
       .def(nb::new_(&start_link), nb::arg("argv"), nb::arg("setup"), nb::arg("arena_fd") = -1)

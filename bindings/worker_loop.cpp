@@ -80,7 +80,11 @@ WorkerLoop::WorkerLoop(Session& session, WorkerHooks hooks)
   the_loop = this;
 }
 
-WorkerLoop::~WorkerLoop() { the_loop = nullptr; }
+WorkerLoop::~WorkerLoop() {
+  the_loop = nullptr;
+  Py_CLEAR(instance_);
+  Py_CLEAR(run_calls_);
+}
 
 void WorkerLoop::run() {
   if (!watch_.start() || !context_.start()) return;

@@ -27,6 +27,9 @@ namespace {
 constexpr std::int64_t kChildPollNs = 2 * kMillisecondNs;
 constexpr std::int64_t kDriverPollNs = 100 * kMillisecondNs;
 
+/// How long nothing must have been asked before what is not urgent is prepared.
+constexpr std::int64_t kQuietNs = 10 * kMillisecondNs;
+
 /// Workers are killed by the kernel's out-of-memory killer before the driver is.
 constexpr int kWorkerOomPoints = 100;
 
@@ -61,7 +64,8 @@ class Zygote {
         driver_pid_(driver_pid),
         own_pid_(current_pid()),
         hooks_(hooks),
-        preload_pending_(static_cast<bool>(hooks.preload)) {}
+        preload_pending_(static_cast<bool>(hooks.preload)),
+        quiet_preload_pending_(static_cast<bool>(hooks.preload_when_quiet)) {}
 
   std::optional<ForkedWorker> run();
 
@@ -105,6 +109,7 @@ class Zygote {
   std::int64_t sweep_pause_ns_ = 0;
   std::int64_t give_up_at_ns_ = 0;
   bool preload_pending_;
+  bool quiet_preload_pending_;
   bool has_forked_ = false;
   bool stopping_ = false;
 };
@@ -125,6 +130,8 @@ std::optional<ForkedWorker> Zygote::run() {
       preload_pending_ = hooks_.preload();
     } else if (ready.socket) {
       if (auto worker = serve_one_message()) return worker;
+    } else if (quiet_preload_pending_ && !ready.any) {
+      quiet_preload_pending_ = hooks_.preload_when_quiet();
     }
   }
   kill_everything();
@@ -136,6 +143,7 @@ std::int64_t Zygote::wait_limit_ns() const {
   std::int64_t limit_ns = kWaitForever;
   if (!driver_pidfd_) limit_ns = sooner(limit_ns, kDriverPollNs);
   if (!child_signals_ && !workers_.empty()) limit_ns = sooner(limit_ns, kChildPollNs);
+  if (quiet_preload_pending_) limit_ns = sooner(limit_ns, kQuietNs);
   if (!left_behind_.sessions.empty()) {
     limit_ns = sooner(limit_ns, std::max<std::int64_t>(next_sweep_ns_ - monotonic_ns(), 0));
   }

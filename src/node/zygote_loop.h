@@ -24,6 +24,8 @@ struct ZygoteHooks {
   /// Does one step of the preparations that make later workers start warmer, and says whether there
   /// is more to do. Called while nothing is asked of the zygote, and after the first fork.
   std::function<bool()> preload;
+  /// Likewise, but never before a fork that is asked for: called after a moment without requests.
+  std::function<bool()> preload_when_quiet;
 };
 
 /// What a newly forked worker is.

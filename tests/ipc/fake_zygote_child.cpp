@@ -81,6 +81,7 @@ std::string open_descriptors() {
 }
 
 int preloads_done = 0;
+int quiet_preloads_done = 0;
 
 int describe_itself(const ForkedWorker& worker) {
   sigset_t blocked;
@@ -101,9 +102,9 @@ int describe_itself(const ForkedWorker& worker) {
   }
   std::printf(
       "process_id=%u arena=%d blocked=%d session_leader=%d stdin_null=%d oom=%d preloads=%d "
-      "fds=%s\n",
+      "quiet_preloads=%d fds=%s\n",
       worker.process_id, worker.arena_fd.get(), blocked_count, ::getsid(0) == ::getpid() ? 1 : 0,
-      input.st_rdev == null.st_rdev ? 1 : 0, std::atoi(score), preloads_done,
+      input.st_rdev == null.st_rdev ? 1 : 0, std::atoi(score), preloads_done, quiet_preloads_done,
       open_descriptors().c_str());
   std::fprintf(stderr, "this is standard error\n");
   std::fflush(stdout);
@@ -148,6 +149,10 @@ int run() {
   hooks.preload = [&] {
     if (preloads_done < preloads) ++preloads_done;
     return preloads_done < preloads;
+  };
+  hooks.preload_when_quiet = [&] {
+    if (quiet_preloads_done < preloads) ++quiet_preloads_done;
+    return quiet_preloads_done < preloads;
   };
   auto worker = run_zygote(UniqueFd(kFirstInheritedFd), setup->driver_pid, hooks);
   return worker ? act(*worker) : 0;

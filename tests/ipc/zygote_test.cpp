@@ -298,7 +298,7 @@ TEST_P(ZygoteTest, WorkerHasOnlyWhatItIsGiven) {
     char fds[256] = {};
     ASSERT_EQ(std::sscanf(output.c_str(),
                           "process_id=%*u arena=%d blocked=%d session_leader=%d stdin_null=%d "
-                          "oom=%d preloads=%*d fds=%255[^\n]",
+                          "oom=%d preloads=%*d quiet_preloads=%*d fds=%255[^\n]",
                           &arena_fd, &blocked, &leader, &null_input, &oom, fds),
               6)
         << output;
@@ -318,6 +318,20 @@ TEST_P(ZygoteTest, SecondWorkerFindsEverythingPreloaded) {
     const WorkerForked& forked = driver.wait_forked(driver.request(Behaviour::kDescribe));
     const std::string output = read_to_end(forked.stdout_fd.get());
     EXPECT_NE(output.find("preloads=" + std::to_string(kPreloads)), std::string::npos) << output;
+  });
+}
+
+TEST_P(ZygoteTest, PreloadsTheRestWhenQuiet) {
+  run_as_driver([] {
+    Driver driver(-1, "preload");
+    const std::string all = "quiet_preloads=" + std::to_string(kPreloads) + " ";
+    std::string output;
+    while (output.find(all) == std::string::npos && !::testing::Test::HasFailure()) {
+      ::usleep(50'000);
+      const WorkerForked& forked = driver.wait_forked(driver.request(Behaviour::kDescribe));
+      output = read_to_end(forked.stdout_fd.get());
+      ASSERT_NE(output.find(" preloads=" + std::to_string(kPreloads)), std::string::npos) << output;
+    }
   });
 }
 

@@ -112,7 +112,9 @@ def init(
         that calls ``.remote()``, for debuggers. Default: the environment variable ``HAZ_ENGINE``,
         else native.
     preload
-        Modules that are imported once, before workers are forked. Default: haz decides.
+        Modules that are imported once, before workers are forked. Default: numpy if the program has
+        imported it. Whatever is given, what the program has imported of a list of modules of the
+        standard library follows, when no worker is waited for.
     _memory
         Bytes of memory that tasks and actors may ask for by ``memory=``. Default: what the machine
         or its cgroup has free.

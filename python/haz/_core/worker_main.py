@@ -12,18 +12,18 @@ import os
 from haz import _native
 from haz._core.gpus import VISIBLE
 from haz._core.process_state import ProcessState, open_streams
-from haz._core.runtime import attach_worker_engine
+from haz._core.runtime import attach_worker_engine, runtime
 from haz.engines.native import NativeEngine, UnpackedFunction
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
     from collections.abc import Callable, Sequence
-    from typing import Any
+    from typing import Any, NoReturn
 else:
     import _signal  # `signal` costs milliseconds, and wraps these
 
-__all__ = ["collecting_items", "retry_test", "run"]
+__all__ = ["collecting_items", "end", "retry_test", "run"]
 
 
 def _interrupt(_number: int, _frame: Any) -> None:
@@ -181,6 +181,63 @@ def run(slot: int, process_id: int, arena_fd: int) -> int:
     )
     state.flush(False)
     return code
+
+
+def end(code: int) -> NoReturn:
+    """End this worker as an interpreter ends, but at a third of the cost.
+
+    Threads are waited for, ``atexit`` functions run, an actor that nobody else refers to goes, files
+    get what was written to them. What is left out is to take every module apart.
+    """
+    import atexit
+    import sys
+
+    try:
+        threading = sys.modules.get("threading")
+        if threading is not None:
+            threading._shutdown()
+        atexit._run_exitfuncs()
+        engine = runtime.engine
+        if engine is not None:
+            engine.actor = None  # type: ignore[attr-defined]
+        _close_files()
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            pass  # closed, or not there
+    _native.end_process(code)
+
+
+def _close_files() -> None:
+    """Close the files that the worker's tasks have left open."""
+    import _io
+    import gc
+    import sys
+
+    # The kinds that write into others come first: compressed files and the like, text, buffers.
+    kinds: tuple[type, ...] = (_io._TextIOBase, _io._BufferedIOBase, _io._IOBase)
+    own = {id(stream) for stream in (sys.stdin, sys.stdout, sys.stderr)}
+
+    def rank(file: object) -> int:
+        kind = type(file)
+        return kind.__module__ == "_io" and 1 + [issubclass(kind, one) for one in kinds].index(True)
+
+    def all_files(do: str) -> None:
+        files = [found for found in gc.get_objects() if issubclass(type(found), kinds[-1])]
+        for file in sorted(files, key=rank):
+            if id(file) not in own:
+                try:
+                    getattr(file, do)()
+                except Exception:
+                    pass  # as where the interpreter does it
+
+    # The collector takes apart a text and its buffer in any order.
+    all_files("flush")
+    gc.collect()
+    all_files("close")
 
 
 def _ref_base() -> type:

@@ -134,11 +134,12 @@ def make_setup(
     environ: "Mapping[bytes, bytes] | None" = None,
     preload_first: "Iterable[str]" = (),
     job: "Mapping[str, str] | None" = None,
+    preload_when_quiet: "Iterable[str]" = (),
 ) -> bytes:
     """Return what makes a zygote resemble this process, for ``ZygoteOptions.setup``.
 
     ``preload`` are modules to import while nothing else is to do, ``preload_first`` those to import
-    before the first worker is forked; ``environ`` is the environment of the workers, by default that
+    before the first worker is forked, ``preload_when_quiet`` those for which no worker shall wait; ``environ`` is the environment of the workers, by default that
     of this process; ``job`` what workers find in the variable of this name.
     """
     import gc
@@ -168,6 +169,7 @@ def make_setup(
             "hooks": _import_hook_lines(),
             "preload": list(preload),
             "preload_first": list(preload_first),
+            "preload_when_quiet": list(preload_when_quiet),
             "job": dict(job or {}),
         }
     )
@@ -227,11 +229,13 @@ def main(socket_fd: int) -> "NoReturn":
     while import_first is not None and import_first():
         pass
     gc.freeze()
-    slot, process_id, arena_fd = zygote_run(socket_fd, driver_pid, _importer(setup["preload"]))
+    slot, process_id, arena_fd = zygote_run(
+        socket_fd, driver_pid, _importer(setup["preload"]), _importer(setup["preload_when_quiet"])
+    )
     if setup["gc"]:
         gc.enable()
     reseed()
-    raise SystemExit(worker_main.run(slot, process_id, arena_fd))
+    worker_main.end(worker_main.run(slot, process_id, arena_fd))
 
 
 def fill_standard_descriptors() -> None:

@@ -49,6 +49,18 @@ _PRELOADED_IF_USED = ("numpy",)
 #: the first task of many doesn't.
 _PRELOADED_LATER = ("haz._core.serialize",)
 
+#: Imported by the zygote when it is quiet: what the process of an actor needs.
+_PRELOADED_WHEN_QUIET = ("haz._core.actor_worker",)
+
+#: Likewise, of the standard library and if the program itself has: a module that defines a task or
+#: an actor most likely imports some of it, in each new process again. To import them does nothing
+#: that a fork could spoil.
+_PRELOADED_OF_LIBRARY = (
+    "typing collections.abc functools enum contextlib re warnings importlib dataclasses inspect copy "
+    "math random datetime json pathlib threading string textwrap traceback logging tempfile queue "
+    "uuid selectors socket signal subprocess concurrent.futures ssl asyncio"
+)
+
 
 def create_engine(options: InitOptions) -> NativeEngine:
     """Start a node and return its engine."""
@@ -59,6 +71,23 @@ def create_engine(options: InitOptions) -> NativeEngine:
         engine.shutdown()  # Ctrl-C may come just after the start
         raise
     return engine
+
+
+def _preloaded_when_quiet() -> tuple[str, ...]:
+    """Names of modules; not those of a module of the user's that hides one of the library's."""
+    library = os.path.dirname(os.__file__)
+    folders = (library, os.path.join(library, "lib-dynload"))
+
+    def is_of_library(name: str) -> bool:
+        module = sys.modules.get(name)
+        file = getattr(module, "__file__", None)
+        if module is None or file is None:
+            return module is not None
+        folder = os.path.dirname(file)
+        return (os.path.dirname(folder) if hasattr(module, "__path__") else folder) in folders
+
+    used = (name for name in _PRELOADED_OF_LIBRARY.split() if is_of_library(name))
+    return (*_PRELOADED_WHEN_QUIET, *used)
 
 
 def pack_function(
@@ -330,7 +359,9 @@ class NativeEngine:
             resources,
             options.object_store_memory or 0,
             zygote.command(),
-            zygote.make_setup(_PRELOADED_LATER, environ, preload_first, job),
+            zygote.make_setup(
+                _PRELOADED_LATER, environ, preload_first, job, _preloaded_when_quiet()
+            ),
             _show_output if options.log_to_driver else None,
             os.environ.get("HAZ_DEDUP_LOGS") != "0",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gzip
 import os
 import random
 import signal
@@ -342,6 +343,67 @@ def test_exit_runs_atexit_handlers(node, gate):
     assert haz.get(tidy.get.remote()) == 1
     died(tidy.__ray_terminate__.remote())
     assert gate().wait()
+
+
+@pytest.mark.parametrize("how", ["handle", "terminate"])
+def test_the_end_of_an_actor_is_that_of_an_interpreter(node, gate, tally, tmp_path, how):
+    """Nothing that it has begun to write is lost."""
+
+    @haz.remote
+    class Writer:
+        def __init__(self, tally, folder):
+            import gzip
+            import threading
+
+            self.tally = tally
+            self.text = open(f"{folder}/text", "w")
+            self.text.write("written")
+            self.cycle = [self]
+            globals()["_packed"] = gzip.open(f"{folder}/packed", "wt")
+            _packed.write("packed")  # noqa: F821
+            self.thread = threading.Thread(target=self.work, args=(tally,))
+            self.thread.start()
+
+        @staticmethod
+        def work(tally):
+            time.sleep(0.2)
+            tally.add("thread")
+
+        def __del__(self):
+            self.tally.add("instance")
+
+        def pid(self):
+            return os.getpid()
+
+    writer = Writer.remote(tally, tmp_path)
+    pid = haz.get(writer.pid.remote())
+    if how == "terminate":
+        died(writer.__ray_terminate__.remote())
+    del writer
+    wait_until(lambda: not os.path.exists(f"/proc/{pid}"), "its process has ended")
+    assert sorted(tally.lines()) == ["instance", "thread"]
+    assert (tmp_path / "text").read_text() == "written"
+    with gzip.open(tmp_path / "packed", "rt") as packed:
+        assert packed.read() == "packed"
+
+
+def test_an_atexit_function_that_fails(node, gate, capfd):
+    @haz.remote
+    class Untidy:
+        def __init__(self, gate):
+            import atexit
+
+            atexit.register(gate.open)
+            atexit.register(lambda: 1 // 0)
+
+        def get(self):
+            return 1
+
+    untidy = Untidy.remote(gate())
+    assert haz.get(untidy.get.remote()) == 1
+    died(untidy.__ray_terminate__.remote())
+    assert gate().wait()
+    wait_until(lambda: "ZeroDivisionError" in capfd.readouterr().err, "the failure is shown")
 
 
 # ---- restarts ----------------------------------------------------------------------------------

@@ -372,6 +372,50 @@ def test_preloaded_modules():
     wait_until(lambda: haz.get(f.remote()))
 
 
+def test_what_the_program_has_imported_is_preloaded():
+    import dataclasses  # noqa: F401
+
+    haz.init(engine="native", num_cpus=1)
+
+    @haz.remote(max_calls=1)
+    def f():
+        import sys
+
+        return {"haz._core.actor_worker", "dataclasses"} <= set(sys.modules)
+
+    wait_until(lambda: haz.get(f.remote()))
+
+
+def test_a_module_that_hides_one_of_the_library_is_not_preloaded(run_program, tmp_path):
+    (tmp_path / "queue.py").write_text("import os\nprint('imported in', os.getpid())\n")
+    done = run_program(
+        """
+        import os
+        import queue
+        import time
+
+        import haz
+
+        haz.init()
+
+        @haz.remote(max_calls=1)
+        def f():
+            import sys
+
+            return "haz._core.actor_worker" in sys.modules and "queue" in sys.modules
+
+        while not haz.get(haz.remote(max_calls=1)(lambda: "haz._core.actor_worker" in
+                                                  __import__("sys").modules).remote()):
+            time.sleep(0.01)
+        time.sleep(0.3)
+        assert not haz.get(f.remote())
+        haz.shutdown()
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("imported in") == 1
+
+
 # ---- many ------------------------------------------------------------------------------------
 
 
