@@ -14,6 +14,9 @@ void bind_zygote(nb::module_& m);
 }  // namespace haz::py
 
 NB_MODULE(_native, m) {
+  // Types and the session exist once in a process, and belong to the first interpreter.
+  if (PyInterpreterState_Get() != PyInterpreterState_Main())
+    throw nb::import_error("haz's native engine does not work in a subinterpreter");
   m.doc() = "The native core of haz. Not for users: its names may change at any time.";
   haz::py::bind_actors(m);
   haz::py::bind_codec(m);

@@ -56,9 +56,9 @@ Result<std::unique_ptr<Node>> Node::create(NodeOptions options) {
   const std::uint64_t areas = (kProcessCap + 1) * kProcessAreaStride;
   const std::uint64_t objects = align_up(kAreasOffset + areas, ValueStore::kChunkBytes);
   // Twice the limit of address space, so that fragments do not make room unusable.
-  const auto create_arena = [&] {
-    return Arena::create(align_up(objects + 2 * limit + 64 * kMiB, ValueStore::kChunkBytes));
-  };
+  const std::uint64_t fixed = objects + 64 * kMiB;
+  const auto arena_bytes = [&] { return align_up(fixed + 2 * limit, ValueStore::kChunkBytes); };
+  const auto create_arena = [&] { return Arena::create(arena_bytes()); };
   auto arena = create_arena();
   // A default may be too much for this process' address space (ulimit -v).
   while (!arena && !chosen && limit > kMinStoreBytes) {
@@ -67,9 +67,11 @@ Result<std::unique_ptr<Node>> Node::create(NodeOptions options) {
   }
   if (!arena) {
     Error error = arena.error();
-    error.message += "; it was for an object store of " + std::to_string(limit) +
-                     " bytes, which takes twice as much address space (ulimit -v) and a memory " +
-                     "file (ulimit -f): init() takes a smaller object_store_memory";
+    error.message += "; an object store of " + std::to_string(limit) + " bytes takes " +
+                     std::to_string(arena_bytes()) + " bytes of address space (ulimit -v) and " +
+                     "of a memory file (ulimit -f), " + std::to_string(fixed) +
+                     " of them whatever its size: raise the limit, or give init() a smaller " +
+                     "object_store_memory";
     return error;
   }
   std::unique_ptr<Node> node(

@@ -75,6 +75,8 @@ Result<UniqueFd> make_sealed_file(const char* name, std::string_view bytes) {
   for (std::size_t done = 0; done < bytes.size();) {
     const ssize_t written = ::write(file.get(), bytes.data() + done, bytes.size() - done);
     if (written < 0 && errno == EINTR) continue;
+    if (written < 0 && errno == EFBIG)
+      return system_error("cannot fill an anonymous file (RLIMIT_FSIZE, ulimit -f)", errno);
     if (written <= 0) return system_error("cannot fill an anonymous file", errno);
     done += static_cast<std::size_t>(written);
   }

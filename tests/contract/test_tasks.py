@@ -570,3 +570,23 @@ def test_timeout_s(engine):
     assert caught.value.timeout_s == 0.2
     # The engine is well afterwards, and a task in time is not touched.
     assert haz.get([sleeper.options(timeout_s=60).remote(0), add.remote(1)]) == ["slept", 2]
+
+
+def test_retried_exceptions_of_the_same_name(engine, tally):
+    # As when a cell of a notebook that defines the exception is run again.
+    @haz.remote
+    def fails(kind):
+        tally.add()
+        raise kind
+
+    def new_kind():
+        class Again(Exception):
+            pass
+
+        return Again
+
+    for tries in (2, 4):
+        kind = new_kind()
+        with pytest.raises(kind):
+            haz.get(fails.options(max_retries=1, retry_exceptions=[kind]).remote(kind))
+        assert tally.count() == tries

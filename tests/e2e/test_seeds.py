@@ -17,6 +17,7 @@ import pytest
 from tests.e2e.programs import Program, run_program
 
 SEEDS = Path(__file__).parent / "seeds"
+COUNTED = r"\(incrementer pid=\d+\) id= (?P<id>[12]) : count = (?P<count>\d+)"
 REF = re.compile(r"ObjectRef\([0-9a-f]{32}\)")
 
 
@@ -96,13 +97,21 @@ def test_fonctions(finish):
     assert REF.fullmatch(lines[2])
     assert lines[3:5] == ["1 2", "[1, 2]"]
     assert 3 <= float(lines[5]) < serial / 1.5
-    assert lines[6:] == ["[3, 5, 7, 9]", "[3, 5, 7, 9]", "[3, 2]", "[5]", "[0, 1, 2, 3]"]
+    assert lines[6:9] == ["[3, 5, 7, 9]", "[3, 5, 7, 9]", "[1, 101, 2, 102, 3, 103]"]
+    counted = [re.fullmatch(COUNTED, line) for line in lines[9:19]]
+    assert sorted(int(found["count"]) for found in counted) == list(range(1, 11))
+    assert [found["id"] for found in counted if found["id"] == "1"] == ["1"] * 5
+    # Both start with what the other has not counted yet: they share one actor, in turns.
+    assert {found["id"] for found in counted[1:4]} == {"1", "2"}
+    assert lines[19:] == ["[3, 2]", "[5]", "[0, 1, 2, 3]"]
     # When the lines came; half a second for what happens in between.
     took = [after - before for before, after in itertools.pairwise(times)]
-    after_dependencies, after_nested, after_two, after_third, after_put = took[5:]
+    after_dependencies, after_nested, after_two_actors = took[5:8]
     assert 1.5 <= after_dependencies < 8 / 1.5
     assert 0.5 <= after_nested < 8 / 1.5
-    assert 2.5 <= after_two < 5
+    assert 2.5 <= after_two_actors < 6 / 1.2
+    after_two, after_third, after_put = took[18:]
+    assert 2.5 <= after_two < 7  # the last second of a task, then three
     assert 1.5 <= after_third
     assert 0.5 <= after_put < 4 / 1.5
 

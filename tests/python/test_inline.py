@@ -157,6 +157,14 @@ def test_timeout_interrupts_a_sleep():
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
+@pytest.mark.parametrize("seconds", [1e300, float("inf"), 2**62])
+def test_timeout_beyond_what_an_alarm_can_hold(seconds):
+    for _ in range(2):
+        assert haz.get(sleeps.options(timeout_s=seconds).remote(0)) == "slept"
+    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
 def test_timeouts_of_nested_tasks():
     @haz.remote(timeout_s=60)
     def patient(seconds):

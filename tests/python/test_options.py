@@ -270,6 +270,9 @@ def test_init_accepts_all_of_rays_arguments(start):
         ({"num_cpus": "2"}, TypeError, "integer"),
         ({"num_cpus": 1.5}, TypeError, "integer"),
         ({"num_gpus": -1}, ValueError, "num_gpus"),
+        ({"num_gpus": 10**30}, ValueError, "at most"),
+        ({"resources": {"\ud800": 1}}, ValueError, "half a character"),
+        ({"namespace": "\ud800"}, ValueError, "half a character"),
         ({"resources": {"CPU": 1}}, ValueError, "num_cpus="),
         ({"labels": {"a": 1}}, TypeError, "labels"),
         ({"object_store_memory": 0}, ValueError, "object_store_memory"),
@@ -277,6 +280,7 @@ def test_init_accepts_all_of_rays_arguments(start):
         ({"namespace": 1}, TypeError, "namespace"),
         ({"logging_level": "loud"}, ValueError, "critical"),
         ({"preload": "numpy"}, TypeError, "list of names"),
+        ({"preload": 5}, TypeError, "list of names"),
         ({"engine": "fast"}, ValueError, "no engine 'fast'"),
         ({"address": "ray://10.0.0.1:10001"}, ConnectionError, "this machine"),
         ({"address": 5}, TypeError, "address"),
@@ -299,3 +303,30 @@ def test_every_argument_of_init_is_documented():
     doc = lifecycle.init.__doc__
     for name in lifecycle.init.__kwdefaults__:
         assert name in doc, name
+
+
+class Unshowable:
+    def __repr__(self):
+        raise RuntimeError("a repr that fails")
+
+
+@pytest.mark.parametrize("value", [Unshowable(), ["x" * 100_000]], ids=["repr fails", "long"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("num_cpus", "num_gpus", "memory", "resources", "num_returns", "name", "max_retries"),
+        *("retry_exceptions", "timeout_s", "max_calls", "runtime_env", "priority"),
+    ],
+)
+def test_errors_show_values_shortly_and_without_fail(name, value):
+    with pytest.raises(TypeError, match=name) as caught:
+        haz.remote(**{name: value})(len)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("value", [Unshowable(), "x" * 100_000], ids=["repr fails", "long"])
+def test_errors_of_init_show_values_shortly_and_without_fail(start, value):
+    for name in ("num_cpus", "resources", "labels", "preload", "logging_level", "runtime_env"):
+        with pytest.raises((TypeError, ValueError), match=name) as caught:
+            start(**{name: value})
+        assert len(str(caught.value)) < 500

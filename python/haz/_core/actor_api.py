@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from haz._core.actor import ActorHandle, make_handle
 from haz._core.actor_options import check_namespace
-from haz._core.options import check_str
+from haz._core.checks import shown
+from haz._core.options import check_text
 from haz._core.refs import ObjectRef
 from haz._core.runtime import runtime
 
@@ -55,7 +56,7 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:
     ValueError
         If there is no such actor, or it has died.
     """
-    if not check_str("name", name):
+    if not check_text("name", name):
         raise ValueError("haz.get_actor() needs a name, and got an empty one")
     if namespace is not None:
         check_namespace(namespace)
@@ -76,7 +77,7 @@ def kill(actor: ActorHandle[Any], *, no_restart: bool = True) -> None:
     """
     if not isinstance(actor, ActorHandle):
         raise ValueError(
-            f"haz.kill() takes the handle of an actor, not {actor!r}"
+            f"haz.kill() takes the handle of an actor, not {shown(actor)}"
             + ("; for a task or call use haz.cancel(ref)" if isinstance(actor, ObjectRef) else "")
         )
     engine = runtime.engine

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from haz._core.checks import shown
 from haz._core.options import (
     CHECKS,
     MOST,
     RENAMED,
     WITHOUT_MEANING,
     check_int,
-    check_str,
+    check_text,
     ignore_option,
     retries,
     unknown_keyword,
@@ -31,7 +32,7 @@ __all__ = [
 
 def _bool(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, not {value!r}")
+        raise TypeError(f"{name} must be True or False, not {shown(value)}")
     return value
 
 
@@ -44,7 +45,7 @@ def _actor_name(value: Any) -> str:
 
 def check_namespace(value: Any) -> str:
     """Check a namespace of named actors."""
-    namespace = check_str("namespace", value)
+    namespace = check_text("namespace", value)
     if not namespace:
         raise ValueError("a namespace can't be empty; None means that of the caller")
     return namespace
@@ -57,7 +58,7 @@ def _lifetime(value: Any) -> str:
             "none yet: keep a handle for as long as the actor is needed"
         )
     if value != "non_detached":
-        raise ValueError(f"lifetime must be None, 'non_detached' or 'detached', not {value!r}")
+        raise ValueError(f"lifetime must be None, 'non_detached' or 'detached', not {shown(value)}")
     return "non_detached"
 
 
@@ -69,11 +70,12 @@ def _concurrency_groups(value: Any) -> dict[str, int]:
     if not isinstance(value, dict):
         raise TypeError(
             f"concurrency_groups must be a dictionary of names and numbers of calls that run at a "
-            f"time, not {value!r}"
+            f"time, not {shown(value)}"
         )
     for name in value:
         if not isinstance(name, str) or not name:
-            raise TypeError(f"the keys of concurrency_groups must be names, not {name!r}")
+            raise TypeError(f"the keys of concurrency_groups must be names, not {shown(name)}")
+        check_text("the keys of concurrency_groups", name)
     return {
         name: min(check_int(f"concurrency_groups[{name!r}]", limit, 1), MOST)
         for name, limit in value.items()
@@ -123,7 +125,7 @@ _METHOD_CHECKS: dict[str, Callable[[Any], Any]] = {
     "max_task_retries": lambda value: retries("max_task_retries", value),
     "retry_exceptions": CHECKS["retry_exceptions"],
     "timeout_s": CHECKS["timeout_s"],
-    "concurrency_group": lambda value: check_str("concurrency_group", value),
+    "concurrency_group": lambda value: check_text("concurrency_group", value),
     "priority": CHECKS["priority"],
     "_generator_backpressure_num_objects": CHECKS["_generator_backpressure_num_objects"],
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from haz._core.checks import actor_hint, no_get_of, not_a_ref_to_wait
+from haz._core.checks import actor_hint, no_get_of, not_a_ref_to_wait, shown
 from haz._core.refs import ObjectRef
 from haz._core.runtime import runtime
 
@@ -43,8 +43,10 @@ def _engine_of(refs: Sequence[object]) -> Engine:
     engine = runtime.engine
     if engine is not None:
         return engine
-    from haz.exceptions import ObjectLostError
-
+    try:
+        from haz.exceptions import ObjectLostError
+    except ImportError:  # as in a __del__ that the end of the interpreter calls
+        raise RuntimeError("haz has ended, and the interpreter is ending") from None
     for ref in refs:
         if not isinstance(ref, ObjectRef) and not _is_generator(ref):
             raise not_a_ref_to_wait(ref)
@@ -66,9 +68,9 @@ def _check_timeout(timeout: float | None) -> None:
         try:
             timeout = timeout.__float__()
         except AttributeError:
-            raise TypeError(f"timeout must be seconds or None, not {timeout!r}") from None
+            raise TypeError(f"timeout must be seconds or None, not {shown(timeout)}") from None
     if not timeout >= 0:
-        raise ValueError(f"timeout must be 0 or more seconds, or None, not {timeout!r}")
+        raise ValueError(f"timeout must be 0 or more seconds, or None, not {shown(timeout)}")
 
 
 if TYPE_CHECKING:
@@ -216,7 +218,9 @@ def wait(
 def _check_wait(waitables: Any, num_returns: Any, timeout: Any) -> int:
     """Check the arguments of `wait`, but for the items of its list; `num_returns` as an int."""
     if isinstance(waitables, ObjectRef):
-        raise TypeError(f"haz.wait() takes a list of ObjectRefs: write haz.wait([{waitables!r}])")
+        raise TypeError(
+            f"haz.wait() takes a list of ObjectRefs: write haz.wait([{shown(waitables)}])"
+        )
     if not isinstance(waitables, (list, tuple)):
         raise TypeError(
             f"haz.wait() takes a list of ObjectRefs, not {type(waitables).__name__}"

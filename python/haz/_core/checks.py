@@ -23,15 +23,21 @@ __all__ = [
     "no_get_of",
     "not_a_ref",
     "not_a_ref_to_wait",
+    "shown",
 ]
 
 
-def _shown(value: object) -> str:
+#: An error message is for people: it shows no more of a value than this.
+_SHOWN_CHARACTERS = 200
+
+
+def shown(value: object) -> str:
+    """Return the ``repr`` of what a user gave, for an error message: short, and without fail."""
     try:
         text = repr(value)
     except Exception:
         text = "<its repr() failed>"
-    return text if len(text) <= 80 else text[:77] + "..."
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
 
 
 def not_a_ref(value: object) -> TypeError:
@@ -42,7 +48,7 @@ def not_a_ref(value: object) -> TypeError:
     elif _is_generator(value):
         hint = "; a generator gives refs one by one: [haz.get(ref) for ref in generator]"
     return TypeError(
-        f"haz.get() takes an ObjectRef or a list of them, and {_shown(value)} "
+        f"haz.get() takes an ObjectRef or a list of them, and {shown(value)} "
         f"({type(value).__name__}) is not an ObjectRef{hint}"
     )
 
@@ -71,7 +77,7 @@ def no_get_of(value: object) -> TypeError:
 def not_a_ref_to_wait(value: object) -> TypeError:
     """The error of ``haz.wait([value])``."""
     return TypeError(
-        f"haz.wait() takes a list of ObjectRefs and generators of refs, and {_shown(value)} "
+        f"haz.wait() takes a list of ObjectRefs and generators of refs, and {shown(value)} "
         f"({type(value).__name__}) is not an ObjectRef{actor_hint(value)}"
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import marshal
 import os
 
+from haz._core.checks import shown
 from haz._core.options import check_int, check_str, check_str_dict, near_matches
 
 TYPE_CHECKING = False
@@ -54,7 +55,7 @@ def check_runtime_env(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         to_dict = getattr(value, "to_dict", None)
         if to_dict is None:
-            raise TypeError(f"runtime_env must be a dictionary, not {value!r}")
+            raise TypeError(f"runtime_env must be a dictionary, not {shown(value)}")
         value = to_dict()
     for name, given in value.items():
         if name in _REFUSED and given is not None:
@@ -69,7 +70,7 @@ def check_runtime_env(value: Any) -> dict[str, Any]:
     env_vars = check_str_dict('runtime_env["env_vars"]', value.get("env_vars") or {})
     for name, text in env_vars.items():
         if not name or "=" in name or "\0" in name + text:
-            raise ValueError(f'runtime_env["env_vars"]: {name!r}={text!r} can\'t be set')
+            raise ValueError(f'runtime_env["env_vars"]: {name!r}={shown(text)} can\'t be set')
     _strings("excludes", value.get("excludes") or [])
     rest: dict[str, Any] = {}
     for name, check in _CHECKS.items():
@@ -122,20 +123,20 @@ def key_of(environment: bytes) -> str:
 
 def _strings(name: str, value: Any) -> list[str]:
     if not isinstance(value, (list, tuple)) or not all(isinstance(one, str) for one in value):
-        raise TypeError(f"runtime_env[{name!r}] must be a list of strings, not {value!r}")
+        raise TypeError(f"runtime_env[{name!r}] must be a list of strings, not {shown(value)}")
     return list(value)
 
 
 def _path(name: str, value: Any) -> str:
     """Return an existing path as an absolute one."""
     if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"runtime_env[{name!r}]: a path is expected, not {value!r}")
+        raise TypeError(f"runtime_env[{name!r}]: a path is expected, not {shown(value)}")
     text = os.fspath(value)
     if not isinstance(text, str) or not text:
-        raise TypeError(f"runtime_env[{name!r}]: a path is expected, not {value!r}")
+        raise TypeError(f"runtime_env[{name!r}]: a path is expected, not {shown(value)}")
     if "://" in text:
         raise ValueError(
-            f"runtime_env[{name!r}]: haz takes files of this machine, and does not fetch {text!r}"
+            f"runtime_env[{name!r}]: haz takes files of this machine, and does not fetch {shown(text)}"
         )
     path = os.path.abspath(os.path.expanduser(text))
     if not os.path.exists(path):
@@ -164,7 +165,7 @@ def _working_dir(value: Any) -> tuple[str, ...]:
 def _py_modules(value: Any) -> tuple[tuple[str, ...], ...]:
     if not isinstance(value, (list, tuple)):
         raise TypeError(
-            f"runtime_env['py_modules'] must be a list of folders, files or modules, not {value!r}"
+            f"runtime_env['py_modules'] must be a list of folders, files or modules, not {shown(value)}"
         )
     return tuple(_py_module(one) for one in value)
 
@@ -173,7 +174,7 @@ def _py_module(value: Any) -> tuple[str, ...]:
     if isinstance(value, type(os)):
         places = list(getattr(value, "__path__", ())) or [getattr(value, "__file__", None)]
         if places[0] is None:
-            raise ValueError(f"runtime_env['py_modules']: {value!r} is not made of files")
+            raise ValueError(f"runtime_env['py_modules']: {shown(value)} is not made of files")
         value = places[0]
     path = _path("py_modules", value)
     if os.path.isdir(path) or path.endswith(".py"):
@@ -189,11 +190,11 @@ def _hook(value: Any) -> str | bytes:
     if not isinstance(value, str):
         raise TypeError(
             f"runtime_env['worker_process_setup_hook'] must be a function or the name of one, "
-            f"'module.function', not {value!r}"
+            f"'module.function', not {shown(value)}"
         )
     if "." not in value or not all(part.isidentifier() for part in value.split(".")):
         raise ValueError(
-            f"runtime_env['worker_process_setup_hook'] must be 'module.function', not {value!r}"
+            f"runtime_env['worker_process_setup_hook'] must be 'module.function', not {shown(value)}"
         )
     return value
 
@@ -220,7 +221,9 @@ def _pip(value: Any) -> dict[str, Any]:
         lines = _strings("pip", packages)
     pip_check = given.get("pip_check") or False
     if not isinstance(pip_check, bool):
-        raise TypeError(f"runtime_env['pip']['pip_check'] must be True or False, not {pip_check!r}")
+        raise TypeError(
+            f"runtime_env['pip']['pip_check'] must be True or False, not {shown(pip_check)}"
+        )
     options = _strings("pip", given.get("pip_install_options") or [])
     return {
         "check": pip_check,
@@ -249,7 +252,7 @@ def _config(value: Any) -> dict[str, int]:
     if not isinstance(value, dict):
         to_dict = getattr(value, "to_dict", None)
         if to_dict is None:
-            raise TypeError(f"runtime_env['config'] must be a dictionary, not {value!r}")
+            raise TypeError(f"runtime_env['config'] must be a dictionary, not {shown(value)}")
         value = to_dict()
     seconds = value.get("setup_timeout_seconds")
     if seconds is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from haz._core.checks import shown
 from haz._core.context import HazContext, make_address_info
 from haz._core.environment import check_runtime_env
 from haz._core.options import (
@@ -11,6 +12,7 @@ from haz._core.options import (
     check_resources,
     check_str,
     check_str_dict,
+    check_text,
     unknown_keyword,
 )
 from haz._core.runtime import ENGINES, runtime
@@ -42,6 +44,10 @@ _HIDDEN = frozenset(
         "object_spilling_directory",
     )
 )
+
+
+#: Each has a name of its own; more than this is a slip of the pen.
+_MOST_GPUS = 65536
 
 
 def init(
@@ -154,11 +160,11 @@ def init(
     )
     options = InitOptions(
         num_cpus=_num_cpus(num_cpus),
-        num_gpus=None if num_gpus is None else check_int("num_gpus", num_gpus, 0),
+        num_gpus=_num_gpus(num_gpus),
         resources=None if resources is None else check_resources("resources", resources),
         memory=_bytes("_memory", _memory),
         object_store_memory=_bytes("object_store_memory", object_store_memory),
-        namespace=None if namespace is None else check_str("namespace", namespace),
+        namespace=None if namespace is None else check_text("namespace", namespace),
         log_to_driver=True if log_to_driver is None else bool(log_to_driver),
         logging_level=_level(logging_level),
         preload=_preload(preload),
@@ -183,14 +189,14 @@ def _check_address(address: str | None) -> None:
     if address is not None and address not in ("local", "auto"):
         check_str("address", address)
         raise ConnectionError(
-            f"haz runs on this machine, and can't connect to {address!r}: leave the address out"
+            f"haz runs on this machine, and can't connect to {shown(address)}: leave the address out"
         )
 
 
 def _warn_of_ignored(**given: Any) -> None:
     for name, value in given.items():
         if value:
-            runtime.warn_once(name, f"haz.init ignores {name}={value!r}")
+            runtime.warn_once(name, f"haz.init ignores {name}={shown(value)}")
 
 
 def _num_cpus(value: int | None) -> int | None:
@@ -202,7 +208,16 @@ def _num_cpus(value: int | None) -> int | None:
     try:
         return check_int("HAZ_NUM_CPUS", int(text), 0)
     except ValueError:
-        raise ValueError(f"HAZ_NUM_CPUS must be a number of CPUs, and is {text!r}") from None
+        raise ValueError(f"HAZ_NUM_CPUS must be a number of CPUs, and is {shown(text)}") from None
+
+
+def _num_gpus(value: int | None) -> int | None:
+    if value is None:
+        return None
+    number = check_int("num_gpus", value, 0)
+    if number > _MOST_GPUS:
+        raise ValueError(f"num_gpus must be at most {_MOST_GPUS}, not {number}")
+    return number
 
 
 def _bytes(name: str, value: int | float | None) -> int | None:
@@ -218,16 +233,19 @@ def _level(value: int | str) -> int:
         try:
             return _LEVELS[value.lower()]
         except KeyError:
-            raise ValueError(f"logging_level {value!r} is none of {', '.join(_LEVELS)}") from None
+            raise ValueError(
+                f"logging_level {shown(value)} is none of {', '.join(_LEVELS)}"
+            ) from None
     return check_int("logging_level", value, 0)
 
 
 def _preload(value: Sequence[str] | None) -> tuple[str, ...] | None:
     if value is None:
         return None
-    if isinstance(value, str) or not all(isinstance(name, str) for name in value):
-        raise TypeError(f"preload must be a list of names of modules, not {value!r}")
-    return tuple(value)
+    names = None if isinstance(value, str) or not hasattr(value, "__iter__") else tuple(value)
+    if names is None or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"preload must be a list of names of modules, not {shown(value)}")
+    return names
 
 
 def _engine_name(engine: str | None, local_mode: bool) -> str:

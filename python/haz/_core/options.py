@@ -6,6 +6,7 @@ methods are in `haz._core.actor_options`.
 
 from __future__ import annotations
 
+from haz._core.checks import shown
 from haz.engines.base import TaskOptions
 
 TYPE_CHECKING = False
@@ -46,11 +47,11 @@ def unknown_keyword(where: str, name: str, known: Iterable[str]) -> TypeError:
 def _amount(name: str, value: Any) -> float:
     """Check a quantity of a resource: not negative, to four decimals, as in Ray."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number, not {value!r} ({type(value).__name__})")
+        raise TypeError(f"{name} must be a number, not {shown(value)} ({type(value).__name__})")
     if not value >= 0 or value == float("inf"):
-        raise ValueError(f"{name} must be 0 or more, not {value!r}")
+        raise ValueError(f"{name} must be 0 or more, not {shown(value)}")
     if round(value * 10000) != value * 10000 and abs(value * 10000 - round(value * 10000)) > 1e-6:
-        raise ValueError(f"{name} can't be finer than 0.0001, and is {value!r}")
+        raise ValueError(f"{name} can't be finer than 0.0001, and is {shown(value)}")
     return float(value)
 
 
@@ -58,7 +59,7 @@ def check_num_gpus(name: str, value: Any) -> float:
     """Check a number of GPUs: whole ones, or a part of one."""
     amount = _amount(name, value)
     if amount > 1 and not amount.is_integer():
-        raise ValueError(f"{name} must be a whole number, or less than 1, not {value!r}")
+        raise ValueError(f"{name} must be a whole number, or less than 1, not {shown(value)}")
     return amount
 
 
@@ -66,28 +67,29 @@ def check_memory(name: str, value: Any) -> float:
     """Check a number of bytes."""
     amount = _amount(name, value)
     if not amount.is_integer():
-        raise ValueError(f"{name} must be a whole number of bytes, not {value!r}")
+        raise ValueError(f"{name} must be a whole number of bytes, not {shown(value)}")
     return amount
 
 
 def check_resources(name: str, value: Any) -> dict[str, float]:
     """Check a dictionary of custom resources."""
     if not isinstance(value, dict):
-        raise TypeError(f"{name} must be a dictionary of names and amounts, not {value!r}")
+        raise TypeError(f"{name} must be a dictionary of names and amounts, not {shown(value)}")
     for key in value:
         if not isinstance(key, str) or not key:
-            raise TypeError(f"the keys of {name} must be strings, not {key!r}")
+            raise TypeError(f"the keys of {name} must be strings, not {shown(key)}")
+        check_text(f"the keys of {name}", key)
         if key in ("CPU", "GPU"):
-            raise ValueError(f"use num_{key.lower()}s=... instead of {key!r} in {name}")
+            raise ValueError(f"use num_{key.lower()}s=... instead of {shown(key)} in {name}")
         if key in ("memory", "object_store_memory"):
-            raise ValueError(f"use {key}=... instead of {key!r} in {name}")
-    return {key: _amount(f"{name}[{key!r}]", amount) for key, amount in value.items()}
+            raise ValueError(f"use {key}=... instead of {shown(key)} in {name}")
+    return {key: _amount(f"{name}[{shown(key)}]", amount) for key, amount in value.items()}
 
 
 def check_int(name: str, value: Any, least: int, also: str = "") -> int:
     """Check an integer of at least `least`."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an integer, not {value!r} ({type(value).__name__})")
+        raise TypeError(f"{name} must be an integer, not {shown(value)} ({type(value).__name__})")
     number: int = value.__index__()
     if number < least:
         raise ValueError(f"{name} must be {least} or more{also}, not {number}")
@@ -97,8 +99,16 @@ def check_int(name: str, value: Any, least: int, also: str = "") -> int:
 def check_str(name: str, value: Any) -> str:
     """Check a string."""
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be a string, not {value!r} ({type(value).__name__})")
+        raise TypeError(f"{name} must be a string, not {shown(value)} ({type(value).__name__})")
     return value
+
+
+def check_text(name: str, value: Any) -> str:
+    """Check a string that leaves Python: it must be possible as UTF-8."""
+    text = check_str(name, value)
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError(f"{name} must be text, and {shown(text)} has half a character")
+    return text
 
 
 def check_str_dict(name: str, value: Any) -> dict[str, str]:
@@ -106,7 +116,7 @@ def check_str_dict(name: str, value: Any) -> dict[str, str]:
     if not isinstance(value, dict) or not all(
         isinstance(k, str) and isinstance(v, str) for k, v in value.items()
     ):
-        raise TypeError(f"{name} must be a dictionary of strings to strings, not {value!r}")
+        raise TypeError(f"{name} must be a dictionary of strings to strings, not {shown(value)}")
     return dict(value)
 
 
@@ -118,7 +128,9 @@ def _num_returns(value: Any) -> int | str:
     if isinstance(value, str):
         if value in ("dynamic", "streaming"):
             return value
-        raise ValueError(f'num_returns must be an integer, "streaming" or "dynamic", not {value!r}')
+        raise ValueError(
+            f'num_returns must be an integer, "streaming" or "dynamic", not {shown(value)}'
+        )
     number = check_int("num_returns", value, 0)
     if number > MOST:
         raise ValueError(f"num_returns must be at most {MOST}, not {number}")
@@ -148,29 +160,24 @@ def _priority(value: Any) -> int:
     return number
 
 
-def _name(value: Any) -> str:
-    name = check_str("name", value)
-    if any("\ud800" <= character <= "\udfff" for character in name):
-        raise ValueError(f"name must be text, and {name!r} has half a character")
-    return name
-
-
 def _retry_exceptions(value: Any) -> bool | tuple[type[BaseException], ...]:
     if isinstance(value, bool):
         return value
     if not isinstance(value, (list, tuple)):
-        raise TypeError(f"retry_exceptions must be True, False or a list of types, not {value!r}")
+        raise TypeError(
+            f"retry_exceptions must be True, False or a list of types, not {shown(value)}"
+        )
     for kind in value:
         if not isinstance(kind, type) or not issubclass(kind, BaseException):
-            raise TypeError(f"retry_exceptions lists exception types, and {kind!r} is none")
+            raise TypeError(f"retry_exceptions lists exception types, and {shown(kind)} is none")
     return tuple(value)
 
 
 def _timeout_s(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"timeout_s must be a number of seconds, not {value!r}")
+        raise TypeError(f"timeout_s must be a number of seconds, not {shown(value)}")
     if not value > 0:
-        raise ValueError(f"timeout_s must be more than 0 seconds, not {value!r}")
+        raise ValueError(f"timeout_s must be more than 0 seconds, not {shown(value)}")
     return float(value)
 
 
@@ -188,7 +195,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "memory": lambda value: check_memory("memory", value),
     "resources": lambda value: check_resources("resources", value),
     "num_returns": _num_returns,
-    "name": _name,
+    "name": lambda value: check_text("name", value),
     "max_retries": lambda value: retries("max_retries", value),
     "retry_exceptions": _retry_exceptions,
     "timeout_s": _timeout_s,
@@ -222,7 +229,7 @@ def ignore_option(name: str, value: Any) -> None:
     if value is not None and WITHOUT_MEANING[name]:
         from haz._core.runtime import runtime
 
-        runtime.warn_once(name, f"haz runs on one machine and ignores {name}={value!r}")
+        runtime.warn_once(name, f"haz runs on one machine and ignores {name}={shown(value)}")
 
 
 #: Options that only actors have: a frequent mistake with its own words.

@@ -55,8 +55,8 @@ def is_by_value(module_name: str) -> bool:
 
 def is_importable(obj: Any, module_name: str | None, qualname: str) -> bool:
     """Whether that name of that module is `obj`, here and so in every other process."""
-    if module_name is None or module_name in MAIN_MODULES:
-        return False
+    if module_name is None or module_name in MAIN_MODULES or module_name.startswith("<"):
+        return False  # "<run_path>" and the like: what runs, under a name that can't be imported
     found: Any = sys.modules.get(module_name)
     if found is None:
         return False

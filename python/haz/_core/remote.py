@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from haz._core.checks import shown
 from haz._core.options import check_task_options, make_task_options
 from haz._core.runtime import runtime
 from haz._core.signature import FunctionDescriptor, is_async, is_generator
@@ -200,11 +201,11 @@ def _make(target: Any, options: dict[str, Any]) -> Any:
 
         return make_actor_class(target, options)
     if isinstance(target, RemoteFunction) or hasattr(target, "__ray_actor_class__"):
-        raise TypeError(f"{target!r} is remote already; use .options to change its options")
+        raise TypeError(f"{shown(target)} is remote already; use .options to change its options")
     if isinstance(target, (staticmethod, classmethod)):
         raise TypeError("@haz.remote goes below @staticmethod, and not on class methods")
     if not callable(target):
-        raise TypeError(f"@haz.remote is for functions and classes, not for {target!r}")
+        raise TypeError(f"@haz.remote is for functions and classes, not for {shown(target)}")
     if is_async(target):
         raise ValueError(
             f"a task can't be an 'async def': wrap {getattr(target, '__name__', target)!r} in a "

@@ -93,6 +93,7 @@ class Runtime:
         if engine is not None:
             return engine
         with self._lock:
+            self._check_not_exiting()  # where imports fail too
             if self.engine is None:
                 from haz._core.lifecycle import init
 
@@ -106,8 +107,7 @@ class Runtime:
         """Start an engine; raise RuntimeError if there is one."""
         with self._lock:
             self.check_not_forked()
-            if self._exiting:
-                raise RuntimeError("haz can't be started: the interpreter is ending")
+            self._check_not_exiting()
             if self.engine is not None:
                 raise RuntimeError("haz is initialized already")
             engine = _create_engine(engine_name, options)
@@ -148,6 +148,10 @@ class Runtime:
         """Raise RuntimeError in a forked child."""
         if self.forked:
             raise RuntimeError(_FORKED)
+
+    def _check_not_exiting(self) -> None:
+        if self._exiting:
+            raise RuntimeError("haz can't be started: the interpreter is ending")
 
     def warn_once(self, key: str, message: str) -> None:
         """Warn the user, the first time in this process that `key` comes up."""

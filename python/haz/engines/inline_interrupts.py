@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 __all__ = ["Expired", "Interrupts"]
 
 
+#: The alarm may come early, and comes again; the system takes no more than some number of seconds.
+_LONGEST_ALARM_S = 1e8
+
+
 class Expired(KeyboardInterrupt):
     """Raised in a task whose time is over; `owner` is the task, maybe one further out."""
 
@@ -86,7 +90,8 @@ class Interrupts:
     def _set_alarm(self) -> None:
         first, _owner = min(self._limits, key=lambda limit: limit[0])
         # Repeated, since the exception may be swallowed: by a __del__, or an `except:`.
-        signal.setitimer(signal.ITIMER_REAL, max(first - time.monotonic(), 1e-6), 0.1)
+        seconds = min(max(first - time.monotonic(), 1e-6), _LONGEST_ALARM_S)
+        signal.setitimer(signal.ITIMER_REAL, seconds, 0.1)
 
     def _on_alarm(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

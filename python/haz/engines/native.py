@@ -386,7 +386,7 @@ class NativeEngine:
     def _register(
         self, function: Callable[..., Any], options: TaskOptions, descriptor: Descriptor
     ) -> int:
-        key = (descriptor.uid, hash(options))
+        key = (descriptor.uid, options)
         number = self._registered.get(key)
         if number is not None:
             return number
@@ -443,7 +443,7 @@ class NativeEngine:
                 "is not there yet"
             )
         descriptor.check_call(args, kwargs)
-        key = (descriptor.uid, hash(options))
+        key = (descriptor.uid, options)
         number = self._registered.get(key)
         if number is None:
             number = self._registered[key] = self._register_class(cls, options, descriptor, meta)
@@ -493,7 +493,7 @@ class NativeEngine:
     def bind_method(
         self, actor: ObjectRef[Any], method: str, options: MethodOptions, descriptor: Descriptor
     ) -> Callable[..., Any]:
-        key = (descriptor.uid, method, hash(options))
+        key = (descriptor.uid, method, options)
         number = self._registered.get(key)
         if number is None:
             number = self._registered[key] = _native.register_function(

@@ -68,6 +68,45 @@ def func2(x):
 print(ray.get([func2.remote(x) for x in vec])) #production: [3, 5, 7, 9]
 
 @ray.remote
+class Counter:
+    def __init__(self, init_val, sleep=True):
+        #Compteur d'initiation_Initialiser avec val
+        self.count = init_val
+        self.sleep = sleep
+
+    def increment(self):
+        if self.sleep:
+            time.sleep(1)
+        self.count += 1
+        return self.count
+
+#Créer des compteurs avec des valeurs initiales de 0 et 100
+counter1, counter2 = Counter.remote(0), Counter.remote(100)
+
+results = []
+for _ in range(3):
+    results.append(counter1.increment.remote())
+    results.append(counter2.increment.remote())
+
+print(ray.get(results)) #production: [1, 101, 2, 102, 3, 103]
+
+@ray.remote
+def incrementer(counter, id, times):
+    #Incrément de fois chaque seconde
+    for _ in range(times):
+        cnt = counter.increment.remote()
+        print(f'id= {id} : count = {ray.get(cnt)}')
+        time.sleep(1)
+
+counter = Counter.remote(0, sleep=False) #Un compteur où un incrément se termine en un instant
+
+incrementer.remote(counter, id=1, times=5)
+time.sleep(0.5)  #Début 0.Décalage de 5 secondes
+inc = incrementer.remote(counter, id=2, times=5)
+
+ray.wait([inc]) #Sera expliqué ensuite,Fonction d'attendre la fin
+
+@ray.remote
 def sleep(x):
     #Une fonction qui se repose pendant x secondes et renvoie x
     time.sleep(x)

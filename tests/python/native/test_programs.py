@@ -185,3 +185,76 @@ def test_classes_of_the_main_program(run_program):
         """
     )
     assert done.stdout.splitlines() == ["True 2 False False", "True", "3 True"], done.stderr
+
+
+def test_program_that_runpy_runs(run_program, tmp_path):
+    # Its module is called "<run_path>", a name that no worker can import.
+    (tmp_path / "inner.py").write_text(
+        "import haz\n"
+        "class Kind:\n"
+        "    x = 1\n"
+        "def helper(kind):\n    return kind.x + 1\n"
+        "@haz.remote\ndef use(kind):\n    return helper(kind), Kind()\n"
+        "number, kind = haz.get(use.remote(Kind()))\n"
+        "print(number, type(kind) is Kind)\n"
+    )
+    done = run_program(f"import runpy; runpy.run_path({str(tmp_path / 'inner.py')!r})")
+    assert (done.stdout, done.stderr) == ("2 True\n", "")
+
+
+def test_subinterpreter_is_refused_and_does_no_harm(run_program):
+    done = run_program(
+        """
+        import sys, haz
+
+        try:
+            import _interpreters as interpreters
+        except ImportError:
+            import _xxsubinterpreters as interpreters
+
+        one = haz.remote(lambda: 1)
+        source = (
+            f"import sys; sys.path[:] = {sys.path}\\n"
+            "try:\\n    import haz; haz.init()\\n"
+            "except ImportError as error: print(error, flush=True)"
+        )
+        for again in range(2):
+            inner = interpreters.create()
+            interpreters.run_string(inner, source)
+            interpreters.destroy(inner)
+            print(haz.get(one.remote()), flush=True)
+        """
+    )
+    assert done.stderr == ""
+    first, one, second, again = done.stdout.splitlines()
+    assert "interpreter" in first
+    assert second == first
+    assert (one, again) == ("1", "1")
+
+
+def test_destructors_at_the_very_end(run_program):
+    # After the handlers of atexit: imports do not work any more.
+    done = run_program(
+        """
+        import haz
+        from haz import get, put
+
+        one = haz.remote(lambda: 1)
+
+        class Late:
+            def __init__(self):
+                self.ref = haz.put(1)
+
+            def __del__(self):
+                for use in (lambda: one.remote(), lambda: get(self.ref), lambda: put(1)):
+                    try:
+                        use()
+                    except RuntimeError as error:
+                        print("RuntimeError:", error)
+
+        late = Late()
+        """
+    )
+    assert done.stderr == ""
+    assert done.stdout.count("RuntimeError: haz ") == 3
+    assert done.stdout.count("the interpreter is ending") == 3
