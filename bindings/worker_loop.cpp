@@ -9,6 +9,7 @@
 
 #include "item_sender.h"
 #include "os/clock.h"
+#include "recursion.h"
 
 namespace haz::py {
 
@@ -205,6 +206,7 @@ void WorkerLoop::execute(const TaskCommand& command, bool in_ring,
                monotonic_ns()};
   Running& here = slot();
   const bool outermost = !here.task;
+  const FreshRecursion recursion(!outermost);
   const OuterState outer_state = outermost ? OuterState{} : set_aside();
   PyObject* grant = (command.flags & kHasGrant) != 0 ? shown_grant(command) : nullptr;
   const Running outer = std::exchange(

@@ -19,6 +19,9 @@ namespace {
 
 constexpr std::uint32_t kMinWorkerCap = 32;
 constexpr std::uint32_t kMaxWorkerCap = 1000;
+/// Workers while most of them wait for what none of them can run.
+constexpr std::uint32_t kMinHardWorkerCap = 512;
+constexpr std::uint32_t kMaxHardWorkerCap = 2000;
 /// Workers and actors together; each takes some address space, and memory once it is started.
 constexpr std::uint32_t kProcessCap = 4000;
 static_assert(kProcessCap < NewsMarks::kMaxSlots);
@@ -32,6 +35,15 @@ constexpr std::int64_t kLetGoNs = 100 * kMillisecondNs;
 std::uint32_t worker_cap(double num_cpus) {
   const double wanted = 4 * std::max(num_cpus, 1.0);
   return static_cast<std::uint32_t>(std::clamp<double>(wanted, kMinWorkerCap, kMaxWorkerCap));
+}
+
+SchedulerOptions scheduler_options(double num_cpus) {
+  SchedulerOptions options;
+  options.max_workers = worker_cap(num_cpus);
+  options.hard_max_workers =
+      std::clamp(2 * options.max_workers, kMinHardWorkerCap, kMaxHardWorkerCap);
+  options.max_processes = kProcessCap;
+  return options;
 }
 
 std::uint64_t random_epoch() {
@@ -92,8 +104,7 @@ Node::Node(NodeOptions options, std::unique_ptr<Arena> arena, std::unique_ptr<Zy
           *arena_,
           align_up(kAreasOffset + (kProcessCap + 1) * kProcessAreaStride, ValueStore::kChunkBytes),
           arena_->size(), store_limit),
-      scheduler_(*this, SchedulerOptions{.max_workers = worker_cap(options_.num_cpus),
-                                         .max_processes = kProcessCap}),
+      scheduler_(*this, scheduler_options(options_.num_cpus)),
       zygote_(std::move(zygote)) {
   ports_.resize(kProcessCap + 1);
 }

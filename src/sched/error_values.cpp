@@ -61,6 +61,17 @@ std::vector<std::byte> timeout_error(const Task& task) {
   return copy_of(writer);
 }
 
+std::vector<std::byte> no_process_error(const Task& task, std::size_t workers,
+                                        std::uint32_t nested) {
+  ValueWriter writer = begin_error("infeasible", 2);
+  add(writer, "message",
+      "task " + task.function->name + " can't run: all " + std::to_string(workers) +
+          " worker processes wait for results, each with up to " + std::to_string(nested) +
+          " tasks on top of another, and no more are started. Have fewer tasks wait at a time: "
+          "pass refs on as arguments or return them, instead of calling get() inside of tasks");
+  return copy_of(writer);
+}
+
 std::vector<std::byte> node_died_error(const std::string& message) {
   ValueWriter writer = begin_error("node_died", 2);
   add(writer, "message", message);

@@ -24,6 +24,10 @@ std::vector<std::byte> crashed_error(const Task& task, const DeathCause& cause);
 std::vector<std::byte> cancelled_error(const Task& task);
 /// `timeout`: task_name, timeout_s.
 std::vector<std::byte> timeout_error(const Task& task);
+/// `infeasible`: message; all of `workers` processes wait, with up to `nested` tasks on top of
+/// another.
+std::vector<std::byte> no_process_error(const Task& task, std::size_t workers,
+                                        std::uint32_t nested);
 /// `node_died`: message.
 std::vector<std::byte> node_died_error(const std::string& message);
 /// `object_lost`: message.

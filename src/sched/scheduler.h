@@ -32,7 +32,10 @@ namespace haz {
 
 /// Limits and tuning of a Scheduler.
 struct SchedulerOptions {
-  std::uint32_t max_workers = 64;        ///< Processes alive at once, but for those of actors.
+  std::uint32_t max_workers = 64;  ///< Processes alive at once, but for those of actors.
+  /// The same while most of them wait for what none of them can run.
+  std::uint32_t hard_max_workers = 512;
+  std::uint32_t max_nested = 32;         ///< Tasks that run on top of others in one process.
   std::uint32_t max_processes = 4096;    ///< Processes alive at once, with those of actors.
   std::int64_t pipeline_ns = 2'000'000;  ///< Measured work to keep in a busy worker's ring.
   std::uint32_t max_pipeline = 512;      ///< Tasks to keep in a busy worker's ring.
@@ -343,7 +346,6 @@ class Scheduler {
   std::uint32_t environment_of(const std::string& name);
   [[nodiscard]] bool has_idle(std::uint32_t environment) const;
   void make_room_for(const ResourceClass& resources);
-  void start_beyond_cap(std::uint32_t environment);
   void place_ready();
   [[nodiscard]] ResourceClass* next_class() const;
   bool place_front(ResourceClass* resources);
@@ -361,9 +363,17 @@ class Scheduler {
   void start_workers_for_waiting();
   bool steal();
   [[nodiscard]] bool could_run(const Worker& worker) const;
-  bool run_awaited_on_blocked();
+
+  // At the cap of processes (scheduler_nesting.cpp).
+  [[nodiscard]] bool is_kept_for_awaited(const Task& task) const;
+  bool run_awaited();
+  Task* find_nestable(Request& request, std::size_t& budget, Task*& left);
   Task* runnable_for(Object* object, std::size_t& budget);
   void run_nested(Task* task, Worker* worker);
+  bool start_beyond_cap(std::uint32_t environment);
+  [[nodiscard]] bool is_at_hard_limit() const;
+  bool fail_at_hard_limit(Task* task);
+
   void kill(Worker& worker);
   void give_up_lease(Worker* worker);
   void take_lease(Worker* worker, ResourceClass* resources);

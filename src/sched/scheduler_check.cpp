@@ -154,6 +154,7 @@ void Scheduler::check_workers() const {
     }
     std::uint32_t wanted = 0;
     std::uint32_t wanted_items = 0;
+    std::uint32_t num_nested = 0;
     bool nested = true;
     for (const Task* task = front; task != nullptr;
          task = List<Task, &Task::queue_link>::next(task)) {
@@ -162,6 +163,7 @@ void Scheduler::check_workers() const {
       HAZ_CHECK(nested || !task->nested, "a nested task is below one of the ring");
       nested = task->nested;
       if (nested) take(task->function->resources->request);
+      num_nested += nested ? 1 : 0;
       HAZ_CHECK(actor != nullptr || task->function->resources->environment == worker->environment,
                 "a worker runs a task of another environment");
       if (task->lends_cpu) free[kCpuIndex] += lent_cpu_of(*task);
@@ -170,6 +172,8 @@ void Scheduler::check_workers() const {
       wanted_items += stream != nullptr && stream->wanted ? 1 : 0;
       ++assigned;
     }
+    HAZ_CHECK(num_nested == worker->nested && num_nested <= options_.max_nested,
+              "the number of nested tasks is wrong");
     HAZ_CHECK(wanted == worker->wanted_soon, "the number of wanted results is wrong");
     HAZ_CHECK(wanted_items == worker->wanted_items, "the number of wanted items is wrong");
   }

@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <iterator>
-#include <limits>
 
 #include "base/units.h"
 #include "sched/scheduler.h"
@@ -16,8 +15,6 @@ constexpr std::int64_t kShortestRunNs = 200;
 constexpr std::uint32_t kUnknownPipeline = 2;
 /// Work that waits behind a task of a function that never ran.
 constexpr std::int64_t kUnknownRunNs = kSecondNs;
-/// Tasks looked at when a blocked worker searches what it could run itself, while others run.
-constexpr std::size_t kSearchBudget = 256;
 /// A task may be overtaken by this many times the length of a ring before others make way for it,
 /// so that workers do not change between classes all the time.
 constexpr std::uint64_t kPatience = 4;
@@ -170,21 +167,6 @@ void Scheduler::make_room_for(const ResourceClass& resources) {
   }
 }
 
-/// For a task that blocked workers of other environments wait for, and can't run themselves: one
-/// worker more than the cap, where all others of that environment are blocked.
-void Scheduler::start_beyond_cap(std::uint32_t environment) {
-  if (starts_paused_ || workers_.size() >= options_.max_processes) return;
-  if (std::any_of(workers_.begin(), workers_.end(), [environment](const Worker* worker) {
-        return worker->environment == environment && worker->actor == nullptr &&
-               worker->state != WorkerState::kBlocked;
-      })) {
-    return;
-  }
-  promised_ = environment;
-  ++starting_;
-  actions_.start_worker();
-}
-
 void Scheduler::start_workers_for_waiting() {
   if (!may_start()) return;
   std::size_t waiting = 0;
@@ -236,6 +218,7 @@ bool Scheduler::place_front(ResourceClass* resources) {
     return true;
   }
   if (must_make_way(*resources)) return false;
+  if (is_kept_for_awaited(*task)) return false;
   if (resources->for_actors) return place_actor(resources);
   Worker* worker = soon_free(*resources, *task->function);
   if (worker == nullptr) {
@@ -279,8 +262,10 @@ void Scheduler::dispatch() {
     place_ready();
   } while (steal());
   start_workers_for_waiting();
-  while (queued_ != 0 && (run_awaited_on_blocked() || lift_a_limit())) {
+  while (queued_ != 0 && (run_awaited() || lift_a_limit())) {
   }
+  // A task that has failed here may have had the last reference of a stream.
+  if (has_abandoned()) dispatch();
 }
 
 bool Scheduler::could_run(const Worker& worker) const {
@@ -332,88 +317,6 @@ bool Scheduler::steal() {
     got = true;
   }
   return got;
-}
-
-// ---- at the cap of processes -------------------------------------------------------------------
-
-bool Scheduler::run_awaited_on_blocked() {
-  if (starting_ != 0 || may_start()) return false;
-  if (!idle_.empty() && environments_.size() == 1) return false;
-  const bool somebody_runs =
-      std::any_of(workers_.begin(), workers_.end(), [](const Worker* worker) {
-        if (worker->actor != nullptr && worker->assigned.empty()) return false;
-        return worker->state != WorkerState::kBlocked;
-      });
-  // Without anyone who runs, what is found must be all that there is.
-  std::size_t budget = somebody_runs ? kSearchBudget : std::numeric_limits<std::size_t>::max();
-  ++searches_;
-  for (Request* request = blocked_requests_.back(); request != nullptr && budget != 0;
-       request = List<Request, &Request::blocked_link>::previous(request)) {
-    Worker* worker = request->blocked_task->worker;
-    if (worker->state != WorkerState::kBlocked || worker->doomed) continue;
-    if (worker->actor != nullptr) continue;
-    if (worker->assigned.front() != request->blocked_task) continue;
-    std::vector<WaitNode>& nodes = request->nodes;
-    while (nodes[request->first_pending].object->producer == nullptr)
-      ++request->first_pending;
-    for (std::size_t i = request->first_pending; i < nodes.size() && budget != 0; ++i, --budget) {
-      Task* task = runnable_for(nodes[i].object, budget);
-      if (task == nullptr) continue;
-      const std::uint32_t environment = task->function->resources->environment;
-      if (has_idle(environment)) continue;
-      if (environment == worker->environment) {
-        run_nested(task, worker);
-        return true;
-      }
-      start_beyond_cap(environment);
-      if (starting_ != 0) return false;
-    }
-  }
-  return false;
-}
-
-Task* Scheduler::runnable_for(Object* object, std::size_t& budget) {
-  Task* found = nullptr;
-  const auto look_at = [this](const Object* next) {
-    Task* task = next->producer;
-    if (task == nullptr || task->visit == searches_) return;
-    task->visit = searches_;
-    search_.push_back(task);
-  };
-  look_at(object);
-  while (!search_.empty() && found == nullptr && budget > 1) {
-    Task* task = search_.back();
-    search_.pop_back();
-    --budget;
-    const bool can_nest = task->actor == nullptr;
-    if (task->state == TaskState::kQueued && can_nest &&
-        pool_.fits(task->function->resources->request)) {
-      found = task;
-    }
-    if (task->state != TaskState::kWaiting) continue;
-    for (std::uint32_t i = task->num_dependencies; i > 0; --i) {
-      look_at(task->dependencies[i - 1].object);
-    }
-  }
-  search_.clear();
-  return found;
-}
-
-void Scheduler::run_nested(Task* task, Worker* worker) {
-  unqueue(task);
-  task->state = TaskState::kAssigned;
-  task->worker = worker;
-  task->nested = true;
-  ++task->attempt;
-  task->grant = std::make_unique<ResourceGrant>(pool_.acquire(task->function->resources->request));
-  worker->assigned.push_front(task);
-  if (task->wanted_soon) ++worker->wanted_soon;
-  count_wanted_item(*task, 1);
-  // Its consumer may be the task below it.
-  if (task->function->streams()) lift_limit(task->id);
-  worker->state = WorkerState::kNested;
-  story_.add(StoryEvent::kTaskAssigned, task->id.value, task->attempt, worker->slot);
-  actions_.run_nested(*task);
 }
 
 }  // namespace haz

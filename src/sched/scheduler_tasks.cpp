@@ -421,6 +421,7 @@ void Scheduler::leave_worker(Task* task) {
     pool_.release(task->function->resources->request, *task->grant);
     task->grant.reset();
     task->nested = false;
+    --worker->nested;
   }
   task->worker = nullptr;
   actions_.release_block(*task);

@@ -255,6 +255,7 @@ struct Worker {
   ResourceGrant grant;             ///< What it was given of that.
   List<Task, &Task::queue_link> assigned;  ///< The first runs or is about to: nested ones, then
                                            ///< ring order.
+  std::uint32_t nested = 0;                ///< Of these, nested ones.
   std::uint32_t wanted_soon = 0;           ///< Assigned tasks whose very result somebody waits for.
   std::uint32_t wanted_items = 0;          ///< Assigned tasks whose next item somebody waits for.
   std::uint64_t finished = 0;              ///< Tasks ended here.

@@ -31,6 +31,9 @@ class SimulatedNode {
     SchedulerOptions options;
     options.max_workers = pick<std::uint32_t>({1, 1, 2, 3, 4, 8});
     options.wake_ns = chance(0.5) ? 0 : options.wake_ns;
+    options.max_nested = pick<std::uint32_t>({0, 1, 2, 32, 32});
+    if (chance(0.2)) options.hard_max_workers = options.max_workers + pick<std::uint32_t>({0, 1});
+    few_processes_ = options.hard_max_workers < 100;
     actions_.ring_capacity = pick<std::size_t>({1, 2, 8, 1024});
     actions_.lays_out_arguments = chance(0.7);
     scheduler_ = std::make_unique<Scheduler>(actions_, options);
@@ -181,6 +184,8 @@ class SimulatedNode {
     std::uint64_t next_item = 0;    ///< Number of the item that it yields next.
     std::uint64_t credit = 0;       ///< Items that it may yield before it asks.
     bool waits_for_demand = false;  ///< `request` is for that.
+    bool has_blocked = false;       ///< Something may be on its way to run on top of it.
+    bool joins = false;             ///< `request` is that of a thread, for which this one waits.
   };
   struct Process {
     ProcessId id;
@@ -371,7 +376,7 @@ class SimulatedNode {
     std::optional<Claim> claimed;
     if (process.stack.empty()) {
       claimed = actions_.claim(process.id);
-    } else if (process.stack.back().request != nullptr) {
+    } else if (process.stack.back().request != nullptr && !process.stack.back().joins) {
       claimed = actions_.claim_nested(process.id);
     }
     if (!claimed) return false;
@@ -503,6 +508,7 @@ class SimulatedNode {
     if (ahead > 0 && frame.credit == 0) {
       frame.credit = static_cast<std::uint64_t>(ahead) - items_at_demand(ahead);
       frame.waits_for_demand = true;
+      frame.has_blocked = true;
       frame.request = &start_request(process, {demand_of(frame.claim.task)}, frame.claim.task);
       frame.request->needed = 1;
       return;
@@ -677,9 +683,14 @@ class SimulatedNode {
     const std::vector<ObjectId> ids = pick_handles(process, 4);
     if (ids.empty()) return;
     if (chance(0.2)) {
-      start_request(process, ids, {}, true);  // a thread of the task waits, which may outlive it
+      // A thread of the task waits, which may outlive it.
+      Request& request = start_request(process, ids, {}, true);
+      if (frame.has_blocked || chance(0.5)) return;
+      frame.joins = true;
+      frame.request = &request;
       return;
     }
+    frame.has_blocked = true;
     frame.request = &start_request(process, ids, frame.claim.task);
   }
 
@@ -719,6 +730,7 @@ class SimulatedNode {
     const std::uint64_t number = frame.request->number;
     frame.request = nullptr;
     frame.waits_for_demand = false;
+    frame.joins = false;
     process.messages.push_back([this, number] {
       if (Request* request = find_request(number)) withdraw(*request);
     });
@@ -733,6 +745,7 @@ class SimulatedNode {
         if (frame.request != &request) continue;
         frame.request = nullptr;
         frame.waits_for_demand = false;
+        frame.joins = false;
       }
     }
     std::erase_if(actions_.completed, [&request](const Request* done) { return done == &request; });
@@ -1097,6 +1110,7 @@ class SimulatedNode {
   bool is_explained(const ModelTask& task, const std::string& error) {
     const auto has = [&error](const char* word) { return error.find(word) != std::string::npos; };
     if (has("node_died")) return true;
+    if (has("infeasible") && few_processes_) return true;
     if (has("cancelled") && task.may_be_cancelled) return true;
     if (has("timeout") && task.may_time_out) return true;
     if (has("worker_crashed") && task.may_crash) return true;
@@ -1268,6 +1282,7 @@ class SimulatedNode {
   std::uint32_t next_slot_ = 0;
   std::size_t events_ = 0;
   bool draining_ = false;
+  bool few_processes_ = false;  ///< The hard limit may be reached.
 };
 
 }  // namespace haz

@@ -427,6 +427,7 @@ TEST(SchedulerNesting, WhileOneRunsTheOthersSlotsAreUsed) {
 }
 
 TEST(SchedulerNesting, AChainOfThousandAtACapOfFour) {
+  // Some tasks lie on top of another in each process; then it goes on in one more.
   constexpr std::size_t kDepth = 1000;
   FakeNode node(2, cap(4));
   Function* f = node.function();
@@ -443,7 +444,7 @@ TEST(SchedulerNesting, AChainOfThousandAtACapOfFour) {
       stack.emplace_back(worker, *claim);
     }
     ASSERT_EQ(stack.size(), depth + 1) << "a deadlock";
-    ASSERT_LE(node.scheduler->counts().workers, 4U);
+    ASSERT_LE(node.scheduler->counts().workers, 4 + kDepth / 33);
     options = {.parent = task, .submitter = stack.back().first->process};
   }
   EXPECT_EQ(node.scheduler->find_task(stack.back().second.task)->depth, kDepth - 1);
@@ -678,6 +679,135 @@ TEST(SchedulerNesting, AlsoWhenNoProcessCanBeStarted) {
   node.dispatch();
   EXPECT_EQ(node.actions.starts_wanted, 0U) << "not again before the next tick";
   EXPECT_EQ(node.claim(worker).task, child);
+  node.end();
+}
+
+TEST(SchedulerNesting, OnlySoManyOnTopOfAnother) {
+  SchedulerOptions options = cap(1);
+  options.max_nested = 2;
+  FakeNode node(1, options);
+  Function* f = node.function();
+  node.submit(f);
+  node.answer_starts();
+  Worker& first = *node.scheduler->workers().front();
+  std::vector<Parent> stack{begin(node, first)};
+  for (int i = 0; i < 2; ++i) {
+    const TaskId child = child_of(node, stack.back(), f);
+    node.get(child, stack.back().claim.task);
+    node.dispatch();
+    stack.push_back(begin(node, first));
+    EXPECT_EQ(stack.back().claim.task, child);
+  }
+  EXPECT_EQ(first.nested, 2U);
+  const TaskId child = child_of(node, stack.back(), f);
+  const Request& request = node.get(child, stack.back().claim.task);
+  node.submit(f);  // would take any worker
+  node.dispatch();
+  EXPECT_EQ(node.actions.unclaimed(first.process), 0U);
+  ASSERT_EQ(node.actions.starts_wanted, 1U);
+  Worker& second = node.start_worker();
+  node.dispatch();
+  const Parent deepest = begin(node, second);
+  EXPECT_EQ(deepest.claim.task, child);
+  node.finish(second, deepest.claim);
+  EXPECT_TRUE(node.was_completed(request));
+  for (; !stack.empty(); stack.pop_back())
+    node.finish(first, stack.back().claim);
+  EXPECT_EQ(first.nested, 0U);
+  node.end();
+}
+
+TEST(SchedulerNesting, AtTheHardLimitAnAwaitedTaskFails) {
+  SchedulerOptions options = cap(1);
+  options.max_nested = 0;
+  options.hard_max_workers = 2;
+  FakeNode node(1, options);
+  Function* f = node.function("deep");
+  node.submit(f);
+  node.answer_starts();
+  const Parent first = begin(node, *node.scheduler->workers().front());
+  const TaskId middle = child_of(node, first, f);
+  node.get(middle, first.claim.task);
+  node.answer_starts();
+  const Parent second = begin(node, *node.scheduler->workers().back());
+  EXPECT_EQ(second.claim.task, middle);
+  const TaskId last = child_of(node, second, f);
+  const Request& request = node.get(last, middle);
+  node.dispatch();
+  EXPECT_EQ(node.actions.starts_wanted, 0U);
+  EXPECT_TRUE(node.was_completed(request));
+  EXPECT_EQ(node.error_kind(last), "infeasible");
+  EXPECT_NE(node.error_field(last.return_id(0), "message").find("deep"), std::string::npos);
+  node.finish(*second.worker, second.claim);
+  node.finish(*first.worker, first.claim);
+  node.end();
+}
+
+TEST(SchedulerNesting, AtTheHardLimitNothingFailsWhileOneRuns) {
+  SchedulerOptions options = cap(1);
+  options.max_nested = 0;
+  options.hard_max_workers = 2;
+  FakeNode node(2, options);
+  Function* f = node.function();
+  Function* long_one = node.function("long", 0);
+  node.submit(f);
+  node.answer_starts();
+  const Parent first = begin(node, *node.scheduler->workers().front());
+  const TaskId other = child_of(node, first, long_one);
+  node.get(other, first.claim.task);
+  node.answer_starts();
+  const Parent second = begin(node, *node.scheduler->workers().back());
+  const TaskId child = child_of(node, first, f);
+  node.thread_get(*first.worker, child);
+  node.dispatch();
+  EXPECT_EQ(node.state(child), ObjectState::kPending) << "the other one comes to its end";
+  node.finish(*second.worker, second.claim);
+  node.dispatch();
+  EXPECT_EQ(begin(node, *second.worker).claim.task, child);
+  node.end();
+}
+
+TEST(SchedulerNesting, WhatThreadsWaitForRunsInOneProcessMore) {
+  // Each main thread waits for its threads: nothing can run on top of it.
+  FakeNode node(2, cap(2));
+  Function* f = node.function();
+  f->mean_run_ns = 100'000'000;
+  const std::vector<TaskId> parents = node.submit_many(f, 50);
+  node.answer_starts();
+  std::map<Worker*, Claim> running;
+  std::map<std::uint64_t, std::vector<Request*>> waiting;  // of each parent
+  std::size_t ended = 0;
+  std::size_t most = 0;
+  for (int i = 0; i < 10'000 && ended < parents.size(); ++i) {
+    node.answer_starts();
+    most = std::max(most, node.scheduler->counts().workers);
+    const std::vector<Worker*> workers = node.scheduler->workers();
+    for (Worker* worker : workers) {
+      const auto known = running.find(worker);
+      if (known != running.end()) {
+        const Claim claim = known->second;
+        const std::vector<Request*>& requests = waiting[claim.task.value];
+        if (std::any_of(requests.begin(), requests.end(),
+                        [](const Request* request) { return !request->completed; })) {
+          continue;
+        }
+        running.erase(known);
+        node.finish(*worker, claim);
+        if (!requests.empty()) ++ended;
+        continue;
+      }
+      const std::optional<Claim> claim = node.actions.claim(worker->process);
+      if (!claim) continue;
+      running[worker] = *claim;
+      if (std::find(parents.begin(), parents.end(), claim->task) == parents.end()) continue;
+      for (int thread = 0; thread < 3; ++thread) {
+        const TaskId child = child_of(node, {worker, *claim}, f);
+        waiting[claim->task.value].push_back(&node.thread_get(*worker, child));
+      }
+    }
+  }
+  EXPECT_EQ(ended, parents.size()) << "a deadlock";
+  EXPECT_LE(most, 3U) << "a process more begins nothing that would wait in its turn";
   node.end();
 }
 

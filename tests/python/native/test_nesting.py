@@ -1,0 +1,90 @@
+"""Tasks that wait for tasks when all processes there may be do so."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+
+import haz
+from haz import _native
+
+
+@haz.remote
+def countdown(n):
+    return 0 if n == 0 else haz.get(countdown.remote(n - 1)) + 1
+
+
+def test_a_thousand_deep():
+    haz.init(num_cpus=1)
+    assert haz.get(countdown.remote(1000)) == 1000
+    assert haz.get(countdown.remote(3)) == 3
+
+
+def frames(n):
+    return 0 if n == 0 else 1 + frames(n - 1)
+
+
+def test_each_task_has_the_whole_recursion_limit(monkeypatch):
+    haz.init(num_cpus=1)
+
+    @haz.remote
+    def deep(n):
+        if n == 0:
+            return frames(600)
+        return below(n, 100)
+
+    def below(n, more):
+        return below(n, more - 1) if more else haz.get(deep.remote(n - 1))
+
+    # Far more tasks than processes: most of them lie on top of others.
+    assert haz.get(deep.remote(120)) == 600
+
+    @haz.remote
+    def limit():
+        return sys.getrecursionlimit()
+
+    assert haz.get(limit.remote()) == sys.getrecursionlimit()
+
+
+def test_a_nested_task_that_recurses_for_ever_fails_alone():
+    haz.init(num_cpus=1)
+
+    @haz.remote
+    def chain(n):
+        if n == 0:
+            return frames(10**9)
+        try:
+            return haz.get(chain.remote(n - 1))
+        except RecursionError:
+            return "caught"
+
+    assert haz.get(chain.remote(60)) == "caught"
+
+
+def test_threads_wait_in_all_processes():
+    haz.init(num_cpus=1)
+
+    @haz.remote(num_cpus=0)
+    def inner(i):
+        return i
+
+    @haz.remote(num_cpus=0)
+    def parent(i):
+        found = []
+
+        def wait():
+            time.sleep(0.2)  # until the other parents have begun, too
+            found.append(haz.get(inner.remote(i)))
+
+        threads = [threading.Thread(target=wait) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return found
+
+    count = 100
+    assert haz.get([parent.remote(i) for i in range(count)]) == [[i, i] for i in range(count)]
+    # A few more than the cap, but not one for each parent.
+    assert len(_native.snapshot()["worker_pids"]) < count
