@@ -1,5 +1,7 @@
 #include "arguments.h"
 
+#include <nanobind/nanobind.h>
+
 #include <cstring>
 
 #include "base/check.h"
@@ -75,7 +77,10 @@ bool ArgumentWriter::encode(Session& session, PyObject* const* args, std::size_t
   append(head_, &counts, sizeof counts);
   for (std::size_t i = 0; i < num_keyword; ++i) {
     ScopedEncoder encoder;
-    if (!encoder->encode(PyTuple_GET_ITEM(names, static_cast<Py_ssize_t>(i)))) return false;
+    // A name may be of a subclass (an enum's member, a numpy string): as text it is the same.
+    const auto name = nanobind::steal<nanobind::object>(
+        PyUnicode_FromObject(PyTuple_GET_ITEM(names, static_cast<Py_ssize_t>(i))));
+    if (!name.is_valid() || !encoder->encode(name.ptr())) return false;
     append(stream_, encoder->data(), encoder->size());
   }
   for (std::size_t i = 0; i < num_positional + num_keyword; ++i) {

@@ -494,9 +494,9 @@ bool RingClient::subscribe(ObjectId id, std::uint64_t token) {
   const std::uint64_t number = expect_reply();
   {
     const std::lock_guard lock(reply_mutex_);
+    start_listening();
     pending_[number].token = token;
     ++subscriptions_;
-    start_listening();
   }
   const RequestMessage message{number, 0, 0, 1, 1, 0};
   send(MessageKind::kRequest, {bytes_of(message), bytes_of(id)}, true);

@@ -11,7 +11,7 @@
 #include "node/worker_output.h"
 #include "os/clock.h"
 #include "os/machine.h"
-#include "os/signals.h"
+#include "os/thread.h"
 
 namespace haz {
 
@@ -46,6 +46,12 @@ SchedulerOptions scheduler_options(double num_cpus) {
   return options;
 }
 
+/// Out of processes, threads or descriptors: nothing that room in the store would help.
+Error not_of_memory(Error error) {
+  if (error.kind == ErrorKind::kOverloaded) error.kind = ErrorKind::kUnavailable;
+  return error;
+}
+
 std::uint64_t random_epoch() {
   std::uint64_t epoch = 0;
   if (getrandom(&epoch, sizeof epoch, 0) != sizeof epoch) {
@@ -60,7 +66,7 @@ Result<std::unique_ptr<Node>> Node::create(NodeOptions options) {
   if (options.epoch == 0) options.epoch = random_epoch();
   // First of all: its interpreter starts while the rest is made.
   auto zygote = new_zygote(options);
-  if (!zygote) return zygote.error();
+  if (!zygote) return not_of_memory(zygote.error());
   const MachineMemory memory = machine_memory();
   const bool chosen = options.object_store_bytes != 0;
   std::uint64_t limit = chosen ? options.object_store_bytes
@@ -89,7 +95,7 @@ Result<std::unique_ptr<Node>> Node::create(NodeOptions options) {
   std::unique_ptr<Node> node(
       new Node(std::move(options), std::move(*arena), std::move(*zygote), limit));
   const Status started = node->start(memory);
-  if (!started) return started.error();
+  if (!started) return not_of_memory(started.error());
   return node;
 }
 
@@ -134,9 +140,12 @@ Status Node::start(const MachineMemory& memory) {
   next_id_.store(first_id_of(process_), std::memory_order_relaxed);
   const Status lent = zygote_->lend_arena(arena_->fd());
   if (!lent) return lent.error();
-  const ScopedSignalBlock block;
-  background_thread_ = std::thread([this] { background(); });
-  watch_thread_ = std::thread([this] { watch(); });
+  auto background_thread = start_thread([this] { background(); });
+  if (!background_thread) return background_thread.error();
+  background_thread_ = std::move(*background_thread);
+  auto watch_thread = start_thread([this] { watch(); });
+  if (!watch_thread) return watch_thread.error();
+  watch_thread_ = std::move(*watch_thread);
   return Ok{};
 }
 

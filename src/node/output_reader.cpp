@@ -12,8 +12,8 @@
 #include "base/units.h"
 #include "os/epoll.h"
 #include "os/poll.h"
-#include "os/signals.h"
 #include "os/socket.h"
+#include "os/thread.h"
 
 namespace haz {
 
@@ -166,21 +166,20 @@ Result<std::unique_ptr<OutputReader>> OutputReader::start() {
   reader->most_workers_ = (limit - kOwnDescriptors) / 2;
   // The thread's table is a copy in which only this one is left; here it is closed then.
   const int far = sockets->second.get();
-  {
-    const ScopedSignalBlock block;
-    reader->thread_ = std::thread([shared = reader.get(), far] {
-      const bool has_table = own_descriptor_table(far);
-      Result<UniqueFd> poller = has_table ? make_poller() : Result<UniqueFd>(UniqueFd());
-      const bool works = has_table && poller.ok() && add_to_poller(poller->get(), far).ok();
-      {
-        const std::lock_guard lock(shared->mutex_);
-        shared->started_ = true;
-        shared->has_table_ = works;
-        shared->changed_.notify_all();
-      }
-      if (works) Loop(*shared, UniqueFd(far), std::move(*poller)).run();
-    });
-  }
+  auto thread = start_thread([shared = reader.get(), far] {
+    const bool has_table = own_descriptor_table(far);
+    Result<UniqueFd> poller = has_table ? make_poller() : Result<UniqueFd>(UniqueFd());
+    const bool works = has_table && poller.ok() && add_to_poller(poller->get(), far).ok();
+    {
+      const std::lock_guard lock(shared->mutex_);
+      shared->started_ = true;
+      shared->has_table_ = works;
+      shared->changed_.notify_all();
+    }
+    if (works) Loop(*shared, UniqueFd(far), std::move(*poller)).run();
+  });
+  if (!thread) return thread.error();
+  reader->thread_ = std::move(*thread);
   std::unique_lock lock(reader->mutex_);
   reader->changed_.wait(lock, [&reader] { return reader->started_; });
   if (!reader->has_table_) {

@@ -590,3 +590,29 @@ def test_retried_exceptions_of_the_same_name(engine, tally):
         with pytest.raises(kind):
             haz.get(fails.options(max_retries=1, retry_exceptions=[kind]).remote(kind))
         assert tally.count() == tries
+
+
+def test_names_of_keywords_that_are_subclasses_of_str(engine):
+    import enum
+
+    class Text(str):
+        __slots__ = ()
+
+    class Field(str, enum.Enum):
+        WIDTH = "width"
+
+    @haz.remote
+    def area(width, **more):
+        return width, more
+
+    @haz.remote
+    class Shape:
+        def __init__(self, width):
+            self.width = width
+
+        def grow(self, width):
+            return self.width + width
+
+    for name in (Text("width"), Field.WIDTH):
+        assert haz.get(area.remote(**{name: 2, Text("more"): 3})) == (2, {"more": 3})
+        assert haz.get(Shape.remote(**{name: 2}).grow.remote(**{name: 1})) == 3

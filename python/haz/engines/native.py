@@ -636,11 +636,6 @@ def _positive(amounts: dict[str, float]) -> dict[str, float]:
 
 
 def _show_output(lines: list[tuple[bool, str]]) -> None:
-    """Print what tasks have printed: in a notebook this goes to the running cell."""
-    for is_stderr, text in lines:
-        stream = sys.stderr if is_stderr else sys.stdout
-        if stream is not None:
-            stream.write(text + "\n")
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
+    from haz._core.task_output import show  # most programs print nothing before their first result
+
+    show(lines)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 PROGRAM = """
     import logging, os, sys
@@ -97,3 +99,72 @@ def test_output_is_there_before_the_program_ends(run_program):
         """
     )
     assert "said" in done.stdout
+
+
+def test_output_to_streams_that_fail(run_program):
+    done = run_program(
+        """
+        import io, sys
+        import haz
+
+        class Fails:
+            def write(self, text):
+                raise ZeroDivisionError
+
+            def flush(self):
+                raise ZeroDivisionError
+
+        class Ends(Fails):
+            def write(self, text):
+                sys.exit(5)
+
+        closed = io.StringIO()
+        closed.close()
+
+        @haz.remote
+        def talk():
+            print("lost")
+            print("kept", file=sys.stderr)
+
+        for stream in (Fails(), Ends(), closed, object(), None):
+            haz.init(num_cpus=1)
+            sys.stdout = stream
+            haz.get([talk.remote() for _ in range(3)])
+            haz.shutdown()
+        """
+    )
+    assert done.returncode == 0
+    err = done.stderr.splitlines()
+    assert sum(line.startswith("haz: output of tasks is lost") for line in err) == 4
+    assert sum(line.endswith(") kept") for line in err) == 15
+    assert len(err) == 19
+
+
+def test_output_that_the_driver_can_not_encode(run_program):
+    done = run_program(
+        """
+        import haz
+
+        haz.get(haz.remote(lambda: print("caf\\xe9\\ntea")).remote())
+        """,
+        environment={"PYTHONIOENCODING": "ascii"},
+    )
+    assert done.stderr == ""
+    assert [line.partition(") ")[2] for line in done.stdout.splitlines()] == ["caf\\xe9", "tea"]
+
+
+def test_output_that_nobody_reads(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import haz\n"
+        "talk = haz.remote(lambda n: print('line', n))\n"
+        "haz.get([talk.remote(n) for n in range(3000)])\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, str(program)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert "line" in process.stdout.readline()
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert process.returncode == 0
+    assert "Traceback" not in errors

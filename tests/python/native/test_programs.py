@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 
@@ -258,3 +259,30 @@ def test_destructors_at_the_very_end(run_program):
     assert done.stderr == ""
     assert done.stdout.count("RuntimeError: haz ") == 3
     assert done.stdout.count("the interpreter is ending") == 3
+
+
+def test_no_threads_to_be_had(tmp_path):
+    # A new thread's stack is as large as the limit for stacks, and there is no room for that.
+    stack, space = 64 << 30, 16 << 30
+    if resource.getrlimit(resource.RLIMIT_STACK)[1] != resource.RLIM_INFINITY:
+        pytest.skip("needs a stack without a hard limit")
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_STACK, (stack, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_AS, (space, space))
+
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import haz\n"
+        "for again in range(2):\n"
+        "    try:\n        haz.init(num_cpus=1)\n"
+        "    except RuntimeError as error:\n        print(error)\n"
+        "print(haz.is_initialized())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(program)], preexec_fn=limit, capture_output=True, text=True, timeout=60
+    )
+    assert done.stderr == ""
+    first, second, initialized = done.stdout.splitlines()
+    assert first.startswith("cannot start a thread (ulimit -u")
+    assert (second, initialized) == (first, "False")
