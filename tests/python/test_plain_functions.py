@@ -9,6 +9,7 @@ import math
 import os.path
 import sys
 import textwrap
+import types
 import xml.dom.minidom
 
 import cloudpickle
@@ -158,3 +159,10 @@ def test_code_that_marshal_cannot_write_is_left_to_pickle():
     function = in_main("def f(x): return 1")
     function.__code__ = function.__code__.replace(co_consts=(None, object()))
     assert plain_functions.pack(function) is None
+
+
+def test_modules_that_another_thread_is_importing(monkeypatch):
+    for name in ("haz._core.serialize", "cloudpickle"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    packed = plain_functions.dump(lambda x: len(x) + 1)
+    assert plain_functions.load(packed)("ab") == 3

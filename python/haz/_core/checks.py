@@ -6,8 +6,6 @@ error. `check_waitables` does the whole check for an engine without a faster way
 
 from __future__ import annotations
 
-import sys
-
 from haz._core.refs import ObjectRef
 
 TYPE_CHECKING = False
@@ -84,8 +82,7 @@ def not_a_ref_to_wait(value: object) -> TypeError:
 
 def actor_hint(value: object) -> str:
     """What a user may have meant who gave an actor, or a method of one; else nothing."""
-    actor = sys.modules.get("haz._core.actor")
-    if actor is None or not isinstance(value, (actor.ActorHandle, actor.ActorMethod)):
+    if type(value).__module__ != "haz._core.actor":
         return ""
     return "; calls of an actor give refs: handle.method.remote(...)"
 

@@ -42,10 +42,11 @@ _CONSTANT_TYPES = frozenset((type(None), bool, int, float, complex, str, bytes, 
 
 def is_by_value(module_name: str) -> bool:
     """Whether the user told cloudpickle to take that module, or a parent of it, by value."""
-    cloudpickle = sys.modules.get("cloudpickle")
-    if cloudpickle is None:
+    # Another thread may be in the middle of importing it; then nobody has told it anything.
+    listed = getattr(sys.modules.get("cloudpickle"), "list_registry_pickle_by_value", None)
+    if listed is None:
         return False
-    registered = cloudpickle.list_registry_pickle_by_value()
+    registered = listed()
     while registered and module_name:
         if module_name in registered:
             return True
@@ -183,8 +184,9 @@ def unpack(packed: Any) -> FunctionType:
 
 def dump(function: Any) -> Any:
     """Pack a function or class so that ``marshal`` can write it: with pickle where that is needed."""
-    serialize = sys.modules.get("haz._core.serialize")
-    if serialize is None or not serialize.has_serializers():
+    # None also while another thread is in the middle of importing it.
+    has_serializers = getattr(sys.modules.get("haz._core.serialize"), "has_serializers", None)
+    if has_serializers is None or not has_serializers():
         packed = pack(function)
         if packed is not None:
             return packed

@@ -545,7 +545,7 @@ class NativeEngine:
 
     def exit_actor(self) -> None:
         if self.actor is None:
-            raise RuntimeError("haz.exit_actor() is for methods of actors")
+            raise RuntimeError("haz.actor.exit_actor() is for methods of actors")
         _native.exit_actor()
         raise SystemExit(0)
 

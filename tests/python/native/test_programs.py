@@ -286,3 +286,39 @@ def test_no_threads_to_be_had(tmp_path):
     first, second, initialized = done.stdout.splitlines()
     assert first.startswith("cannot start a thread (ulimit -u")
     assert (second, initialized) == (first, "False")
+
+
+def test_first_use_in_many_threads_at_once(run_program):
+    # Each imports what it needs, and finds modules that another one is in the middle of importing.
+    done = run_program(
+        """
+        import threading
+        import haz
+
+        sizes = [1, 2, 3]
+
+        @haz.remote
+        class Counter:
+            def __init__(self, n):
+                self.n = n + len(sizes)
+
+            def get(self):
+                return self.n
+
+        def use(i, results=[]):
+            start.wait()
+            local = haz.remote(lambda: (i, sizes))
+            results.append((haz.get(Counter.remote(i).get.remote()), haz.get(local.remote())))
+            if len(results) == 8:
+                print(sorted(results)[0])
+
+        haz.init(num_cpus=2)
+        start = threading.Barrier(8)
+        threads = [threading.Thread(target=use, args=(i,)) for i in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        """
+    )
+    assert (done.stderr, done.stdout) == ("", "(3, (0, [1, 2, 3]))\n")
