@@ -55,9 +55,26 @@ void show_lines(const nb::callable& show, const std::vector<LogLine>& lines) {
   }
 }
 
+ZygoteFork fork_that_calls(nb::handle become) {
+  ZygoteFork fork;
+  fork.before_fork = PyOS_BeforeFork;
+  fork.after_fork_in_parent = PyOS_AfterFork_Parent;
+  fork.run = [become](const std::string& mark) {
+    PyOS_AfterFork_Child();
+    PyObject* result = PyObject_CallFunction(become.ptr(), "is", kFirstInheritedFd, mark.c_str());
+    if (result == nullptr) PyErr_Print();
+  };
+  return fork;
+}
+
+nb::tuple own_process_facts() {
+  const OwnProcess own = own_process();
+  return nb::make_tuple(own.threads, own.resident_bytes, own.environment_bytes);
+}
+
 void start_node(double num_cpus, const nb::dict& resources, std::uint64_t object_store_bytes,
                 std::vector<std::string> zygote_argv, const nb::bytes& zygote_setup,
-                nb::handle show_output, bool fold_output) {
+                nb::handle show_output, bool fold_output, nb::handle become_zygote) {
   if (current_session()) {
     PyErr_SetString(PyExc_RuntimeError, "a node runs already");
     throw_set_error();
@@ -70,6 +87,7 @@ void start_node(double num_cpus, const nb::dict& resources, std::uint64_t object
   options.object_store_bytes = object_store_bytes;
   options.zygote_argv = std::move(zygote_argv);
   options.zygote_setup.assign(zygote_setup.c_str(), zygote_setup.size());
+  if (!become_zygote.is_none()) options.first_zygote = fork_that_calls(become_zygote);
   options.show_output = !show_output.is_none();
   options.fold_output = fold_output;
   if (options.show_output) {
@@ -538,12 +556,20 @@ void bind_runtime(nb::module_& m) {
   m.def("start_node", start_node, nb::arg("num_cpus"), nb::arg("resources"),
         nb::arg("object_store_bytes"), nb::arg("zygote_argv"), nb::arg("zygote_setup"),
         nb::arg("show_output").none(), nb::arg("fold_output") = true,
+        nb::arg("become_zygote") = nb::none(),
         "Start this process' own node. `show_output` is called with lists of (is_stderr, line);\n"
-        "`fold_output`: floods of equal lines are told as one.",
+        "`fold_output`: floods of equal lines are told as one. `become_zygote` is called with a\n"
+        "socket and the node's mark in a copy of this process, which is the first zygote; without\n"
+        "it that is a program.",
         nb::sig("def start_node(num_cpus: float, resources: dict[str, float], object_store_bytes: "
                 "int, zygote_argv: list[str], zygote_setup: bytes, show_output: "
                 "collections.abc.Callable[[list[tuple[bool, str]]], None] | None, fold_output: "
-                "bool = True) -> None"));
+                "bool = True, become_zygote: collections.abc.Callable[[int, str], object] | None = "
+                "None) -> None"));
+  m.def("own_process", own_process_facts,
+        "Return this process' number of threads, resident bytes, and bytes of the environment it\n"
+        "was started with.",
+        nb::sig("def own_process() -> tuple[int, int, int]"));
   m.def("stop_node", stop_node, nb::arg("session") = 0,
         "End the node of this process, with all processes that it started; only if it is of that\n"
         "session, unless that is 0.");

@@ -67,6 +67,7 @@ Result<std::unique_ptr<Node>> Node::create(NodeOptions options) {
   // First of all: its interpreter starts while the rest is made.
   auto zygote = new_zygote(options);
   if (!zygote) return not_of_memory(zygote.error());
+  options.first_zygote.reset();
   const MachineMemory memory = machine_memory();
   const bool chosen = options.object_store_bytes != 0;
   std::uint64_t limit = chosen ? options.object_store_bytes

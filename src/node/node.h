@@ -44,12 +44,13 @@ class MessageReader;
 struct NodeOptions {
   double num_cpus = 1;
   std::vector<std::pair<std::string, double>> resources;
-  std::uint64_t epoch = 0;               ///< Number of the node; 0: a random one.
-  std::uint64_t object_store_bytes = 0;  ///< 0: derived from the machine or its cgroup.
-  std::vector<std::string> zygote_argv;  ///< Program that forks the workers, and its arguments.
-  std::string zygote_setup;              ///< Passed to it.
-  bool show_output = true;               ///< Give workers' output to `on_output`.
-  bool fold_output = true;               ///< Floods of equal lines as one.
+  std::uint64_t epoch = 0;                 ///< Number of the node; 0: a random one.
+  std::uint64_t object_store_bytes = 0;    ///< 0: derived from the machine or its cgroup.
+  std::vector<std::string> zygote_argv;    ///< Program that forks the workers, and its arguments.
+  std::string zygote_setup;                ///< Passed to it.
+  std::optional<ZygoteFork> first_zygote;  ///< What to start first instead of `zygote_argv`.
+  bool show_output = true;                 ///< Give workers' output to `on_output`.
+  bool fold_output = true;                 ///< Floods of equal lines as one.
   /// Called from the node's own thread, without locks.
   std::function<void(const std::vector<LogLine>&)> on_output;
   double store_full_wait_s = 10;  ///< How long an allocation waits for room without any progress.

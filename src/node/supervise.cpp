@@ -45,8 +45,12 @@ std::string joined(const std::vector<std::string>& lines) {
 }  // namespace
 
 Result<std::unique_ptr<ZygoteLink>> Node::new_zygote(const NodeOptions& options) {
-  return ZygoteLink::start(
-      {options.zygote_argv, {}, node_mark(options.epoch), options.zygote_setup});
+  ZygoteOptions zygote;
+  zygote.argv = options.zygote_argv;
+  zygote.fork = options.first_zygote;
+  zygote.mark = node_mark(options.epoch);
+  zygote.setup = options.zygote_setup;
+  return ZygoteLink::start(zygote);
 }
 
 Status Node::start_zygote() {

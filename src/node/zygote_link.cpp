@@ -56,6 +56,26 @@ Status send_setup(int socket, const ZygoteOptions& options) {
   return Ok{};
 }
 
+Result<pid_t> start_process(const ZygoteOptions& options, int socket) {
+  if (!options.fork) {
+    SpawnOptions spawn;
+    spawn.argv = options.argv;
+    spawn.env = options.env;
+    spawn.variable = options.mark;
+    spawn.inherited_fds = {socket};
+    return spawn_process(spawn);
+  }
+  constexpr int kReturned = 1;
+  options.fork->before_fork();
+  auto pid = fork_apart({options.mark, {socket}});
+  if (pid && *pid == 0) {
+    options.fork->run(options.mark);
+    exit_now(kReturned);
+  }
+  options.fork->after_fork_in_parent();
+  return pid;
+}
+
 bool wait_until_gone(pid_t pid, int pidfd, std::int64_t deadline_ns) {
   for (;;) {
     const std::int64_t left_ns = std::max<std::int64_t>(deadline_ns - monotonic_ns(), 0);
@@ -74,12 +94,7 @@ Result<std::unique_ptr<ZygoteLink>> ZygoteLink::start(const ZygoteOptions& optio
   if (auto sent = send_setup(sockets->first.get(), options); !sent) return sent.error();
   auto poller = make_poller();
   if (!poller) return poller.error();
-  SpawnOptions spawn;
-  spawn.argv = options.argv;
-  spawn.env = options.env;
-  spawn.variable = options.mark;
-  spawn.inherited_fds = {sockets->second.get()};
-  const auto pid = spawn_process(spawn);
+  const auto pid = start_process(options, sockets->second.get());
   if (!pid) return pid.error();
   // A zygote that somebody has stopped goes on when it is asked for something, and when this
   // process ends.

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -21,11 +22,22 @@
 
 namespace haz {
 
+/// How the driver becomes a zygote in a copy of itself, which starts faster than a program.
+struct ZygoteFork {
+  std::function<void()> before_fork;
+  std::function<void()> after_fork_in_parent;
+  /// In the copy; given ZygoteOptions::mark. Finds its socket as descriptor kFirstInheritedFd, and
+  /// does not return.
+  std::function<void(const std::string& mark)> run;
+};
+
 /// What a zygote is started with.
 struct ZygoteOptions {
   /// Absolute path of the program and its arguments. It finds its socket as descriptor
   /// kFirstInheritedFd.
   std::vector<std::string> argv;
+  /// Instead of `argv` and `env`; only where this thread is the only one.
+  std::optional<ZygoteFork> fork;
   /// "NAME=value" each; absent: as in this process.
   std::optional<std::vector<std::string>> env;
   /// "NAME=value", unique to the node: set in the zygote, so that all that descends from it can be

@@ -154,6 +154,58 @@ std::optional<std::uint64_t> stat_field(std::string_view rest, int index) {
   return value;
 }
 
+// What follows the second field, the program's name in brackets, which may itself hold brackets and
+// spaces; empty where there is nothing.
+std::string_view after_name(std::string_view text) {
+  const std::size_t bracket = text.rfind(')');
+  if (bracket == std::string_view::npos || bracket + 2 >= text.size()) return {};
+  return text.substr(bracket + 2);
+}
+
+// The strings that the program got with its start, as [begin, end).
+struct EnvironmentArea {
+  std::uint64_t begin = 0;
+  std::uint64_t end = 0;
+};
+
+EnvironmentArea environment_area(std::string_view rest) {
+  constexpr int kBeginField = 47;
+  constexpr int kEndField = 48;
+  const auto begin = stat_field(rest, kBeginField);
+  const auto end = stat_field(rest, kEndField);
+  if (!begin || !end || *begin == 0 || *end < *begin) return {};
+  return EnvironmentArea{*begin, *end};
+}
+
+bool show_variable(const std::string& variable) {
+  char buffer[1024];
+  const long size = read_text("/proc/self/stat", buffer, sizeof buffer);
+  if (size <= 0) return false;
+  const EnvironmentArea area =
+      environment_area(after_name(std::string_view(buffer, static_cast<std::size_t>(size))));
+  if (area.end - area.begin <= variable.size()) return false;
+  // The variables lie there still: they get memory of their own, for ever.
+  auto* entries = new std::vector<char*>;
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry)
+    entries->push_back(::strdup(*entry));
+  entries->push_back(nullptr);
+  environ = entries->data();
+  auto* bytes = reinterpret_cast<char*>(area.begin);  // NOLINT(performance-no-int-to-ptr)
+  const std::size_t room = area.end - area.begin;
+  const std::string old(bytes, room);
+  std::string shown = variable;
+  // The last ones may have no room.
+  for (std::size_t begin = 0, end = 0; begin < room; begin = end + 1) {
+    end = std::min(old.find('\0', begin), room);
+    if (shown.size() + (end - begin) + 2 > room) break;
+    shown += '\0';
+    shown.append(old, begin, end - begin);
+  }
+  shown.resize(room);
+  std::copy(shown.begin(), shown.end(), bytes);
+  return true;
+}
+
 std::optional<ProcessStat> read_process_stat(pid_t pid) {
   constexpr int kParentField = 1;
   constexpr int kSessionField = 3;
@@ -163,11 +215,9 @@ std::optional<ProcessStat> read_process_stat(pid_t pid) {
   char buffer[1024];
   const long size = read_text(path, buffer, sizeof buffer);
   if (size <= 0) return std::nullopt;
-  const std::string_view text(buffer, static_cast<std::size_t>(size));
-  // The second field is the program's name in brackets, and may itself hold brackets and spaces.
-  const std::size_t bracket = text.rfind(')');
-  if (bracket == std::string_view::npos || bracket + 2 >= text.size()) return std::nullopt;
-  const std::string_view rest = text.substr(bracket + 2);
+  const std::string_view rest =
+      after_name(std::string_view(buffer, static_cast<std::size_t>(size)));
+  if (rest.empty()) return std::nullopt;
   const auto parent = stat_field(rest, kParentField);
   const auto session = stat_field(rest, kSessionField);
   const auto start = stat_field(rest, kStartField);
@@ -266,6 +316,37 @@ Result<pid_t> spawn_process(const SpawnOptions& options) {
     return system_error("cannot start " + options.argv.front(), failure);
   }
   return pid;
+}
+
+Result<pid_t> fork_apart(const ForkOptions& options) {
+  constexpr int kFailed = 127;
+  if (options.inherited_fds.size() > kMaxInheritedFds) {
+    return Error{ErrorKind::kInvalid, "cannot copy this process: too many descriptors to inherit"};
+  }
+  const pid_t pid = ::fork();
+  if (pid < 0) return system_error("cannot copy this process", errno);
+  if (pid > 0) return pid;
+  ::setsid();
+  ChildPlan plan{};
+  plan.fds = options.inherited_fds.data();
+  plan.fd_count = static_cast<int>(options.inherited_fds.size());
+  if (!place_fds(plan) || !show_variable(options.shown_variable)) ::_exit(kFailed);
+  unblock_all_signals();
+  return 0;
+}
+
+OwnProcess own_process() {
+  constexpr int kThreadsField = 17;
+  constexpr int kResidentField = 21;
+  char buffer[1024];
+  const long size = read_text("/proc/self/stat", buffer, sizeof buffer);
+  if (size <= 0) return {};
+  const std::string_view rest =
+      after_name(std::string_view(buffer, static_cast<std::size_t>(size)));
+  const EnvironmentArea area = environment_area(rest);
+  const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  return OwnProcess{stat_field(rest, kThreadsField).value_or(0),
+                    stat_field(rest, kResidentField).value_or(0) * page, area.end - area.begin};
 }
 
 pid_t current_pid() noexcept { return ::getpid(); }

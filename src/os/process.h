@@ -36,6 +36,30 @@ struct SpawnOptions {
 /// large ones; may be called with other threads running. The caller must reap the process.
 Result<pid_t> spawn_process(const SpawnOptions& options);
 
+/// What fork_apart makes of the copy.
+struct ForkOptions {
+  /// "NAME=value": what other processes see first in the copy's environment (/proc/PID/environ),
+  /// before what has room of this process' own. Its variables stay as they are. It must fit into
+  /// OwnProcess::environment_bytes.
+  std::string shown_variable;
+  /// Descriptors that the copy gets as kFirstInheritedFd, + 1, and so on.
+  std::vector<int> inherited_fds;
+};
+
+/// Copies this process: the copy's number here, 0 in the copy. That one runs in a session of its
+/// own, with /dev/null as standard input and no descriptors but standard output and error and the
+/// listed ones. How it handles signals is copied; none is blocked. Call it with a single thread
+/// only. The caller must reap the copy.
+Result<pid_t> fork_apart(const ForkOptions& options);
+
+/// What a copy of this process would cost and lose. Zeros where the kernel does not say.
+struct OwnProcess {
+  std::uint64_t threads = 0;
+  std::uint64_t resident_bytes = 0;
+  std::uint64_t environment_bytes = 0;  ///< Room of the environment that the program started with.
+};
+OwnProcess own_process();
+
 /// This process.
 pid_t current_pid() noexcept;
 

@@ -1,14 +1,14 @@
 """The zygote: the interpreter that worker processes are forked from.
 
-The driver runs :func:`command` with :func:`make_setup`; the new interpreter runs :func:`main`, which
-becomes what the driver is, as far as user code can see: ``sys.path``, ``sys.argv``, ``sys.prefix``,
-the working directory, the environment. It imports little, since everything here is paid before the
-first task of every program.
+A young driver's first zygote is a copy of it (:mod:`haz._core.zygote_copy`). Else the driver runs
+:func:`command` with :func:`make_setup`; the new interpreter runs :func:`main`, which becomes what the
+driver is, as far as user code can see: ``sys.path``, ``sys.argv``, ``sys.prefix``, the working
+directory, the environment. It imports little, since everything here is paid before the first task.
 
-What differs in workers: ``sys.flags`` says ``isolated``, ``no_site``, ``ignore_environment`` and
-``no_user_site`` (the driver's ``sys.path`` already is the outcome of all that), ``site`` is not
-imported, and unless the user has said otherwise ``OMP_NUM_THREADS``, ``OPENBLAS_NUM_THREADS`` and
-``MKL_NUM_THREADS`` are 1: there is one worker for each core already.
+What differs in workers of a new interpreter: ``sys.flags`` says ``isolated``, ``no_site``,
+``ignore_environment`` and ``no_user_site`` (the driver's ``sys.path`` already is the outcome of all
+that), and ``site`` is not imported. In all workers ``OMP_NUM_THREADS``, ``OPENBLAS_NUM_THREADS`` and
+``MKL_NUM_THREADS`` are 1 unless the user has said otherwise: there is one worker for each core already.
 """
 
 import sys
@@ -135,12 +135,15 @@ def make_setup(
     preload_first: "Iterable[str]" = (),
     job: "Mapping[str, str] | None" = None,
     preload_when_quiet: "Iterable[str]" = (),
+    copied: bool = False,
 ) -> bytes:
     """Return what makes a zygote resemble this process, for ``ZygoteOptions.setup``.
 
     ``preload`` are modules to import while nothing else is to do, ``preload_first`` those to import
-    before the first worker is forked, ``preload_when_quiet`` those for which no worker shall wait; ``environ`` is the environment of the workers, by default that
-    of this process; ``job`` what workers find in the variable of this name.
+    before the first worker is forked, ``preload_when_quiet`` those for which no worker shall wait;
+    ``environ`` is the environment of the workers, by default that of this process; ``job`` what
+    workers find in the variable of this name; ``copied`` says that the zygote is a copy of this
+    process, which has its import hooks.
     """
     import gc
     import marshal
@@ -166,7 +169,7 @@ def make_setup(
             "gc": gc.isenabled(),
             "cwd": cwd,
             "environ": variables,
-            "hooks": _import_hook_lines(),
+            "hooks": [] if copied else _import_hook_lines(),
             "preload": list(preload),
             "preload_first": list(preload_first),
             "preload_when_quiet": list(preload_when_quiet),

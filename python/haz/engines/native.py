@@ -13,7 +13,7 @@ import sys
 from _thread import allocate_lock, start_new_thread
 
 from haz import _native
-from haz._core import plain_functions, zygote
+from haz._core import plain_functions, zygote, zygote_copy
 from haz._core.checks import force_on_actor_call
 from haz._core.gpus import gpu_names, shown_ids
 from haz._core.refs import ObjectRef
@@ -353,6 +353,7 @@ class NativeEngine:
         as_ray = sys.modules.get("haz.as_ray")
         if as_ray is not None and as_ray.is_installed():
             job["as_ray"] = "1"
+        is_copied = zygote_copy.is_young()
         zygote.fill_standard_descriptors()  # or the node's own files might get these numbers
         _native.start_node(
             float(num_cpus),
@@ -360,10 +361,16 @@ class NativeEngine:
             options.object_store_memory or 0,
             zygote.command(),
             zygote.make_setup(
-                _PRELOADED_LATER, environ, preload_first, job, _preloaded_when_quiet()
+                _PRELOADED_LATER,
+                environ,
+                preload_first,
+                job,
+                _preloaded_when_quiet(),
+                is_copied,
             ),
             _show_output if options.log_to_driver else None,
             os.environ.get("HAZ_DEDUP_LOGS") != "0",
+            zygote_copy.become if is_copied else None,
         )
         self._session = _native.session()
 
