@@ -142,7 +142,9 @@ def test_a_function_that_returns_no_iterator(engine, value):
         return value
 
     (ref,) = wrong.remote()
-    with pytest.raises(TypeError, match=f"returned a {type(value).__name__} instead of a gen"):
+    with pytest.raises(
+        TypeError, match=f"returned one value of type {type(value).__name__} instead of a gen"
+    ):
         haz.get(ref)
 
 
@@ -658,7 +660,7 @@ def test_dynamic_of_no_generator(engine):
         return 5
 
     (last,) = haz.get(wrong.remote())
-    with pytest.raises(TypeError, match="returned a int instead of a generator"):
+    with pytest.raises(TypeError, match="returned one value of type int instead of a generator"):
         haz.get(last)
 
 

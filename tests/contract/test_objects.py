@@ -176,6 +176,14 @@ def test_wrong_timeout(engine, timeout, error):
         haz.wait([haz.put(1)], timeout=timeout)
 
 
+def test_timeouts_of_all_kinds_of_numbers(engine):
+    np = pytest.importorskip("numpy")
+    ref = haz.put(1)
+    for timeout in (10**400, 1e308, float("inf"), np.int64(9), np.float32(9)):
+        assert haz.get(ref, timeout=timeout) == 1
+        assert haz.wait([ref], timeout=timeout) == ([ref], [])
+
+
 def test_get_again_and_again(engine):
     ref = echo.remote([1])
     assert [haz.get(ref) for _ in range(3)] == [[1]] * 3

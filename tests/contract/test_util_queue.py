@@ -154,3 +154,12 @@ def test_shutdown(engine, force):
         haz.get(actor.qsize.remote())
     with pytest.raises(RuntimeError, match="shut down"):
         q.get()
+
+
+def test_maxsize_is_checked_at_the_call(engine):
+    for wrong in ("2", 1.5, None, True):
+        with pytest.raises(TypeError, match="maxsize"):
+            Queue(maxsize=wrong)
+    queue = Queue(maxsize=10**30)
+    queue.put(1)
+    assert queue.get() == 1

@@ -270,7 +270,12 @@ def test_init_accepts_all_of_rays_arguments(start):
         ({"num_cpus": "2"}, TypeError, "integer"),
         ({"num_cpus": 1.5}, TypeError, "integer"),
         ({"num_gpus": -1}, ValueError, "num_gpus"),
-        ({"num_gpus": 10**30}, ValueError, "at most"),
+        *(
+            ({name: 10**400}, ValueError, "at most")
+            for name in ("num_cpus", "num_gpus", "_memory", "object_store_memory")
+        ),
+        ({"num_cpus": 2**62}, ValueError, "at most"),
+        ({"resources": {"a": 1e300}}, ValueError, "at most"),
         ({"resources": {"\ud800": 1}}, ValueError, "half a character"),
         ({"namespace": "\ud800"}, ValueError, "half a character"),
         ({"resources": {"CPU": 1}}, ValueError, "num_cpus="),
@@ -330,3 +335,19 @@ def test_errors_of_init_show_values_shortly_and_without_fail(start, value):
         with pytest.raises((TypeError, ValueError), match=name) as caught:
             start(**{name: value})
         assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("name", ["num_cpus", "num_gpus", "memory", "num_returns", "priority"])
+def test_numbers_that_are_too_large(name):
+    for value in (2**63, 10**400, 10**5000):
+        with pytest.raises(ValueError, match=f"{name} must be at most"):
+            haz.remote(**{name: value})(len)
+
+
+def test_numbers_may_be_of_numpy():
+    np = pytest.importorskip("numpy")
+    checked = options.check_task_options(
+        {"num_cpus": np.int64(2), "timeout_s": np.float32(0.5), "num_returns": np.int8(3)}, "here"
+    )
+    assert checked == {"num_cpus": 2.0, "timeout_s": 0.5, "num_returns": 3}
+    assert options.check_task_options({"timeout_s": 10**400}, "here") == {"timeout_s": 1e300}

@@ -61,16 +61,17 @@ def _is_generator(value: object) -> bool:
     return isinstance(value, ObjectRefGenerator)
 
 
-def _check_timeout(timeout: float | None) -> None:
-    if timeout is None:
-        return
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        try:
-            timeout = timeout.__float__()
-        except AttributeError:
-            raise TypeError(f"timeout must be seconds or None, not {shown(timeout)}") from None
-    if not timeout >= 0:
+def _seconds(timeout: Any) -> float:
+    """Check a timeout that is not None; return it as a float."""
+    if isinstance(timeout, bool) or not hasattr(timeout, "__float__"):
+        raise TypeError(f"timeout must be seconds or None, not {shown(timeout)}")
+    try:
+        seconds = float(timeout)
+    except OverflowError:
+        seconds = float("inf") if timeout > 0 else -1.0
+    if not seconds >= 0:
         raise ValueError(f"timeout must be 0 or more seconds, or None, not {shown(timeout)}")
+    return seconds
 
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def get(object_refs: Any, *, timeout: float | None = None) -> Any:
     ``get`` gives the CPU slot to another task.
     """
     if timeout is not None:
-        _check_timeout(timeout)
+        timeout = _seconds(timeout)
     if isinstance(object_refs, ObjectRef):
         engine = runtime.engine
         if engine is None:
@@ -200,7 +201,9 @@ def wait(
         or type(ray_waitables) is not list
         or not 0 < num_returns <= len(ray_waitables)
     ):
-        num_returns = _check_wait(ray_waitables, num_returns, timeout)
+        num_returns = _check_wait(ray_waitables, num_returns)
+        if timeout is not None:
+            timeout = _seconds(timeout)
         if not ray_waitables:
             return [], []
         engine = _engine_of(ray_waitables)
@@ -215,7 +218,7 @@ def wait(
         return found
 
 
-def _check_wait(waitables: Any, num_returns: Any, timeout: Any) -> int:
+def _check_wait(waitables: Any, num_returns: Any) -> int:
     """Check the arguments of `wait`, but for the items of its list; `num_returns` as an int."""
     if isinstance(waitables, ObjectRef):
         raise TypeError(
@@ -226,8 +229,6 @@ def _check_wait(waitables: Any, num_returns: Any, timeout: Any) -> int:
             f"haz.wait() takes a list of ObjectRefs, not {type(waitables).__name__}"
             + actor_hint(waitables)
         )
-    if timeout is not None:
-        _check_timeout(timeout)
     if type(num_returns) is not int or (num_returns < 1 and waitables):
         from haz._core.options import check_int
 

@@ -224,8 +224,8 @@ def as_iterator(value: Any, num_returns: str) -> Iterator[Any]:
     """Return what a function has returned that should be a generator; TypeError if it is none."""
     if not hasattr(type(value), "__next__"):
         raise TypeError(
-            f'the task has num_returns="{num_returns}" and returned a {type(value).__name__} '
-            f"instead of a generator or another iterator"
+            f'the task has num_returns="{num_returns}" and returned one value of type '
+            f"{type(value).__name__} instead of a generator or another iterator"
         )
     iterator: Iterator[Any] = value
     return iterator

@@ -8,6 +8,7 @@ from haz._core.checks import shown
 from haz._core.context import HazContext, make_address_info
 from haz._core.environment import check_runtime_env
 from haz._core.options import (
+    MOST,
     check_int,
     check_resources,
     check_str,
@@ -48,6 +49,7 @@ _HIDDEN = frozenset(
 
 #: Each has a name of its own; more than this is a slip of the pen.
 _MOST_GPUS = 65536
+_MOST_BYTES = 2**49  # a quarter of what a process can address
 
 
 def init(
@@ -201,12 +203,12 @@ def _warn_of_ignored(**given: Any) -> None:
 
 def _num_cpus(value: int | None) -> int | None:
     if value is not None:
-        return check_int("num_cpus", value, 0)
+        return _at_most(MOST, "num_cpus", check_int("num_cpus", value, 0))
     text = os.environ.get("HAZ_NUM_CPUS")
     if not text:
         return None
     try:
-        return check_int("HAZ_NUM_CPUS", int(text), 0)
+        return min(check_int("HAZ_NUM_CPUS", int(text), 0), MOST)
     except ValueError:
         raise ValueError(f"HAZ_NUM_CPUS must be a number of CPUs, and is {shown(text)}") from None
 
@@ -214,10 +216,7 @@ def _num_cpus(value: int | None) -> int | None:
 def _num_gpus(value: int | None) -> int | None:
     if value is None:
         return None
-    number = check_int("num_gpus", value, 0)
-    if number > _MOST_GPUS:
-        raise ValueError(f"num_gpus must be at most {_MOST_GPUS}, not {number}")
-    return number
+    return _at_most(_MOST_GPUS, "num_gpus", check_int("num_gpus", value, 0))
 
 
 def _bytes(name: str, value: int | float | None) -> int | None:
@@ -225,7 +224,13 @@ def _bytes(name: str, value: int | float | None) -> int | None:
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return check_int(name, value, 1)
+    return _at_most(_MOST_BYTES, name, check_int(name, value, 1))
+
+
+def _at_most(most: int, name: str, value: int) -> int:
+    if value > most:
+        raise ValueError(f"{name} must be at most {most}, not {shown(value)}")
+    return value
 
 
 def _level(value: int | str) -> int:

@@ -44,12 +44,26 @@ def unknown_keyword(where: str, name: str, known: Iterable[str]) -> TypeError:
     )
 
 
+#: The core counts amounts in 64 bits, in units of 0.0001.
+_MOST_AMOUNT = 9e14
+
+
+def _number(name: str, value: Any, what: str = "a number") -> int | float:
+    """Check a number: of Python's own types, or what has its own way to become one (numpy)."""
+    if isinstance(value, bool) or not hasattr(value, "__float__"):
+        raise TypeError(f"{name} must be {what}, not {shown(value)} ({type(value).__name__})")
+    if isinstance(value, (int, float)):
+        return value
+    return value.__index__() if hasattr(value, "__index__") else float(value)
+
+
 def _amount(name: str, value: Any) -> float:
     """Check a quantity of a resource: not negative, to four decimals, as in Ray."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number, not {shown(value)} ({type(value).__name__})")
+    value = _number(name, value)
     if not value >= 0 or value == float("inf"):
         raise ValueError(f"{name} must be 0 or more, not {shown(value)}")
+    if value > _MOST_AMOUNT:
+        raise ValueError(f"{name} must be at most {_MOST_AMOUNT:.0e}, not {shown(value)}")
     if round(value * 10000) != value * 10000 and abs(value * 10000 - round(value * 10000)) > 1e-6:
         raise ValueError(f"{name} can't be finer than 0.0001, and is {shown(value)}")
     return float(value)
@@ -92,7 +106,7 @@ def check_int(name: str, value: Any, least: int, also: str = "") -> int:
         raise TypeError(f"{name} must be an integer, not {shown(value)} ({type(value).__name__})")
     number: int = value.__index__()
     if number < least:
-        raise ValueError(f"{name} must be {least} or more{also}, not {number}")
+        raise ValueError(f"{name} must be {least} or more{also}, not {shown(number)}")
     return number
 
 
@@ -122,6 +136,7 @@ def check_str_dict(name: str, value: Any) -> dict[str, str]:
 
 #: What the core has room for.
 MOST = 2**31 - 1
+_MOST_RETURNS = 10_000_000
 
 
 def _num_returns(value: Any) -> int | str:
@@ -132,8 +147,11 @@ def _num_returns(value: Any) -> int | str:
             f'num_returns must be an integer, "streaming" or "dynamic", not {shown(value)}'
         )
     number = check_int("num_returns", value, 0)
-    if number > MOST:
-        raise ValueError(f"num_returns must be at most {MOST}, not {number}")
+    if number > _MOST_RETURNS:
+        raise ValueError(
+            f"num_returns must be at most {_MOST_RETURNS}, not {shown(number)}: a ref for each is "
+            f"made at the call. A generator gives results without end"
+        )
     return number
 
 
@@ -156,8 +174,12 @@ def retries(name: str, value: Any) -> int:
 def _priority(value: Any) -> int:
     number = check_int("priority", value, -MOST)
     if number > MOST:
-        raise ValueError(f"priority must be at most {MOST}, not {number}")
+        raise ValueError(f"priority must be at most {MOST}, not {shown(number)}")
     return number
+
+
+#: Longer than any program; without it a huge integer would not fit a float.
+_LONGEST_S = 1e300
 
 
 def _retry_exceptions(value: Any) -> bool | tuple[type[BaseException], ...]:
@@ -174,11 +196,10 @@ def _retry_exceptions(value: Any) -> bool | tuple[type[BaseException], ...]:
 
 
 def _timeout_s(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"timeout_s must be a number of seconds, not {shown(value)}")
+    value = _number("timeout_s", value, "a number of seconds")
     if not value > 0:
         raise ValueError(f"timeout_s must be more than 0 seconds, not {shown(value)}")
-    return float(value)
+    return float(min(value, _LONGEST_S))
 
 
 def runtime_env(value: Any) -> dict[str, Any]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import sys
 
 import haz
+from haz._core.options import check_int
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,8 +98,8 @@ class Queue:
 
     def __init__(self, maxsize: int = 0, actor_options: dict[str, Any] | None = None) -> None:
         options = {"num_cpus": 0, "max_concurrency": _MOST_WAITING, **(actor_options or {})}
-        self.maxsize = maxsize
-        self.actor: ActorHandle[Any] | None = _HolderActor.options(**options).remote(maxsize)
+        self.maxsize = min(check_int("maxsize", maxsize, -sys.maxsize), sys.maxsize)
+        self.actor: ActorHandle[Any] | None = _HolderActor.options(**options).remote(self.maxsize)
 
     def _holder(self) -> ActorHandle[Any]:
         if self.actor is None:
