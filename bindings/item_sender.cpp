@@ -94,10 +94,11 @@ bool run_iterator(ItemSender& sender, PyObject* iterator) {
 
 PyObject* send_items(ItemSender& sender, PyObject* iterator) {
   if (!PyIter_Check(iterator)) {
-    PyErr_Format(PyExc_TypeError,
-                 "the task has num_returns=\"streaming\" and returned one value of type %.100s instead of a "
-                 "generator or another iterator",
-                 Py_TYPE(iterator)->tp_name);
+    PyErr_Format(
+        PyExc_TypeError,
+        "the task has num_returns=\"streaming\" and returned one value of type %.100s instead of a "
+        "generator or another iterator",
+        Py_TYPE(iterator)->tp_name);
     Py_DECREF(iterator);
     return nullptr;
   }
