@@ -187,7 +187,11 @@ Status ZygoteLink::signal_worker(pid_t pid, int signal_number) {
   const auto found = running_.find(pid);
   if (found == running_.end()) return Error{ErrorKind::kLost, "that worker has ended"};
   const Running& worker = found->second;
-  if (worker.pidfd && send_signal(worker.pidfd.get(), 0, signal_number) != ENOSYS) return Ok{};
+  if (worker.pidfd) {
+    const int failure = send_signal(worker.pidfd.get(), 0, signal_number);
+    // A driver that has given up its rights since may not; its zygote has kept them.
+    if (failure != ENOSYS && failure != EPERM) return Ok{};
+  }
   ZygoteMessage request;
   request.kind = ZygoteMessageKind::kSignal;
   request.process_id = worker.process_id;

@@ -14,7 +14,13 @@ import time
 
 import haz
 import pytest
-from haz.exceptions import GetTimeoutError, HazError, NodeDiedError, TaskTimeoutError
+from haz.exceptions import (
+    GetTimeoutError,
+    HazError,
+    NodeDiedError,
+    TaskCancelledError,
+    TaskTimeoutError,
+)
 from haz.testing import leak_check, wait_until
 
 from tests.python.native.fault_program import run_scenario
@@ -208,6 +214,36 @@ def surroundings():
 
 def test_surroundings_of_the_driver(tmp_path):
     run_scenario(surroundings, tmp_path)
+
+
+def driver_without_its_rights():
+    @haz.remote(num_cpus=0)
+    def sleeps():
+        touch("marks")
+        time.sleep(600)
+
+    def cancel(force):
+        before = os.fstat(marks).st_size
+        ref = sleeps.remote()
+        wait_until(lambda: os.fstat(marks).st_size > before)
+        haz.cancel(ref, force=force)
+        assert isinstance(raised(haz.get, ref, timeout=60), TaskCancelledError)
+
+    haz.init(num_cpus=2)
+    touch("marks")
+    marks = os.open(os.path.join(os.environ["SCENARIO_FOLDER"], "marks"), os.O_RDONLY)
+    for uid in (0, 65534):
+        os.setresuid(uid, uid, uid)  # at first nothing: what is needed later is imported meanwhile
+        cancel(force=False)
+        cancel(force=True)
+        limited = sleeps.options(timeout_s=0.2).remote()
+        assert isinstance(raised(haz.get, limited, timeout=60), TaskTimeoutError)
+    haz.shutdown()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
+def test_the_driver_gives_up_its_rights(tmp_path):
+    run_scenario(driver_without_its_rights, tmp_path)
 
 
 def drivers_in_tasks():
