@@ -614,7 +614,7 @@ void bind_runtime(nb::module_& m) {
   m.def("free", free_objects, nb::arg("refs"), "Drop the values of refs now.",
         nb::sig("def free(refs: collections.abc.Sequence[typing.Any]) -> None"));
   m.def("subscribe", subscribe, nb::arg("ref"), nb::arg("token"),
-        "Report `token` once `ref` is ready; False if the object is gone.",
+        "Report `token` once `ref` is ready; False if it is, or the object is gone.",
         nb::sig("def subscribe(ref: object, token: int) -> bool"));
   m.def("take_completions", take_completions, nb::arg("session"),
         "Return the tokens that were reported; none if another session runs.");

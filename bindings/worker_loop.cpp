@@ -202,8 +202,9 @@ PyObject* WorkerLoop::call(const TaskCommand& command, bool in_ring,
 
 void WorkerLoop::execute(const TaskCommand& command, bool in_ring,
                          std::unique_lock<std::timed_mutex> claim) {
+  const std::int64_t claimed_ns = in_ring ? ring_.claimed_ns() : 0;
   Call attempt{TaskId{command.task}, command.attempt, command.num_returns, command.function,
-               monotonic_ns()};
+               claimed_ns != 0 ? claimed_ns : monotonic_ns()};
   Running& here = slot();
   const bool outermost = !here.task;
   const FreshRecursion recursion(!outermost);

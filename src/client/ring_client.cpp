@@ -20,6 +20,8 @@ constexpr std::int64_t kLongestSleepNs = 100 * kMillisecondNs;
 constexpr std::int64_t kReplySpinNs = 20 * kMicrosecondNs;
 /// Spin of a worker whose tasks come seldom.
 constexpr std::int64_t kShortSpinNs = 30 * kMicrosecondNs;
+/// Spins that are left out after one in vain.
+constexpr std::uint32_t kSpinsLeftOut = 16;
 constexpr std::int64_t kFullRingNapNs = 50 * kMicrosecondNs;
 
 template <typename T>
@@ -199,6 +201,7 @@ void RingClient::announce() {
 // ---- tasks -------------------------------------------------------------------------------------
 
 const TaskCommand* RingClient::next_task(WaitHooks& hooks) {
+  claimed_ns_ = 0;
   if (const TaskCommand* command = tasks_.claim_next(); command != nullptr) return command;
   const std::int64_t idle_since = monotonic_ns();
   const ProcessControl& control = area_->control;
@@ -230,7 +233,8 @@ const TaskCommand* RingClient::next_task(WaitHooks& hooks) {
     if (command == nullptr && hooks.interrupted()) break;
   }
   if (blocked) hooks.after_block();
-  spin_ns_ = monotonic_ns() - idle_since < longest_spin ? longest_spin : kShortSpinNs;
+  claimed_ns_ = monotonic_ns();
+  spin_ns_ = claimed_ns_ - idle_since < longest_spin ? longest_spin : kShortSpinNs;
   return command;
 }
 
@@ -375,6 +379,7 @@ void RingClient::take_reply(MessageKind kind, std::span<const std::byte> body) {
     return;
   }
   if (found->second.token != 0) {
+    keep_value(body);
     completions_.push_back(found->second.token);
     pending_.erase(found);
     --subscriptions_;
@@ -384,6 +389,17 @@ void RingClient::take_reply(MessageKind kind, std::span<const std::byte> body) {
   found->second.body.assign(body.begin(), body.end());
   found->second.done = true;
   reply_arrived_.notify_all();
+}
+
+/// Keeps the value that a subscription has brought, for the get() that follows.
+void RingClient::keep_value(std::span<const std::byte> body) {
+  MessageReader reader(body);
+  const auto message = reader.take<ObjectsMessage>();
+  if (message.num_objects != 1) return;
+  const auto entry = reader.take<ObjectEntry>();
+  if ((entry.flags & kEntryNear) == 0) return;
+  items_.add_value(ObjectId{entry.object}, (entry.flags & kValueIsError) != 0,
+                   body.subspan(entry.offset, entry.size));
 }
 
 void RingClient::drop_unclaimed(std::span<const std::byte> body) {
@@ -491,6 +507,8 @@ bool RingClient::await_calls(bool spin) {
 
 bool RingClient::subscribe(ObjectId id, std::uint64_t token) {
   flush_drops();
+  if (items_.has_value(id)) return false;
+  if (items_.has_streams()) share_stream(id);  // the host tells what is ready
   const std::uint64_t number = expect_reply();
   {
     const std::lock_guard lock(reply_mutex_);
@@ -498,8 +516,22 @@ bool RingClient::subscribe(ObjectId id, std::uint64_t token) {
     pending_[number].token = token;
     ++subscriptions_;
   }
-  const RequestMessage message{number, 0, 0, 1, 1, 0};
+  // Worth it where what is asked for is ready most often.
+  const std::uint32_t rest = spins_to_leave_out_.load(std::memory_order_relaxed);
+  const bool spins = rest == 0 && !host_->wanted();
+  const RequestMessage message{number, 0, kRequestNear, 1, 1, 0};
   send(MessageKind::kRequest, {bytes_of(message), bytes_of(id)}, true);
+  std::unique_lock lock(reply_mutex_);
+  const std::int64_t spin_until = monotonic_ns() + (spins ? kReplySpinNs : 0);
+  while (!replies_.has_news() && monotonic_ns() < spin_until)
+    cpu_relax();
+  read_replies(lock);
+  // Ready already, and nobody else has taken the news of it.
+  const bool is_ready = !pending_.contains(number) && std::erase(completions_, token) != 0;
+  const std::uint32_t next = is_ready ? 0 : spins ? kSpinsLeftOut : rest - (rest != 0 ? 1 : 0);
+  spins_to_leave_out_.store(next, std::memory_order_relaxed);
+  if (is_ready) return false;
+  start_listening();
   return true;
 }
 

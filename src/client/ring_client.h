@@ -51,6 +51,8 @@ class RingClient final : public Client {
   /// The next task, claimed; nullptr when the process should end, or `hooks` said so. The command
   /// is valid until release_task().
   const TaskCommand* next_task(WaitHooks& hooks);
+  /// When next_task() returned its task, if it had to wait for it; else 0.
+  [[nodiscard]] std::int64_t claimed_ns() const { return claimed_ns_; }
   void release_task() { tasks_.release(); }
   /// The attempt runs from now on: interrupts meant for it count. Returns the one that ran before.
   std::pair<TaskId, std::uint32_t> begin_attempt(TaskId task, std::uint32_t attempt,
@@ -102,7 +104,7 @@ class RingClient final : public Client {
   // ---- completions, from any thread
   // -------------------------------------------------------------------
 
-  /// As Node::subscribe().
+  /// As Node::subscribe(). A small value comes along, so that get() has it.
   bool subscribe(ObjectId id, std::uint64_t token);
   /// As Node::take_completions().
   std::vector<std::uint64_t> take_completions();
@@ -182,6 +184,7 @@ class RingClient final : public Client {
                       std::int64_t deadline_ns, WaitHooks& hooks, Reply& reply);
   bool read_replies(std::unique_lock<std::mutex>& lock);
   void take_reply(MessageKind kind, std::span<const std::byte> body);
+  void keep_value(std::span<const std::byte> body);
   void drop_unclaimed(std::span<const std::byte> body);
   bool has_news() const {
     return replies_.has_news() || ((idle_ || watches_tasks_) && tasks_.has_news());
@@ -215,6 +218,7 @@ class RingClient final : public Client {
   std::atomic<std::uint64_t> finished_count_{0};
   std::atomic<bool> unannounced_{false};  ///< Messages were published without ringing the host.
   SpinPolicy spin_;
+  std::int64_t claimed_ns_ = 0;
   std::int64_t spin_ns_;  ///< How long the next idle spin may last.
 
   std::mutex send_mutex_;  ///< Guards the submission ring's end.
@@ -223,7 +227,8 @@ class RingClient final : public Client {
   std::vector<Chunk> chunks_;
   std::vector<std::uint64_t> value_leases_;
 
-  std::mutex reply_mutex_;  ///< Guards what follows.
+  std::atomic<std::uint32_t> spins_to_leave_out_{0};  ///< By subscribe().
+  std::mutex reply_mutex_;                            ///< Guards what follows.
   std::condition_variable reply_arrived_;
   ByteRingReader replies_;
   std::unordered_map<std::uint64_t, Reply> pending_;

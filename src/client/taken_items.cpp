@@ -57,6 +57,11 @@ void TakenItems::add_value(ObjectId id, bool is_error, std::span<const std::byte
   }
 }
 
+bool TakenItems::has_value(ObjectId id) {
+  const std::lock_guard lock(mutex_);
+  return values_.contains(id.value);
+}
+
 bool TakenItems::get_value(ObjectId id, FetchedValues& out) {
   const std::lock_guard lock(mutex_);
   const auto found = values_.find(id.value);

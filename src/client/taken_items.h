@@ -35,6 +35,8 @@ class TakenItems {
 
   /// Keeps a small value for get_value(), for as long as there is room and no forget().
   void add_value(ObjectId id, bool is_error, std::span<const std::byte> bytes);
+  /// Whether the value of `id` is here.
+  [[nodiscard]] bool has_value(ObjectId id);
   /// Adds the value of `id` to `out`, if it is here.
   bool get_value(ObjectId id, FetchedValues& out);
   /// The process has dropped a reference of `id`, or its value was freed.

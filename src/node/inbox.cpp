@@ -290,6 +290,7 @@ bool Node::on_request(WorkerPort& port, std::span<const std::byte> body) {
   request->number = message.number;
   request->needed = message.needed;
   request->wants_values = (message.flags & kRequestGet) != 0;
+  request->wants_near = request->wants_values || (message.flags & kRequestNear) != 0;
   request->stop_at_error = request->wants_values;
   PortRequest& started = *request;
   port.requests.emplace(message.number, std::move(request));
@@ -524,6 +525,15 @@ void Node::answer_completed() {
   }
 }
 
+namespace {
+
+/// Whether the value is in the answer itself.
+bool comes_along(const PortRequest& request, const Object& object) {
+  return request.wants_near && object.state != ObjectState::kPending && object.offset == 0;
+}
+
+}  // namespace
+
 void Node::answer_objects(WorkerPort& port, PortRequest& request) {
   const std::size_t count = request.nodes.size();
   MessageBuilder builder;
@@ -534,24 +544,19 @@ void Node::answer_objects(WorkerPort& port, PortRequest& request) {
     ObjectEntry entry{object.id.value, object.offset, object.size, 0, 0};
     if (object.state != ObjectState::kPending) entry.flags |= kEntryReady;
     if (object.state == ObjectState::kError) entry.flags |= kValueIsError;
-    if (request.wants_values && object.state != ObjectState::kPending) {
-      if (object.offset == 0) {
-        entry.flags |= kEntryNear;
-        entry.offset = near_at;
-        near_at += align_up(object.size, 8);
-      } else {
-        (void)scheduler_.add_reference(port.process, object.id);
-        entry.flags |= kEntryPinned;
-      }
+    if (comes_along(request, object)) {
+      entry.flags |= kEntryNear;
+      entry.offset = near_at;
+      near_at += align_up(object.size, 8);
+    } else if (request.wants_values && object.state != ObjectState::kPending) {
+      (void)scheduler_.add_reference(port.process, object.id);
+      entry.flags |= kEntryPinned;
     }
     builder.add(entry);
   }
   for (const WaitNode& node : request.nodes) {
     const Object& object = *node.object;
-    if (!request.wants_values || object.state == ObjectState::kPending || object.offset != 0) {
-      continue;
-    }
-    builder.add_bytes(object.bytes.view());
+    if (comes_along(request, object)) builder.add_bytes(object.bytes.view());
   }
   send_body(port, MessageKind::kObjects, builder.body());
 }

@@ -110,7 +110,8 @@ class Node final : private Actions {
   /// Takes the next item of a stream, which becomes the object `item`; if that is none, only tells
   /// whether there is one. Does not wait: that is done on the stream.
   TakenItem take_item(ObjectId stream, ObjectId item);
-  /// Reports `token` on completions_fd() once the object is ready. False: no such object.
+  /// Reports `token` on completions_fd() once the object is ready. False: it is, or there is no
+  /// such object.
   bool subscribe(ObjectId id, std::uint64_t token);
   /// Readable while take_completions() has something.
   [[nodiscard]] int completions_fd() const { return completions_event_->fd(); }

@@ -221,7 +221,7 @@ std::uint32_t Node::busy_workers() const {
 
 void Node::stop_leading() {
   leader_ = nullptr;
-  last_activity_ns_ = monotonic_ns();
+  last_activity_ns_ = rough_monotonic_ns();
   if (!waiting_threads_.empty()) {
     threads_to_ring_.push_back(&waiting_threads_.front()->doorbell);
     return;
@@ -236,15 +236,18 @@ bool Node::spin_for(std::unique_lock<std::mutex>& lock, ThreadRequest& request) 
   finish_round(lock);
   const auto look = [&] {
     if (!lock.try_lock()) return false;
-    if (any_news() && pump()) {
+    const bool progress = any_news() && pump();
+    // Whoever waited for the rest of the round is served at its end, which is near if this is over.
+    if (request.completed || shut_down_) return true;
+    if (progress) {
       finish_round(lock);
       lock.lock();
+      if (request.completed || shut_down_) return true;
     }
-    const bool over = request.completed || shut_down_;
-    if (!over) lock.unlock();
-    return over;
+    lock.unlock();
+    return false;
   };
-  if (spin_.spin(now, now + kSpinNs, look)) return true;
+  if (spin_.spin<2>(now, now + kSpinNs, look)) return true;
   lock.lock();
   return request.completed || shut_down_;
 }
@@ -442,6 +445,9 @@ WaitOutcome Node::wait(std::span<const ObjectId> ids, std::uint32_t needed,
 
 bool Node::subscribe(ObjectId id, std::uint64_t token) {
   Round round(*this);
+  pump();
+  const Object* object = scheduler_.find(id);
+  if (object != nullptr && object->state != ObjectState::kPending) return false;
   auto request = std::make_unique<ThreadRequest>();
   request->process = process_;
   request->needed = 1;

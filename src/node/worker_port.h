@@ -26,7 +26,8 @@ struct WorkerPort;
 struct PortRequest : Request {
   explicit PortRequest(WorkerPort& asker) : port(asker) {}
   WorkerPort& port;
-  bool wants_values = false;
+  bool wants_values = false;  ///< Those in the arena, too, with a pin.
+  bool wants_near = false;    ///< Those that come with the message.
 };
 
 /// All calls with the node's lock held.

@@ -24,16 +24,18 @@ class SpinPolicy {
   [[nodiscard]] bool allowed(std::int64_t now_ns) const { return now_ns >= not_before_ns_; }
 
   /// Spins until `done()` or `until_ns`; returns whether it was done. `now_ns` is the time at the
-  /// start.
-  template <typename Done>
+  /// start. With `kPauses` between two looks: more than one where a look keeps others waiting.
+  template <int kPauses = 1, typename Done>
   bool spin(std::int64_t now_ns, std::int64_t until_ns, Done&& done) {
     std::int64_t yield_at = now_ns + kYieldEveryNs;
     while (now_ns < until_ns) {
-      for (int i = 0; i < kPausesPerLook; ++i)
+      // The clock costs as much as a pause.
+      for (int i = 1; i <= kPausesPerTime; ++i) {
         cpu_relax();
-      if (done()) {
-        rest_ns_ = kShortestRestNs;
-        return true;
+        if (i % kPauses == 0 && done()) {
+          rest_ns_ = kShortestRestNs;
+          return true;
+        }
       }
       now_ns = monotonic_ns();
       if (now_ns < yield_at) continue;
@@ -51,7 +53,7 @@ class SpinPolicy {
   }
 
  private:
-  static constexpr int kPausesPerLook = 4;
+  static constexpr int kPausesPerTime = 4;
   static constexpr std::int64_t kYieldEveryNs = 5'000;
   static constexpr std::int64_t kSlowYieldNs = 30'000;
   static constexpr std::int64_t kShortestRestNs = 10'000'000;

@@ -131,6 +131,7 @@ enum RequestFlags : std::uint32_t {
   kRequestGet = 1,       ///< Values are wanted, and an error ends the wait.
   kRequestBlocking = 2,  ///< The process' main thread sleeps on it.
   kRequestThread = 4,    ///< Another thread of it does, while a task runs.
+  kRequestNear = 8,      ///< Values that need no pin are wanted.
 };
 
 struct RequestMessage {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from _thread import get_ident
 from collections import deque
 
 from haz._core.runtime import runtime
@@ -102,6 +103,29 @@ def _bridge_to(loop: asyncio.AbstractEventLoop) -> _LoopBridge:
     return bridge
 
 
+class _Notice:
+    """The callback of one wait: wakes the loop, unless the ref is ready at once."""
+
+    __slots__ = ("_at_once", "_bridge", "_thread", "_waiter")
+
+    def __init__(self, bridge: _LoopBridge, waiter: asyncio.Future[None]) -> None:
+        self._bridge = bridge
+        self._waiter = waiter
+        self._at_once = False
+        self._thread = get_ident()
+
+    def __call__(self) -> None:
+        if get_ident() == self._thread:
+            self._at_once = True
+        else:
+            self._bridge.post(self._waiter)
+
+    def came_at_once(self) -> bool:
+        """Whether it was called; if not, it will wake the loop. Once, by the thread that made it."""
+        self._thread = 0
+        return self._at_once
+
+
 class until_ready:  # noqa: N801 - used like a function
     """``await until_ready(engine, ref)`` waits in the running event loop for `ref`."""
 
@@ -114,13 +138,12 @@ class until_ready:  # noqa: N801 - used like a function
     def __await__(self) -> Generator[Any, None, None]:
         import asyncio
 
-        if self._engine.wait((self._ref,), 1, 0)[0]:
-            return
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
-        bridge = _bridge_to(loop)
-        self._engine.add_done_callback(self._ref, lambda: bridge.post(waiter))
-        yield from waiter.__await__()
+        notice = _Notice(_bridge_to(loop), waiter)
+        self._engine.add_done_callback(self._ref, notice)
+        if not notice.came_at_once():
+            yield from waiter.__await__()
 
 
 def await_ref(ref: ObjectRef[T]) -> Generator[Any, None, T]:

@@ -145,6 +145,36 @@ def test_waiting_by_await_and_in_threads(node, gate):
     assert haz.get(waiting) == [True, True]
 
 
+def test_what_is_awaited_comes_whole(node):
+    @haz.remote
+    class Awaiter:
+        async def get(self, refs):
+            # Each of them twice, and ready the second time.
+            first = await asyncio.gather(*refs, return_exceptions=True)
+            second = await asyncio.gather(*refs, return_exceptions=True)
+            # What is left of the first time must not be what another ref finds.
+            third = await haz.put("other")
+            assert haz.get(refs[0]) == first[0]
+            both = (*first, *second)
+            return ["failed" if isinstance(x, LookupError) else x for x in both], third
+
+        async def get_late(self, refs):
+            await asyncio.sleep(0.05)
+            return [await ref for ref in refs]
+
+    @haz.remote
+    def fail():
+        raise LookupError("awaited")
+
+    echo = haz.remote(lambda x: x)
+    awaiter = Awaiter.remote()
+    values = [1, None, "x" * 900, b"y" * 3_000_000, [haz.put(7)]]
+    for _ in range(3):
+        refs = [*(echo.remote(value) for value in values), fail.remote()]
+        assert haz.get(awaiter.get.remote(refs)) == ([*values, "failed"] * 2, "other")
+        assert haz.get(awaiter.get_late.remote(refs[:5])) == values
+
+
 def test_a_blocked_loop_does_not_block_others(node, gate):
     blocked, other = Async.remote(), Async.remote()
     ref = blocked.block.remote(gate("running"), gate("go"))
