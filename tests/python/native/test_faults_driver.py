@@ -200,15 +200,43 @@ def many_cycles(cycles, warm_up):
     def work(i):
         return bytes(100_000), haz.put(i)
 
+    @haz.remote
+    def items(n):
+        for i in range(n):
+            print("item", i)
+            yield bytes(2000)
+
+    @haz.remote
+    class Keeper:
+        def __init__(self, kept):
+            self.kept = kept
+
+        async def get(self, i):
+            return self.kept, i
+
+    async def ask(keeper):
+        return await asyncio.gather(*[keeper.get.remote(i) for i in range(3)])
+
     before = None
     for cycle in range(cycles):
         haz.init(num_cpus=2)
-        if cycle % 3 == 0:
+        if cycle % 5 == 0:
             haz.get([work.remote(i) for i in range(5)])
-        elif cycle % 3 == 1:
+        elif cycle % 5 == 1:
             refs = [work.remote(i) for i in range(5)]
             view = haz.get(haz.put(bytearray(1_000_000)))
             del refs, view
+        elif cycle % 5 == 2:
+            keeper = Keeper.remote(bytes(200_000))
+            asyncio.run(ask(keeper))
+            if cycle % 2:
+                del keeper
+        elif cycle % 5 == 3:
+            assert [len(haz.get(ref)) for ref in items.remote(5)] == [2000] * 5
+            stream = items.remote(1000)
+            next(stream)
+            if cycle % 2:
+                del stream
         haz.shutdown()
         if cycle == warm_up:
             gc.collect()
