@@ -38,7 +38,8 @@ void WorkerLoop::pack(CallResults& results, PyObject* returned, const Call& call
   if (returned == nullptr || !add_returns(results, returned, call.num_returns)) {
     add_exception(results, call);
   }
-  if (returned != nullptr) results.kept.push_back(returned);
+  // Before the node is told that the task has ended: destructors may use haz, and wait.
+  Py_XDECREF(returned);
 }
 
 void WorkerLoop::send(CallResults& results, const Call& call) {
@@ -91,7 +92,11 @@ bool WorkerLoop::add_returns(CallResults& results, PyObject* returned, std::uint
   for (Py_ssize_t i = 0; ok && i < PySequence_Fast_GET_SIZE(fast); ++i) {
     ok = add_value(results, PySequence_Fast_GET_ITEM(fast, i), false);
   }
-  results.kept.push_back(fast);
+  if (ok) {
+    Py_DECREF(fast);
+  } else {
+    results.kept.push_back(fast);  // its destructors would see the error that is set
+  }
   return ok;
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import gc
 import os
 import random
 import shutil
@@ -161,6 +163,74 @@ def children_are_reaped(how):
 @pytest.mark.parametrize("how", ["ignored", "reaped"])
 def test_the_driver_takes_all_children_from_us(tmp_path, how):
     run_scenario(children_are_reaped, tmp_path, how=how)
+
+
+# ---- destructors -----------------------------------------------------------------------------------
+
+
+def destructors_use_haz():
+    @haz.remote
+    def one():
+        return 1
+
+    class Late:
+        def __init__(self, times):
+            self.times = times
+
+        def __del__(self):
+            for _ in range(self.times):
+                haz.get([one.remote(), haz.put(bytes(3000))])
+                haz.wait([one.remote() for _ in range(3)])
+
+    class Circle(Late):
+        def __init__(self, times):
+            super().__init__(times)
+            self.me = self
+
+    @haz.remote
+    def makes(n):
+        return [Late(1) for _ in range(n)]
+
+    @haz.remote(num_returns=2)
+    def makes_two():
+        return Late(2), Circle(1)
+
+    @haz.remote
+    def takes(items, *more):
+        return len(items) + len(more)
+
+    @haz.remote
+    def collects():
+        gc.set_threshold(5)
+        for _ in range(20):
+            Circle(1)
+        return True
+
+    @haz.remote
+    class Keeper:
+        def get(self):
+            return Late(1)
+
+        async def wait(self):
+            return Late(1)
+
+    def use(_):
+        keeper = Keeper.remote()
+        for _ in range(10):
+            assert len(haz.get(makes.remote(3))) == 3
+            assert len(haz.get(makes_two.remote())) == 2
+            assert haz.get(takes.remote([Late(1)], Late(1))) == 2
+            assert haz.get(collects.remote())
+            haz.get([keeper.get.remote(), keeper.wait.remote()])
+
+    with world():
+        with concurrent.futures.ThreadPoolExecutor(3) as pool:
+            list(pool.map(use, range(3)))
+        gc.collect()
+
+
+def test_destructors_use_haz(tmp_path):
+    run_scenario(destructors_use_haz, tmp_path)
 
 
 # ---- surroundings ----------------------------------------------------------------------------------
