@@ -89,8 +89,8 @@ struct TaskMethods {
 };
 
 const TaskMethods& task_methods() {
-  static const TaskMethods methods;
-  return methods;
+  static const TaskMethods kMethods;
+  return kMethods;
 }
 
 }  // namespace

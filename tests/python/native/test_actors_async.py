@@ -374,7 +374,11 @@ class FirstStep:
     def awaitable(self):
         return asyncio.ensure_future(self.future())
 
-    async def own_factory(self, make):
+    async def own_factory(self):
+        def make(loop, coroutine, **options):
+            self.log.append("made")
+            return asyncio.Task(coroutine, loop=loop, **options)
+
         asyncio.get_running_loop().set_task_factory(make)
 
     async def ticks(self, seconds):
@@ -427,14 +431,10 @@ def test_what_the_first_step_raises(node, capfd):
 
 
 def test_a_loop_with_a_task_factory(node):
-    def make(loop, coroutine, **options):
-        task = asyncio.Task(coroutine, loop=loop, **options)
-        task.set_name("of the factory")
-        return task
-
     actor = FirstStep.remote()
-    haz.get(actor.own_factory.remote(make))
-    assert haz.get(actor.current.remote())[:2] == (True, "of the factory")
+    haz.get(actor.own_factory.remote())
+    assert haz.get(actor.nothing.remote()) is None
+    assert haz.get(actor.soon.remote()) == ["made", "made", "now", "soon"]
 
 
 def test_calls_that_do_not_wait_leave_time_to_others(node):
