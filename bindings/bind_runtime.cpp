@@ -17,6 +17,7 @@
 #include "object_ref.h"
 #include "os/clock.h"
 #include "os/machine.h"
+#include "placement.h"
 #include "session.h"
 #include "session_checks.h"
 #include "shm/copy.h"
@@ -180,16 +181,18 @@ std::uint32_t register_function(std::uint32_t session_number, const std::string&
 
 nb::object bind_submitter(std::uint32_t session_number, std::uint32_t function,
                           std::uint32_t num_returns, long long min_args, long long max_args,
-                          nb::handle descriptor, nb::handle generator, nb::handle actor) {
+                          nb::handle descriptor, nb::handle generator, nb::handle actor,
+                          nb::handle placement) {
   const std::shared_ptr<Session> session = session_or_throw(session_number);
   if (!actor.is_none() &&
       (!is_ref(actor.ptr()) || generation_of_ref(actor.ptr()) != session->generation())) {
     set_haz_error("ObjectLostError", "the actor is of a run of haz that has ended");
     throw_set_error();
   }
-  PyObject* submitter = make_submitter(
-      *session, FunctionId{function}, num_returns, min_args, max_args, descriptor.ptr(),
-      generator.is_none() ? nullptr : generator.ptr(), actor.is_none() ? nullptr : actor.ptr());
+  PyObject* submitter =
+      make_submitter(*session, FunctionId{function}, num_returns, min_args, max_args,
+                     descriptor.ptr(), generator.is_none() ? nullptr : generator.ptr(),
+                     actor.is_none() ? nullptr : actor.ptr(), placement_of(*session, placement));
   if (submitter == nullptr) throw_set_error();
   return nb::steal(submitter);
 }
@@ -475,11 +478,11 @@ int completions_fd() {
 
 // ---- views -------------------------------------------------------------------------------------
 
-nb::object query(int kind) {
+nb::object query(int kind, std::uint64_t argument) {
   const std::shared_ptr<Session> session = session_or_throw();
   auto bytes = [&] {
     const nb::gil_scoped_release no_gil;
-    return session->client().query(static_cast<QueryKind>(kind));
+    return session->client().query(static_cast<QueryKind>(kind), argument);
   }();
   if (!bytes) {
     set_python_error(bytes.error());
@@ -589,16 +592,19 @@ void bind_runtime(nb::module_& m) {
                 "resources: dict[str, float], max_retries: int, retry_exceptions: bool, timeout_s: "
                 "float, items_ahead: int = -1, priority: int = 0, group: str = \"\", actor: "
                 "dict[str, typing.Any] | None = None, environment: str = \"\") -> int"));
-  m.def("bind_submitter", bind_submitter, nb::arg("session"), nb::arg("function"),
-        nb::arg("num_returns"), nb::arg("min_args"), nb::arg("max_args"), nb::arg("descriptor"),
-        nb::arg("generator").none() = nb::none(), nb::arg("actor") = nb::none(),
-        "Return the callable that submits tasks of a registered function, or calls of an actor.\n\n"
-        "`generator`: of a streaming one, what to make of the ref of the stream.",
-        nb::sig("def bind_submitter(session: int, function: int, num_returns: int, "
-                "min_args: int, max_args: int, descriptor: object, generator: "
-                "collections.abc.Callable[[typing.Any], typing.Any] | None = None, actor: object = "
-                "None) -> "
-                "collections.abc.Callable[..., typing.Any]"));
+  m.def(
+      "bind_submitter", bind_submitter, nb::arg("session"), nb::arg("function"),
+      nb::arg("num_returns"), nb::arg("min_args"), nb::arg("max_args"), nb::arg("descriptor"),
+      nb::arg("generator").none() = nb::none(), nb::arg("actor") = nb::none(),
+      nb::arg("placement") = nb::none(),
+      "Return the callable that submits tasks of a registered function, or calls of an actor.\n\n"
+      "`generator`: of a streaming one, what to make of the ref of the stream. `placement`: (ref\n"
+      "of a placement group, bundle, captures); None for the ref: in none.",
+      nb::sig("def bind_submitter(session: int, function: int, num_returns: int, "
+              "min_args: int, max_args: int, descriptor: object, generator: "
+              "collections.abc.Callable[[typing.Any], typing.Any] | None = None, actor: object = "
+              "None, placement: tuple[typing.Any, int, bool] | None = None) -> "
+              "collections.abc.Callable[..., typing.Any]"));
   m.def("get", get, nb::arg("refs"), nb::arg("timeout_s").none(), "Return the values of refs.",
         nb::sig("def get(refs: collections.abc.Sequence[typing.Any], timeout_s: float | None) -> "
                 "list[typing.Any]"));
@@ -619,8 +625,9 @@ void bind_runtime(nb::module_& m) {
   m.def("take_completions", take_completions, nb::arg("session"),
         "Return the tokens that were reported; none if another session runs.");
   m.def("completions_fd", completions_fd, "Readable while take_completions() has something.");
-  m.def("query", query, nb::arg("kind"), "Ask the node: 1 total, 2 available resources, 3 counts.",
-        nb::sig("def query(kind: int) -> dict[str, typing.Any]"));
+  m.def("query", query, nb::arg("kind"), nb::arg("argument") = 0,
+        "Ask the node; see QueryKind in src/wire/messages.h.",
+        nb::sig("def query(kind: int, argument: int = 0) -> typing.Any"));
   m.def("snapshot", snapshot, "State of this process' node.",
         nb::sig("def snapshot() -> dict[str, typing.Any]"));
   m.def("story", story, nb::arg("subject"), "History of a task, object or process; 0: of all.",

@@ -7,6 +7,7 @@ namespace nb = nanobind;
 namespace haz::py {
 void bind_actors(nb::module_& m);
 void bind_codec(nb::module_& m);
+void bind_groups(nb::module_& m);
 void bind_runtime(nb::module_& m);
 void bind_streams(nb::module_& m);
 void bind_worker(nb::module_& m);
@@ -20,6 +21,7 @@ NB_MODULE(_native, m) {
   m.doc() = "The native core of haz. Not for users: its names may change at any time.";
   haz::py::bind_actors(m);
   haz::py::bind_codec(m);
+  haz::py::bind_groups(m);
   haz::py::bind_runtime(m);
   haz::py::bind_streams(m);
   haz::py::bind_worker(m);

@@ -24,6 +24,7 @@ struct SubmitterObject {
   std::uint32_t function;
   std::uint32_t num_returns;
   std::uint32_t generation;
+  Placement placement;
 };
 
 PyTypeObject* submitter_type = nullptr;
@@ -106,6 +107,7 @@ PyObject* submit(PyObject* callable, PyObject* const* args, std::size_t nargsf, 
   submission.function = FunctionId{self.function};
   submission.num_returns = self.num_returns;
   if (self.actor != nullptr) submission.actor = id_of_ref(self.actor);
+  self.placement.apply(submission);
   const std::uint32_t num_ids =
       self.generator != nullptr ? kStreamIds : std::max(self.num_returns, 1U);
   submission.id = TaskId{session->client().new_ids(num_ids)};
@@ -175,7 +177,7 @@ bool init_submitter_type() {
 
 PyObject* make_submitter(const Session& session, FunctionId function, std::uint32_t num_returns,
                          long long min_args, long long max_args, PyObject* descriptor,
-                         PyObject* generator, PyObject* actor) {
+                         PyObject* generator, PyObject* actor, const Placement& placement) {
   PyObject* object = submitter_type->tp_alloc(submitter_type, 0);
   if (object == nullptr) return nullptr;
   SubmitterObject& self = *as_submitter(object);
@@ -188,6 +190,7 @@ PyObject* make_submitter(const Session& session, FunctionId function, std::uint3
   self.function = function.value;
   self.num_returns = num_returns;
   self.generation = session.generation();
+  self.placement = placement;
   return object;
 }
 

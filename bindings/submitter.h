@@ -4,6 +4,7 @@
 
 #include <Python.h>
 
+#include "placement.h"
 #include "session.h"
 
 namespace haz::py {
@@ -17,6 +18,6 @@ bool init_submitter_type();
 /// returns; else nullptr.
 PyObject* make_submitter(const Session& session, FunctionId function, std::uint32_t num_returns,
                          long long min_args, long long max_args, PyObject* descriptor,
-                         PyObject* generator, PyObject* actor);
+                         PyObject* generator, PyObject* actor, const Placement& placement);
 
 }  // namespace haz::py

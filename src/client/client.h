@@ -25,6 +25,9 @@ struct Submission {
   FunctionId function;
   TaskId parent;
   ObjectId actor{};  ///< Whose method it is; none: a task.
+  ObjectId group{};  ///< This and the next two as in TaskSpec.
+  std::int32_t bundle = kAnyBundle;
+  bool captures = false;
   std::uint32_t num_returns = 1;
   std::uint64_t payload_offset = 0;  ///< From allocate(); 0: the arguments are in `payload`.
   std::uint32_t payload_size = 0;
@@ -78,6 +81,10 @@ class Client {
   /// kLost when there is none.
   virtual Result<FoundActor> find_actor(const ActorSpec& actor, WaitHooks& hooks) = 0;
   virtual void kill_actor(ObjectId id, bool no_restart) = 0;
+  /// As Scheduler::create_group(), of which `spec.creator` and `spec.owner` are set here. The place
+  /// of `value` is the node's from the call on.
+  virtual Status create_group(GroupSpec& spec, const NewValue& value, WaitHooks& hooks) = 0;
+  virtual void remove_group(ObjectId id) = 0;
   /// The caller gets one handle.
   virtual Status put(ObjectId id, const NewValue& value) = 0;
   /// Waits for all, or the first error. `deadline_ns`: monotonic; negative: none.
@@ -102,8 +109,8 @@ class Client {
   virtual void add_reference(ObjectId id) = 0;
   /// From destructors: takes no lock and never waits.
   virtual void drop_reference(ObjectId id) noexcept = 0;
-  /// An encoded dictionary that answers `kind`.
-  virtual Result<std::vector<std::byte>> query(QueryKind kind) = 0;
+  /// An encoded value that answers `kind`.
+  virtual Result<std::vector<std::byte>> query(QueryKind kind, std::uint64_t argument) = 0;
 
   [[nodiscard]] virtual Arena& arena() = 0;
 };

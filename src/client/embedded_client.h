@@ -49,6 +49,10 @@ class EmbeddedClient final : public Client {
     return found;
   }
   void kill_actor(ObjectId id, bool no_restart) override { node_.kill_actor(id, no_restart); }
+  Status create_group(GroupSpec& spec, const NewValue& value, WaitHooks& /*hooks*/) override {
+    return node_.create_group(spec, value);
+  }
+  void remove_group(ObjectId id) override { node_.remove_group(id); }
   Status put(ObjectId id, const NewValue& value) override { return node_.put(id, value); }
   WaitOutcome get(std::span<const ObjectId> ids, std::int64_t deadline_ns, WaitHooks& hooks,
                   FetchedValues& out) override {
@@ -72,7 +76,9 @@ class EmbeddedClient final : public Client {
   void free(std::span<const ObjectId> ids) override { node_.free(ids); }
   void add_reference(ObjectId id) override { (void)node_.add_reference(id); }
   void drop_reference(ObjectId id) noexcept override { node_.drop_reference(id); }
-  Result<std::vector<std::byte>> query(QueryKind kind) override { return node_.query(kind); }
+  Result<std::vector<std::byte>> query(QueryKind kind, std::uint64_t argument) override {
+    return node_.query(kind, argument);
+  }
   [[nodiscard]] Arena& arena() override { return node_.arena(); }
 
  private:
@@ -81,6 +87,9 @@ class EmbeddedClient final : public Client {
     spec.id = submission.id;
     spec.parent = submission.parent;
     spec.actor = submission.actor;
+    spec.group = submission.group;
+    spec.bundle = submission.bundle;
+    spec.captures = submission.captures;
     spec.num_returns = submission.num_returns;
     spec.payload_offset = submission.payload_offset;
     spec.payload_size = submission.payload_size;

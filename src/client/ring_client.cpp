@@ -8,6 +8,7 @@
 #include "os/clock.h"
 #include "os/signals.h"
 #include "sched/function_message.h"
+#include "sched/group_message.h"
 #include "wire/message_reader.h"
 
 namespace haz {
@@ -853,7 +854,10 @@ SubmitMessage submit_message(const Submission& submission) {
           static_cast<std::uint32_t>(submission.dependencies.size()),
           static_cast<std::uint32_t>(submission.refs.size()),
           0,
-          submission.actor.value};
+          submission.actor.value,
+          submission.group.value,
+          submission.bundle,
+          submission.captures ? 1U : 0U};
 }
 
 std::span<const std::byte> near_payload(const Submission& submission) {
@@ -973,9 +977,29 @@ void RingClient::kill_actor(ObjectId id, bool no_restart) {
 
 void RingClient::exit_actor() { send(MessageKind::kActorExit, {}, true); }
 
-Result<std::vector<std::byte>> RingClient::query(QueryKind kind) {
+// ---- placement groups --------------------------------------------------------------------------
+
+Status RingClient::create_group(GroupSpec& spec, const NewValue& value, WaitHooks& hooks) {
   const std::uint64_t number = expect_reply();
-  const QueryMessage message{number, kind, 0};
+  MessageBuilder builder;
+  builder.add(CreateGroupMessage{number});
+  encode_group_spec(spec, builder);
+  builder.add(entry_of(value));
+  builder.add_bytes(value.bytes);
+  builder.add_bytes(bytes_of_ids(value.refs));
+  const auto reply = ask(MessageKind::kCreateGroup, builder.body(), number, hooks);
+  published(value.offset);
+  if (!reply) return reply.error();
+  return Ok{};
+}
+
+void RingClient::remove_group(ObjectId id) {
+  send(MessageKind::kRemoveGroup, {bytes_of(id)}, true);
+}
+
+Result<std::vector<std::byte>> RingClient::query(QueryKind kind, std::uint64_t argument) {
+  const std::uint64_t number = expect_reply();
+  const QueryMessage message{number, kind, 0, argument};
   send(MessageKind::kQuery, {bytes_of(message)}, true);
   NoHooks hooks;
   Reply reply;

@@ -129,6 +129,8 @@ class RingClient final : public Client {
                                 WaitHooks& hooks) override;
   Result<FoundActor> find_actor(const ActorSpec& actor, WaitHooks& hooks) override;
   void kill_actor(ObjectId id, bool no_restart) override;
+  Status create_group(GroupSpec& spec, const NewValue& value, WaitHooks& hooks) override;
+  void remove_group(ObjectId id) override;
   Status put(ObjectId id, const NewValue& value) override;
   WaitOutcome get(std::span<const ObjectId> ids, std::int64_t deadline_ns, WaitHooks& hooks,
                   FetchedValues& out) override;
@@ -144,7 +146,7 @@ class RingClient final : public Client {
   void free(std::span<const ObjectId> ids) override;
   void add_reference(ObjectId id) override;
   void drop_reference(ObjectId id) noexcept override { drops_.append(id.value); }
-  Result<std::vector<std::byte>> query(QueryKind kind) override;
+  Result<std::vector<std::byte>> query(QueryKind kind, std::uint64_t argument) override;
   [[nodiscard]] Arena& arena() override { return *arena_; }
 
  private:

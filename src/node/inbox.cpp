@@ -6,8 +6,8 @@
 #include "os/clock.h"
 #include "sched/error_values.h"
 #include "sched/function_message.h"
+#include "sched/group_message.h"
 #include "wire/message_reader.h"
-#include "wire/value.h"
 
 namespace haz {
 
@@ -136,6 +136,11 @@ bool Node::handle_body(WorkerPort& port, MessageKind kind, std::span<const std::
       return on_kill_actor(body);
     case MessageKind::kActorExit:
       return on_actor_exit(port);
+    case MessageKind::kCreateGroup:
+      return on_create_group(port, body);
+    case MessageKind::kRemoveGroup:
+      scheduler_.remove_group(ObjectId{reader.take<std::uint64_t>()});
+      return reader.ok();
     case MessageKind::kYield:
       return on_yield(port, body);
     case MessageKind::kNextItem:
@@ -187,6 +192,9 @@ bool Node::read_submission(WorkerPort& port, MessageReader& reader, TaskSpec& sp
   spec.function = scheduler_.function(FunctionId{message.function});
   spec.submitter = port.process;
   spec.actor = ObjectId{message.actor};
+  spec.group = ObjectId{message.group};
+  spec.bundle = message.bundle;
+  spec.captures = message.captures != 0;
   spec.num_returns = message.num_returns;
   spec.payload_offset = message.payload_offset;
   spec.payload_size = message.payload_size;
@@ -359,51 +367,9 @@ bool Node::on_query(WorkerPort& port, std::span<const std::byte> body) {
   MessageReader reader(body);
   const auto message = reader.take<QueryMessage>();
   std::vector<std::byte> bytes;
-  encode_query(message.kind, bytes);
+  encode_query(message.kind, message.argument, bytes);
   answer(port, message.number, AnswerStatus::kOk, 0, 0, bytes);
   return reader.ok();
-}
-
-void Node::encode_query(QueryKind kind, std::vector<std::byte>& out) {
-  const ResourcePool& pool = scheduler_.resources();
-  const SchedulerCounts counts = scheduler_.counts();
-  ValueWriter writer;
-  if (kind == QueryKind::kSnapshot) {
-    const std::array<std::pair<const char*, std::size_t>, 8> entries{
-        {{"objects", counts.objects},
-         {"streams", counts.streams},
-         {"unread_items", counts.items},
-         {"tasks", counts.tasks},
-         {"queued", counts.queued},
-         {"workers", counts.workers},
-         {"idle_workers", counts.idle},
-         {"actors", counts.actors}}};
-    writer.begin_dict(entries.size());
-    for (const auto& [name, count] : entries) {
-      writer.str(name);
-      writer.integer(static_cast<std::int64_t>(count));
-    }
-  } else if (kind == QueryKind::kNamedActors) {
-    writer.begin_list(static_cast<std::uint32_t>(scheduler_.actor_names().size()));
-    for (const auto& [name, actor] : scheduler_.actor_names()) {
-      writer.begin_tuple(2);
-      writer.str(name.first);
-      writer.str(name.second);
-    }
-  } else {
-    writer.begin_dict(static_cast<std::uint32_t>(pool.size()));
-    for (std::size_t i = 0; i < pool.size(); ++i) {
-      writer.str(pool.name(i));
-      const bool total = kind == QueryKind::kTotalResources;
-      if (!total && pool.name(i) == "object_store_memory") {
-        const StoreUsage usage = store_.usage();
-        writer.number(static_cast<double>(usage.limit - std::min(usage.used, usage.limit)));
-      } else {
-        writer.number(from_resource_units(total ? pool.total(i) : pool.free(i)));
-      }
-    }
-  }
-  out.assign(writer.data().begin(), writer.data().end());
 }
 
 // ---- actors ------------------------------------------------------------------------------------
@@ -480,6 +446,30 @@ bool Node::on_kill_actor(std::span<const std::byte> body) {
 bool Node::on_actor_exit(WorkerPort& port) {
   if (port.worker == nullptr) return false;
   scheduler_.actor_exited(*port.worker);
+  return true;
+}
+
+bool Node::on_create_group(WorkerPort& port, std::span<const std::byte> body) {
+  MessageReader reader(body);
+  const auto message = reader.take<CreateGroupMessage>();
+  GroupSpec spec = decode_group_spec(reader);
+  const auto entry = reader.take<ValueEntry>();
+  NewValue value;
+  std::vector<std::vector<std::byte>> copies;
+  if (!reader.ok() || maker_of(spec.id) != port.process ||
+      !take_value(port, entry, reader, value, copies)) {
+    return false;
+  }
+  spec.creator = port.process;
+  if (port.worker != nullptr && port.worker->actor != nullptr) {
+    spec.owner = port.worker->actor->id;
+  }
+  const Status made = scheduler_.create_group(spec, value);
+  if (made) {
+    answer(port, message.number, AnswerStatus::kOk, 0, 0, {});
+  } else {
+    answer_error(port, message.number, made.error());
+  }
   return true;
 }
 

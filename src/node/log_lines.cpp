@@ -54,8 +54,7 @@ std::string shown(const LogLine& line, bool colour) {
     text += line.task_name;
     text += ' ';
   }
-  text += "pid=";
-  text += std::to_string(line.pid);
+  text += line.pid == 0 ? "haz" : "pid=" + std::to_string(line.pid);
   text += ')';
   if (colour) text += "\x1b[0m";
   text += ' ';

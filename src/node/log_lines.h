@@ -31,13 +31,13 @@ enum class LogStream : std::uint8_t { kStdout, kStderr };
 /// One line of a worker's output, without its newline; any bytes, valid UTF-8 or not.
 struct LogLine {
   LogStream stream = LogStream::kStdout;
-  std::int64_t pid = 0;
+  std::int64_t pid = 0;   ///< 0: haz itself says it.
   std::string task_name;  ///< Empty before the worker's first task.
   std::string text;
 };
 
 /// The line as a terminal shows it, without a newline: "(name pid=123) text", or "(pid=123) text"
-/// without a name; the bracket in cyan if `colour`.
+/// without a name, "(haz) text" without a process; the bracket in cyan if `colour`.
 std::string shown(const LogLine& line, bool colour = false);
 
 /// The output of one worker. Memory is bounded, whatever the worker writes. Not thread-safe.

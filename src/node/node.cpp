@@ -254,6 +254,22 @@ void Node::kill_actor(ObjectId id, bool no_restart) {
   needs_dispatch_ = true;
 }
 
+Status Node::create_group(GroupSpec& spec, const NewValue& value) {
+  Round round(*this);
+  if (shut_down_) return Error{ErrorKind::kLost, "the node has been shut down"};
+  pump();
+  spec.creator = process_;
+  needs_dispatch_ = true;
+  return scheduler_.create_group(spec, value);
+}
+
+void Node::remove_group(ObjectId id) {
+  Round round(*this);
+  pump();
+  scheduler_.remove_group(id);
+  needs_dispatch_ = true;
+}
+
 void Node::cancel(ObjectId id, bool force, bool recursive) {
   Round round(*this);
   pump();
@@ -342,11 +358,11 @@ Node::Snapshot Node::snapshot() {
   return view;
 }
 
-Result<std::vector<std::byte>> Node::query(QueryKind kind) {
+Result<std::vector<std::byte>> Node::query(QueryKind kind, std::uint64_t argument) {
   Round round(*this);
   pump(true);
   std::vector<std::byte> bytes;
-  encode_query(kind, bytes);
+  encode_query(kind, argument, bytes);
   return bytes;
 }
 

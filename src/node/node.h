@@ -39,6 +39,7 @@
 namespace haz {
 
 class MessageReader;
+class ValueWriter;
 
 /// What a node is made of.
 struct NodeOptions {
@@ -93,6 +94,9 @@ class Node final : private Actions {
   /// The actor of that name, of which the process gets a handle; kLost when there is none.
   Result<ObjectId> find_actor(const ActorSpec& actor, std::vector<std::byte>& meta);
   void kill_actor(ObjectId id, bool no_restart);
+  /// As Scheduler::create_group(); `spec.creator` is set here.
+  Status create_group(GroupSpec& spec, const NewValue& value);
+  void remove_group(ObjectId id);
   /// Memory to write a value or payload into. Waits for room where room can come.
   Result<StoreBlock> allocate(std::uint64_t size, WaitHooks& hooks,
                               StoreUse use = StoreUse::kValue);
@@ -122,8 +126,8 @@ class Node final : private Actions {
   void cancel(ObjectId id, bool force, bool recursive);
   void free(std::span<const ObjectId> ids);
 
-  /// An encoded dictionary that answers `kind`.
-  Result<std::vector<std::byte>> query(QueryKind kind);
+  /// An encoded value that answers `kind`.
+  Result<std::vector<std::byte>> query(QueryKind kind, std::uint64_t argument);
 
   [[nodiscard]] Arena& arena() { return *arena_; }
   [[nodiscard]] std::byte* at(std::uint64_t offset) const { return arena_->at(offset); }
@@ -210,6 +214,7 @@ class Node final : private Actions {
   bool on_find_actor(WorkerPort& port, std::span<const std::byte> body);
   bool on_kill_actor(std::span<const std::byte> body);
   bool on_actor_exit(WorkerPort& port);
+  bool on_create_group(WorkerPort& port, std::span<const std::byte> body);
   void answer_error(WorkerPort& port, std::uint64_t number, const Error& error);
   bool on_yield(WorkerPort& port, std::span<const std::byte> body);
   bool on_next_item(WorkerPort& port, std::span<const std::byte> body);
@@ -226,13 +231,16 @@ class Node final : private Actions {
   void serve_allocations(std::int64_t now_ns);
   bool try_allocation(const WaitingAllocation& waiting, bool last_try);
   Result<Function*> add_function(const FunctionOptions& options, std::span<const std::byte> code);
-  void encode_query(QueryKind kind, std::vector<std::byte>& out);
+  void encode_query(QueryKind kind, std::uint64_t argument, std::vector<std::byte>& out);
+  void encode_resources(bool total, ValueWriter& writer);
+  void encode_groups(const QueryMessage& query, ValueWriter& writer);
 
   // Progress (pump.cpp).
   void drain_drops();
   void run_timers(std::int64_t now_ns);
   [[nodiscard]] std::int64_t next_timer(std::int64_t now_ns) const;
   void trim_idle_workers(std::int64_t now_ns);
+  std::vector<LogLine> tell_waiting(std::int64_t now_ns);
   void set_wake_policy(bool every_completion);
   void finish_round(std::unique_lock<std::mutex>& lock);
   void end_subscriptions();
@@ -303,6 +311,7 @@ class Node final : private Actions {
   std::uint64_t freed_ = 0;     ///< Values freed.
   std::int64_t background_wakes_at_ns_ = 0;
   std::int64_t next_tick_ns_ = 0;
+  std::int64_t next_telling_ns_ = 0;
   int short_sleeps_ = 0;  ///< Of the background thread, still to come.
   std::int64_t last_activity_ns_ = 0;
   std::int64_t crowded_since_ns_ = 0;  ///< More workers are idle than there are CPU slots; or 0.

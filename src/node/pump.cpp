@@ -12,6 +12,8 @@ namespace {
 
 constexpr std::uint64_t kNeverWake = std::numeric_limits<std::uint64_t>::max();
 constexpr std::int64_t kTickNs = 2 * kMillisecondNs;
+/// Who waits for resources from one look to the next is told why.
+constexpr std::int64_t kTellWaitingNs = 5 * kSecondNs;
 /// Longest sleep while references may have been dropped a moment ago.
 constexpr std::int64_t kActiveSleepNs = 50 * kMillisecondNs;
 /// How long workers that were started while others were blocked are kept without work.
@@ -134,6 +136,15 @@ void Node::trim_idle_workers(std::int64_t now_ns) {
   }
 }
 
+std::vector<LogLine> Node::tell_waiting(std::int64_t now_ns) {
+  std::vector<LogLine> lines;
+  if (now_ns < next_telling_ns_ || !options_.show_output || !options_.on_output) return lines;
+  next_telling_ns_ = now_ns + kTellWaitingNs;
+  for (std::string& text : scheduler_.tell_waiting("more than 5 s"))
+    lines.push_back({.stream = LogStream::kStderr, .task_name = {}, .text = std::move(text)});
+  return lines;
+}
+
 void Node::run_timers(std::int64_t now_ns) {
   scheduler_.story().set_time(now_ns);
   trim_idle_workers(now_ns);
@@ -173,6 +184,7 @@ void Node::background() {
   for (;;) {
     std::uint32_t prepared = 0;
     std::int64_t sleep_ns = 0;
+    std::vector<LogLine> told;
     {
       Round round(*this);
       if (stopping_) return;
@@ -181,8 +193,10 @@ void Node::background() {
       drain_drops();
       run_timers(now);
       check_ports();
+      told = tell_waiting(now);
       round.end();
     }
+    if (!told.empty()) options_.on_output(told);
     {
       const std::lock_guard lock(mutex_);
       if (stopping_) return;

@@ -52,13 +52,14 @@ enum class ActorState : std::uint8_t {
 
 /// Why an actor is dead, for the error that its calls get.
 enum class ActorEnd : std::uint8_t {
-  kExited,       ///< By itself.
-  kKilled,       ///< By a caller.
-  kOutOfScope,   ///< Nobody had a handle.
-  kConstructor,  ///< Its constructor failed.
-  kProcess,      ///< Its process died.
-  kNeverPlaced,  ///< No process could be had for it.
-  kNode,         ///< The node ended.
+  kExited,        ///< By itself.
+  kKilled,        ///< By a caller.
+  kOutOfScope,    ///< Nobody had a handle.
+  kConstructor,   ///< Its constructor failed.
+  kProcess,       ///< Its process died.
+  kNeverPlaced,   ///< No process could be had for it.
+  kGroupRemoved,  ///< Its placement group was removed.
+  kNode,          ///< The node ended.
 };
 
 /// Calls that run side by side up to a limit.
@@ -82,6 +83,11 @@ struct Actor {
   ObjectId id;
   Task* creation = nullptr;  ///< Kept with its arguments for as long as the actor may be restarted.
   Function* function = nullptr;  ///< Its constructor.
+  ObjectId group;                ///< Its placement group, if any.
+  bool captures = false;         ///< What its calls submit runs in `group`, too.
+  bool owns_groups = false;      ///< It has made placement groups, which end with it.
+  bool seen_waiting = false;     ///< For resources, at the last tell_waiting().
+  bool told_waiting = false;     ///< That was told.
   Worker* worker = nullptr;      ///< Its process, from the start of the constructor on.
   ActorState state = ActorState::kPending;
   bool referenced = true;                     ///< Its object exists.

@@ -53,6 +53,24 @@ std::vector<std::byte> cancelled_error(const Task& task) {
   return copy_of(writer);
 }
 
+std::vector<std::byte> infeasible_error(const std::string& message) {
+  ValueWriter writer = begin_error("infeasible", 2);
+  add(writer, "message", message);
+  return copy_of(writer);
+}
+
+std::vector<std::byte> group_removed_error() {
+  ValueWriter writer = begin_error("group_removed", 2);
+  add(writer, "message", "the placement group was removed");
+  return copy_of(writer);
+}
+
+std::vector<std::byte> group_removed_error(const Task& task) {
+  ValueWriter writer = begin_error("group_removed", 2);
+  add(writer, "task_name", task.function->name);
+  return copy_of(writer);
+}
+
 std::vector<std::byte> timeout_error(const Task& task) {
   ValueWriter writer = begin_error("timeout", 3);
   add(writer, "task_name", task.function->name);
@@ -110,6 +128,8 @@ const char* reason_of(ActorEnd end, const DeathCause* cause) {
       return "constructor";
     case ActorEnd::kNeverPlaced:
       return "never_placed";
+    case ActorEnd::kGroupRemoved:
+      return "group_removed";
     case ActorEnd::kNode:
       return "node";
     case ActorEnd::kProcess:

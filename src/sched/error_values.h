@@ -22,6 +22,12 @@ struct DeathCause;
 std::vector<std::byte> crashed_error(const Task& task, const DeathCause& cause);
 /// `cancelled`: task_name, task_id.
 std::vector<std::byte> cancelled_error(const Task& task);
+/// `infeasible`: message.
+std::vector<std::byte> infeasible_error(const std::string& message);
+/// `group_removed`: message; of the object of a placement group.
+std::vector<std::byte> group_removed_error();
+/// `group_removed`: task_name.
+std::vector<std::byte> group_removed_error(const Task& task);
 /// `timeout`: task_name, timeout_s.
 std::vector<std::byte> timeout_error(const Task& task);
 /// `infeasible`: message; all of `workers` processes wait, with up to `nested` tasks on top of
@@ -37,9 +43,9 @@ std::vector<std::byte> pending_calls_error(const std::string& message);
 /// `serialization`: message; for a result that came damaged.
 std::vector<std::byte> damaged_result_error(const Task& task);
 /// `actor_died`: class_name, actor (its id), reason (`exited`, `killed`, `out_of_scope`,
-/// `constructor`, `signal`, `exit_code`, `never_placed`, `node`), restarts; of a process: pid,
-/// signal, exit_code, stderr; of a constructor: cause, its error. A call that fails of it gets it
-/// by passed_on_error().
+/// `constructor`, `signal`, `exit_code`, `never_placed`, `group_removed`, `node`), restarts; of a
+/// process: pid, signal, exit_code, stderr; of a constructor: cause, its error. A call that fails
+/// of it gets it by passed_on_error().
 std::vector<std::byte> actor_died_error(const Actor& actor, ActorEnd end, const DeathCause* cause,
                                         const ValueBytes* error = nullptr);
 /// `actor_unavailable`: class_name, actor, task_name, restarts, pid, signal, exit_code, stderr. The

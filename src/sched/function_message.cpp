@@ -1,8 +1,9 @@
 #include "sched/function_message.h"
 
-#include <string>
 #include <type_traits>
 #include <utility>
+
+#include "sched/message_parts.h"
 
 namespace haz {
 
@@ -28,36 +29,6 @@ struct ActorHead {
   std::uint32_t allow_out_of_order;
 };
 static_assert(std::is_trivially_copyable_v<ActorHead>);
-
-void add_text(MessageBuilder& message, const std::string& text) {
-  message.add(std::uint64_t{text.size()});
-  message.add_bytes(std::as_bytes(std::span(text)));
-}
-
-std::string take_text(MessageReader& reader) {
-  const std::span<const std::byte> bytes = reader.take_bytes(reader.take<std::uint64_t>());
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
-using Amounts = std::vector<std::pair<std::string, double>>;
-
-void add_amounts(MessageBuilder& message, const Amounts& amounts) {
-  message.add(std::uint64_t{amounts.size()});
-  for (const auto& [name, amount] : amounts) {
-    message.add(amount);
-    add_text(message, name);
-  }
-}
-
-Amounts take_amounts(MessageReader& reader) {
-  Amounts amounts;
-  const auto count = reader.take<std::uint64_t>();
-  for (std::uint64_t i = 0; i < count && reader.ok(); ++i) {
-    const auto amount = reader.take<double>();
-    amounts.emplace_back(take_text(reader), amount);
-  }
-  return amounts;
-}
 
 }  // namespace
 

@@ -29,8 +29,13 @@ inline bool is_gpu_amount(std::int64_t units) {
 class GpuTable {
  public:
   /// Adds `units` of the GPU `id`, which is not in the table.
-  void add(std::uint32_t id, std::int64_t units) { slots_.push_back({id, units}); }
+  void add(std::uint32_t id, std::int64_t units) { slots_.push_back({id, units, units}); }
   void clear() { slots_.clear(); }
+  /// Takes back all that was taken.
+  void reset() {
+    for (Slot& slot : slots_)
+      slot.free = slot.total;
+  }
 
   /// Whether `times` shares of `units` each can be had now. Precondition: is_gpu_amount(units).
   [[nodiscard]] bool fits(std::int64_t units, std::int64_t times = 1) const {
@@ -82,6 +87,7 @@ class GpuTable {
  private:
   struct Slot {
     std::uint32_t id;
+    std::int64_t total;
     std::int64_t free;
   };
   std::vector<Slot> slots_;

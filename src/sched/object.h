@@ -26,6 +26,7 @@ enum class ObjectRole : std::uint8_t {
   kValue,
   kStream,  ///< For the items of a streaming task; it has no value. See Stream.
   kDemand,  ///< For the demand for such items; it has no value.
+  kGroup,   ///< For a placement group: its value counts when that is reserved.
 };
 
 /// Who waits: a task for its arguments, or a request for its objects.

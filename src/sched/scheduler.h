@@ -21,6 +21,7 @@
 #include "sched/actor.h"
 #include "sched/id_map.h"
 #include "sched/object.h"
+#include "sched/placement_group.h"
 #include "sched/pool.h"
 #include "sched/request.h"
 #include "sched/resources.h"
@@ -84,6 +85,7 @@ struct SchedulerCounts {
   std::size_t idle = 0;
   std::size_t starting = 0;
   std::size_t actors = 0;  ///< Processes of actors.
+  std::size_t groups = 0;  ///< Placement groups that were not removed.
 };
 
 /// Single-threaded: the host serialises all calls. Calls marked *batched* only record; dispatch()
@@ -158,6 +160,31 @@ class Scheduler {
   /// The actor of `worker` has said that it ends, for good. Its process is about to end. Batched.
   void actor_exited(Worker& worker);
 
+  // ---- placement groups ------------------------------------------------------------------------
+
+  /// Makes a placement group. Its object gets `value`, and becomes ready when all bundles are
+  /// reserved, perhaps before this returns. kInvalid when the node can never give that, or the id
+  /// is in use; kExists when the name is taken. The place of `value` in the arena is the
+  /// scheduler's from the call on. Batched.
+  Status create_group(const GroupSpec& spec, const NewValue& value);
+  /// Removes a placement group: its tasks and actors end with an error, those that run by the death
+  /// of their process. Without effect when it was removed before. Batched.
+  void remove_group(ObjectId id);
+  /// The placement group `id`, also a removed one while it has handles; or nullptr.
+  [[nodiscard]] PlacementGroup* find_group(ObjectId id) const {
+    const auto found = groups_.find(id.value);
+    return found != groups_.end() ? found->second.get() : nullptr;
+  }
+  using Groups = std::map<std::uint64_t, std::unique_ptr<PlacementGroup>>;
+  /// By id.
+  [[nodiscard]] const Groups& groups() const { return groups_; }
+  /// The placement group of `task`, or of its actor, or nullptr; and whether what the task submits
+  /// runs there too.
+  [[nodiscard]] std::pair<const PlacementGroup*, bool> group_of(const Task& task) const;
+  /// One line for each actor and placement group that waits for resources and did so at the last
+  /// call already, but was not told yet. `waited`: how long that is, in words.
+  std::vector<std::string> tell_waiting(const std::string& waited);
+
   // ---- objects ---------------------------------------------------------------------------------
 
   /// Stores a value under a new id and gives `owner` one handle. kInvalid when the id is in use.
@@ -190,8 +217,9 @@ class Scheduler {
   [[nodiscard]] std::uint64_t items_of(TaskId task) const;
   /// A stream that has only an error to give, instead of a task that can't be submitted.
   void put_failed_stream(ProcessId owner, TaskId task, std::span<const std::byte> error);
-  /// Whether dispatch() has tasks to end whose streams nobody refers to any more.
-  [[nodiscard]] bool has_abandoned() const { return !abandoned_.empty(); }
+  /// Whether dispatch() has tasks to end whose streams nobody refers to any more, or placement
+  /// groups to remove whose actor has died.
+  [[nodiscard]] bool has_abandoned() const { return !abandoned_.empty() || !orphans_.empty(); }
 
   // ---- requests --------------------------------------------------------------------------------
 
@@ -258,6 +286,7 @@ class Scheduler {
   void count_reference(ProcessId process, ObjectId id);
   bool uncount_reference(ProcessId process, ObjectId id);
   void set_value(Object* object, const NewValue& value);
+  void replace_value(Object* object, std::span<const std::byte> error);
   void free_unpublished(const NewValue& value);
   void notify_waiters(Object* object);
   static void link(WaitNode& node, Waiter* waiter);
@@ -314,7 +343,8 @@ class Scheduler {
 
   // Actors (scheduler_actors.cpp).
   Result<ResourceRequest> request_of(const std::string& name,
-                                     const std::vector<std::pair<std::string, double>>& resources);
+                                     const std::vector<std::pair<std::string, double>>& resources,
+                                     const char* use = "run");
   Status check_call(const TaskSpec& spec, Actor** actor);
   void add_creation(Task* task);
   void add_call(Task* task, Actor* actor);
@@ -341,8 +371,36 @@ class Scheduler {
   [[nodiscard]] static bool may_restart(const Actor& actor);
   [[nodiscard]] static std::int64_t lent_cpu_of(const Task& task);
 
+  // Placement groups (scheduler_groups.cpp).
+  void choose_place(Task* task, const TaskSpec& spec);
+  static Refusal refusal_of(const PlacementGroup* group, const ResourceRequest& request,
+                            std::int32_t bundle);
+  void refuse(Task* task);
+  [[nodiscard]] static bool is_placeable(const ResourceClass& resources);
+  void reserve_groups();
+  bool reserve(PlacementGroup& group);
+  bool is_held_up(const PlacementGroup& group);
+  bool must_make_way_for_group(const Task& task, const ResourceRequest& request);
+  void end_tasks_of(PlacementGroup& group);
+  void end_actors_of(const PlacementGroup& group);
+  void give_back(Bundle& bundle);
+  void remove_orphans();
+  void forget_if_over(const PlacementGroup& group);
+  static std::span<Bundle> bundles_of(const ResourceClass& resources);
+  ResourceAmounts& amounts_of(const ResourceGrant& grant) {
+    return grant.bundle != nullptr ? grant.bundle->amounts : pool_;
+  }
+  [[nodiscard]] bool fits(const ResourceClass& resources, std::int64_t times = 1) const;
+  [[nodiscard]] bool overdrawn(const ResourceClass& resources) const;
+  [[nodiscard]] bool compete(const ResourceClass& a, const ResourceClass& b) const;
+  ResourceGrant acquire(const ResourceClass& resources);
+  void release(const ResourceRequest& request, ResourceGrant& grant);
+  [[nodiscard]] std::string shortage_of(const ResourceRequest& request) const;
+
   ResourceClass* class_for(const ResourceRequest& request, bool for_actors,
                            std::uint32_t environment);
+  static ResourceClass* class_in(PlacementGroup& group, std::int32_t bundle,
+                                 const ResourceClass& outside);
   std::uint32_t environment_of(const std::string& name);
   [[nodiscard]] bool has_idle(std::uint32_t environment) const;
   void make_room_for(const ResourceClass& resources);
@@ -381,6 +439,8 @@ class Scheduler {
   void check_queues() const;
   void check_actors() const;
   void check_workers() const;
+  void check_groups() const;
+  void check_amounts() const;
   void check_objects() const;
   void check_streams(std::unordered_map<std::uint64_t, std::uint32_t>& known) const;
 
@@ -422,7 +482,10 @@ class Scheduler {
   std::uint32_t promised_ = kNoEnvironment;    ///< Whose the next worker to start is.
   std::unordered_map<std::uint64_t, std::unique_ptr<Actor>> actors_;  ///< By id.
   ActorNames actor_names_;
-  std::vector<ObjectId> hungry_;           ///< Actors whose process may take more calls.
+  Groups groups_;
+  std::vector<PlacementGroup*> pending_groups_;  ///< First come first.
+  std::vector<ObjectId> orphans_;                ///< Groups to remove: their owner has died.
+  std::vector<ObjectId> hungry_;                 ///< Actors whose process may take more calls.
   std::vector<ObjectId> starved_;          ///< Actors with calls for which a ring had no room.
   std::uint32_t processes_of_actors_ = 0;  ///< Of workers_.
 };

@@ -78,7 +78,7 @@ bool Scheduler::place_actor(ResourceClass* resources) {
     return true;
   }
   Actor& actor = *task->actor;
-  actor.grant = pool_.acquire(resources->request);
+  actor.grant = acquire(*resources);
   actor.acquired = &resources->request;
   actor.worker = worker;
   worker->actor = &actor;
@@ -95,7 +95,7 @@ void Scheduler::actor_constructed(Task* task, const NewValue& value) {
   Actor& actor = *task->actor;
   const bool first = actor.state == ActorState::kPending;
   actor.state = ActorState::kAlive;
-  pool_.exchange(*actor.acquired, actor.held);
+  amounts_of(actor.grant).exchange(*actor.acquired, actor.held);
   actor.acquired = &actor.held;
   story_.add(StoryEvent::kActorAlive, actor.id.value, actor.restarts, actor.worker->slot);
   task->state = TaskState::kWaiting;
@@ -345,7 +345,7 @@ void Scheduler::actor_process_died(Worker& worker, const DeathCause& cause) {
     end_actor(actor, ValueBytes(actor_died_error(actor, end, &cause)));
   }
   HAZ_CHECK(worker.assigned.empty(), "calls of an actor survive its process");
-  if (actor.acquired != nullptr) pool_.release(*actor.acquired, actor.grant);
+  if (actor.acquired != nullptr) release(*actor.acquired, actor.grant);
   actor.acquired = nullptr;
   actor.killed = false;
   actor.worker = nullptr;
@@ -374,6 +374,10 @@ void Scheduler::end_actor(Actor& actor, ValueBytes error) {
   actor.state = ActorState::kDead;
   actor.death = std::move(error);
   if (!actor.name.empty()) actor_names_.erase({actor.name_space, actor.name});
+  if (actor.owns_groups) {
+    for (const auto& [id, group] : groups_)
+      if (group->owner == actor.id) orphans_.push_back(group->id);
+  }
   // Calls hold it, and so end it only when all of them have ended.
   Object* object = actor.referenced ? objects_.find(actor.id.value) : nullptr;
   if (object != nullptr) add_ref(object);
@@ -451,7 +455,7 @@ const ResourceGrant& Scheduler::grant_of(const Task& task) {
 
 std::int64_t Scheduler::lent_cpu_of(const Task& task) {
   if (task.actor == nullptr || task.creates_actor) {
-    return cpu_units(task.function->resources->request);
+    return cpu_units(task.resources->request);
   }
   return cpu_units(task.actor->held);
 }

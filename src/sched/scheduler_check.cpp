@@ -55,18 +55,28 @@ void Scheduler::check_invariants() const {
   check_queues();
   check_actors();
   check_workers();
+  check_groups();
+  check_amounts();
   check_objects();
 }
 
 void Scheduler::check_queues() const {
   std::size_t queued = 0;
-  for (const auto& resources : classes_) {
+  std::vector<const ResourceClass*> classes;
+  for (const auto& resources : classes_)
+    classes.push_back(resources.get());
+  for (const auto& entry : groups_) {
+    for (const auto& resources : entry.second->classes)
+      classes.push_back(resources.get());
+  }
+  for (const ResourceClass* resources : classes) {
     queued += resources->ready.size();
-    const auto listed = std::count(ready_classes_.begin(), ready_classes_.end(), resources.get());
-    HAZ_CHECK(listed == (resources->ready.empty() ? 0 : 1), "the list of ready classes is wrong");
+    const auto listed = std::count(ready_classes_.begin(), ready_classes_.end(), resources);
+    const bool is_listed = !resources->ready.empty() && is_placeable(*resources);
+    HAZ_CHECK(listed == (is_listed ? 1 : 0), "the list of ready classes is wrong");
     HAZ_CHECK(!resources->stuck, "a class stays stuck after its round");
     for (const Worker* worker : resources->holders) {
-      HAZ_CHECK(worker->lease == resources.get(), "a class counts a worker that left it");
+      HAZ_CHECK(worker->lease == resources, "a class counts a worker that left it");
     }
   }
   HAZ_CHECK(queued == queued_, "the number of queued tasks is wrong");
@@ -120,14 +130,6 @@ void Scheduler::check_actors() const {
 }
 
 void Scheduler::check_workers() const {
-  std::vector<std::int64_t> free;
-  free.reserve(pool_.size());
-  for (std::size_t i = 0; i < pool_.size(); ++i)
-    free.push_back(pool_.total(i));
-  const auto take = [&free](const ResourceRequest& request) {
-    for (const auto& [index, units] : request)
-      free[index] -= units;
-  };
   std::size_t assigned = 0;
   for (const Worker* worker : workers_) {
     const bool idle = worker->state == WorkerState::kIdle;
@@ -135,13 +137,11 @@ void Scheduler::check_workers() const {
     const bool free_to_take = idle && !worker->doomed && worker->actor == nullptr;
     HAZ_CHECK(contains(idle_, worker) == free_to_take, "the idle list is wrong");
     const Actor* actor = worker->actor;
-    if (actor != nullptr) take(*actor->acquired);
     const Task* front = worker->assigned.front();
     const Task* back = worker->assigned.back();
     HAZ_CHECK((worker->lease != nullptr) == (back != nullptr && !back->nested && actor == nullptr),
               "a worker holds resources without tasks in its ring");
     if (worker->lease != nullptr) {
-      take(worker->lease->request);
       HAZ_CHECK(worker->environment == worker->lease->environment, "environments mix");
       HAZ_CHECK(contains(worker->lease->holders, worker), "a class misses one of its workers");
     }
@@ -162,11 +162,9 @@ void Scheduler::check_workers() const {
                 "a task is in the wrong worker's list");
       HAZ_CHECK(nested || !task->nested, "a nested task is below one of the ring");
       nested = task->nested;
-      if (nested) take(task->function->resources->request);
       num_nested += nested ? 1 : 0;
-      HAZ_CHECK(actor != nullptr || task->function->resources->environment == worker->environment,
+      HAZ_CHECK(actor != nullptr || task->resources->environment == worker->environment,
                 "a worker runs a task of another environment");
-      if (task->lends_cpu) free[kCpuIndex] += lent_cpu_of(*task);
       wanted += task->wanted_soon ? 1 : 0;
       const Stream* stream = find_stream(task->id);
       wanted_items += stream != nullptr && stream->wanted ? 1 : 0;
@@ -177,12 +175,83 @@ void Scheduler::check_workers() const {
     HAZ_CHECK(wanted == worker->wanted_soon, "the number of wanted results is wrong");
     HAZ_CHECK(wanted_items == worker->wanted_items, "the number of wanted items is wrong");
   }
-  for (std::size_t i = 0; i < pool_.size(); ++i) {
-    HAZ_CHECK(free[i] == pool_.free(i), "resources got lost, or are counted twice");
-    if (pool_.name(i) != "GPU") continue;
-    HAZ_CHECK(pool_.gpus().free() == pool_.free(i), "the GPUs do not agree with their amount");
-  }
   HAZ_CHECK(queued_ + assigned <= task_pool_.live(), "tasks are counted twice");
+}
+
+void Scheduler::check_groups() const {
+  for (const auto& [id, group] : groups_) {
+    const bool removed = group->state == GroupState::kRemoved;
+    const Object* object = objects_.find(id);
+    HAZ_CHECK(group->referenced == (object != nullptr && object->role == ObjectRole::kGroup),
+              "a placement group does not know of its handles");
+    HAZ_CHECK(group->referenced || removed, "a placement group was lost");
+    HAZ_CHECK(object == nullptr || (object->state == ObjectState::kPending) ==
+                                       (group->state == GroupState::kPending),
+              "the object of a placement group does not fit its state");
+    const auto listed = std::count(pending_groups_.begin(), pending_groups_.end(), group.get());
+    HAZ_CHECK(listed == (group->state == GroupState::kPending ? 1 : 0),
+              "the list of pending groups is wrong");
+    for (const Bundle& bundle : group->bundles) {
+      const bool reserved = group->state == GroupState::kReserved || (removed && bundle.users != 0);
+      HAZ_CHECK(bundle.is_reserved == reserved, "a bundle is not what its group says");
+      HAZ_CHECK(reserved || bundle.users == 0, "what is not reserved is used");
+    }
+    for (const Task* task = group->tasks.front(); task != nullptr;
+         task = List<Task, &Task::group_link>::next(task)) {
+      HAZ_CHECK(task->resources->group == group.get(), "a task is in the wrong placement group");
+      HAZ_CHECK(!removed || task->worker != nullptr, "a task outlives its placement group");
+    }
+    HAZ_CHECK(!removed || group->referenced || !group->tasks.empty() ||
+                  std::any_of(group->bundles.begin(), group->bundles.end(),
+                              [](const Bundle& bundle) { return bundle.users != 0; }),
+              "a placement group is kept for nothing");
+  }
+}
+
+/// What is free, of the node and of each bundle, is what no worker, actor or bundle has.
+void Scheduler::check_amounts() const {
+  struct Account {
+    std::vector<std::int64_t> free;
+    std::uint32_t users = 0;
+  };
+  std::map<const Bundle*, Account> accounts;  // the node's is that of no bundle
+  const auto open = [&](const Bundle* bundle, const ResourceAmounts& amounts) {
+    for (std::size_t i = 0; i < pool_.size(); ++i)
+      accounts[bundle].free.push_back(amounts.total(i));
+  };
+  const auto take = [&](const ResourceRequest& request, const ResourceGrant& grant) {
+    Account& account = accounts[grant.bundle];
+    ++account.users;
+    for (const auto& [index, units] : request)
+      account.free[index] -= units;
+  };
+  open(nullptr, pool_);
+  for (const auto& entry : groups_) {
+    for (const Bundle& bundle : entry.second->bundles) {
+      if (!bundle.is_reserved) continue;
+      open(&bundle, bundle.amounts);
+      take(bundle.request, bundle.grant);
+    }
+  }
+  for (const Worker* worker : workers_) {
+    if (worker->actor != nullptr) take(*worker->actor->acquired, worker->actor->grant);
+    if (worker->lease != nullptr) take(worker->lease->request, worker->grant);
+    for (const Task* task = worker->assigned.front(); task != nullptr;
+         task = List<Task, &Task::queue_link>::next(task)) {
+      if (task->nested) take(task->resources->request, *task->grant);
+      if (task->lends_cpu) accounts[grant_of(*task).bundle].free[kCpuIndex] += lent_cpu_of(*task);
+    }
+  }
+  for (const auto& [bundle, account] : accounts) {
+    const ResourceAmounts& amounts = bundle != nullptr ? bundle->amounts : pool_;
+    HAZ_CHECK(bundle == nullptr || bundle->users == account.users, "a bundle's users are wrong");
+    for (std::size_t i = 0; i < pool_.size(); ++i) {
+      HAZ_CHECK(account.free[i] == amounts.free(i), "resources got lost, or are counted twice");
+      if (pool_.name(i) != "GPU") continue;
+      HAZ_CHECK(amounts.gpus().free() == amounts.free(i),
+                "the GPUs do not agree with their amount");
+    }
+  }
 }
 
 void Scheduler::check_objects() const {
@@ -192,7 +261,8 @@ void Scheduler::check_objects() const {
     const bool pending = object->state == ObjectState::kPending;
     HAZ_CHECK(object->role != ObjectRole::kValue || pending == (object->producer != nullptr),
               "an object without a value has no task, or one with a value has one");
-    HAZ_CHECK(!pending || object->producer != nullptr, "nothing will make an object ready");
+    HAZ_CHECK(!pending || object->producer != nullptr || object->role == ObjectRole::kGroup,
+              "nothing will make an object ready");
     HAZ_CHECK(object->offset == 0 || object->bytes.size() == 0, "an object has two values");
     known[id] += check_waiters(*object);
     if (object->inner) {
@@ -221,6 +291,9 @@ void Scheduler::check_objects() const {
       ++known[kept->dependencies[i].object->id.value];
     for (std::uint32_t i = 0; i < kept->num_refs; ++i)
       ++known[kept->refs[i].value];
+  }
+  for (const auto& [id, group] : groups_) {
+    if (group->state != GroupState::kRemoved) ++known[id];
   }
   HAZ_CHECK(tasks == task_pool_.live(), "a task is not to be found by its id");
   check_streams(known);

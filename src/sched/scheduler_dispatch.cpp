@@ -18,10 +18,6 @@ constexpr std::int64_t kUnknownRunNs = kSecondNs;
 /// A task may be overtaken by this many times the length of a ring before others make way for it,
 /// so that workers do not change between classes all the time.
 constexpr std::uint64_t kPatience = 4;
-/// Others make way for a task for so many of each period of ticks: it may need what is only given
-/// back when one of the others has run.
-constexpr std::uint32_t kMakeWayTicks = 64;
-constexpr std::uint32_t kMakeWayPeriod = 1024;
 
 /// Measured work that waits in `worker`'s ring behind its first task.
 std::int64_t waiting_work_ns(const Worker& worker) {
@@ -69,7 +65,7 @@ std::uint32_t Scheduler::pipeline_limit(const Function& function) const {
 }
 
 Worker* Scheduler::take_idle(const ResourceClass& resources) {
-  if (idle_.empty() || !pool_.fits(resources.request)) return nullptr;
+  if (idle_.empty() || !fits(resources)) return nullptr;
   auto found = idle_.rend();
   for (auto place = idle_.rbegin(); place != idle_.rend(); ++place) {
     const std::uint32_t environment = (*place)->environment;
@@ -99,7 +95,7 @@ bool Scheduler::may_queue_on(const Worker& worker) {
 }
 
 Worker* Scheduler::least_loaded(ResourceClass* resources, const Function& function) {
-  if (pool_.overdrawn(resources->request)) return nullptr;
+  if (overdrawn(*resources)) return nullptr;
   Worker* best = nullptr;
   std::size_t best_load = pipeline_limit(function);
   for (Worker* worker : resources->holders) {
@@ -114,7 +110,7 @@ Worker* Scheduler::least_loaded(ResourceClass* resources, const Function& functi
 /// one with most to do, so that the others may stay asleep.
 Worker* Scheduler::soon_free(const ResourceClass& resources, const Function& function) {
   const std::int64_t mean = function.mean_run_ns;
-  if (mean < 0 || pool_.overdrawn(resources.request)) return nullptr;
+  if (mean < 0 || overdrawn(resources)) return nullptr;
   const auto limit = static_cast<std::size_t>(options_.wake_ns / std::max(mean, kShortestRunNs));
   Worker* best = nullptr;
   for (Worker* worker : resources.holders) {
@@ -134,11 +130,11 @@ bool Scheduler::may_start(bool for_actor) const {
 
 void Scheduler::start_workers(const ResourceClass& resources, std::size_t demand) {
   while (starting_ < demand && may_start(resources.for_actors) &&
-         pool_.fits(resources.request, std::int64_t{starting_} + 1)) {
+         fits(resources, std::int64_t{starting_} + 1)) {
     ++starting_;
     actions_.start_worker();
   }
-  if (starting_ == 0 && !idle_.empty() && pool_.fits(resources.request)) make_room_for(resources);
+  if (starting_ == 0 && !idle_.empty() && fits(resources)) make_room_for(resources);
 }
 
 /// Where the cap stands in the way of a worker for these tasks, ends idle ones of other
@@ -200,13 +196,12 @@ bool Scheduler::must_make_way(const ResourceClass& resources) {
       continue;
     }
     // What it lacks is a resource that both need, or a worker.
-    const bool lacks_worker =
-        pool_.fits(other->request) && !has_idle(other->environment) && starting_ == 0;
-    if (!lacks_worker && !compete(pool_, other->request, resources.request)) continue;
+    const bool lacks_worker = fits(*other) && !has_idle(other->environment) && starting_ == 0;
+    if (!lacks_worker && !compete(*other, resources)) continue;
     other->held_up = making_way_ = true;
-    if (other->ticks_held_up % kMakeWayPeriod < kMakeWayTicks) return true;
+    if (makes_others_wait(other->ticks_held_up)) return true;
   }
-  return false;
+  return resources.group == nullptr && must_make_way_for_group(task, resources.request);
 }
 
 bool Scheduler::place_front(ResourceClass* resources) {
@@ -248,6 +243,9 @@ void Scheduler::place_ready() {
   making_way_ = false;
   for (ResourceClass* resources : ready_classes_)
     resources->held_up = false;
+  for (PlacementGroup* group : pending_groups_)
+    group->held_up = false;
+  reserve_groups();
   while (ResourceClass* next = next_class()) {
     if (!place_front(next)) next->stuck = true;
   }
@@ -257,6 +255,7 @@ void Scheduler::place_ready() {
 
 void Scheduler::dispatch() {
   if (has_abandoned()) close_abandoned();
+  if (!orphans_.empty()) remove_orphans();
   feed_actors();
   do {
     place_ready();
@@ -269,7 +268,7 @@ void Scheduler::dispatch() {
 }
 
 bool Scheduler::could_run(const Worker& worker) const {
-  if (waiting_work_ns(worker) == 0 || !pool_.fits(worker.lease->request)) return false;
+  if (waiting_work_ns(worker) == 0 || !fits(*worker.lease)) return false;
   return has_idle(worker.environment) || may_start() || !blocked_requests_.empty();
 }
 
@@ -294,6 +293,9 @@ void Scheduler::tick() {
   for (ResourceClass* resources : ready_classes_) {
     if (resources->held_up) ++resources->ticks_held_up;
   }
+  for (PlacementGroup* group : pending_groups_) {
+    if (group->held_up) ++group->ticks_held_up;
+  }
 }
 
 bool Scheduler::steal() {
@@ -305,7 +307,7 @@ bool Scheduler::steal() {
     if (work == 0 || work < most || work < options_.steal_ns) continue;
     // Of those with equally much to do, from the one whose task has waited longest.
     if (work == most && worker->assigned.back()->order > victim->assigned.back()->order) continue;
-    if (!pool_.fits(worker->lease->request) || !has_idle(worker->environment)) continue;
+    if (!fits(*worker->lease) || !has_idle(worker->environment)) continue;
     victim = worker;
     most = work;
   }

@@ -33,8 +33,11 @@ bool may_nest(const Worker& worker, const Task& sleeper) {
 
 /// The first node that is still pending, from which on `request` waits.
 std::uint32_t first_pending(Request& request) {
-  while (request.nodes[request.first_pending].object->producer == nullptr)
+  // Of the object of a placement group there is no producer.
+  while (request.first_pending < request.nodes.size() &&
+         request.nodes[request.first_pending].object->producer == nullptr) {
     ++request.first_pending;
+  }
   return request.first_pending;
 }
 
@@ -78,7 +81,7 @@ bool Scheduler::run_awaited() {
     (void)find_nestable(*request, budget, left);
   }
   if (left == nullptr) return false;
-  if (start_beyond_cap(left->function->resources->environment)) return false;
+  if (start_beyond_cap(left->resources->environment)) return false;
   return !somebody_runs && fail_at_hard_limit(left);
 }
 
@@ -90,7 +93,7 @@ Task* Scheduler::find_nestable(Request& request, std::size_t& budget, Task*& lef
   for (std::size_t i = first_pending(request); i < nodes.size() && budget != 0; ++i, --budget) {
     Task* task = runnable_for(nodes[i].object, budget);
     if (task == nullptr) continue;
-    const std::uint32_t environment = task->function->resources->environment;
+    const std::uint32_t environment = task->resources->environment;
     if (has_idle(environment)) continue;
     const bool nests = worker != nullptr && worker->environment == environment &&
                        worker->nested < options_.max_nested;
@@ -115,8 +118,7 @@ Task* Scheduler::runnable_for(Object* object, std::size_t& budget) {
     search_.pop_back();
     --budget;
     const bool can_nest = task->actor == nullptr;
-    if (task->state == TaskState::kQueued && can_nest &&
-        pool_.fits(task->function->resources->request)) {
+    if (task->state == TaskState::kQueued && can_nest && fits(*task->resources)) {
       found = task;
     }
     if (task->state != TaskState::kWaiting) continue;
@@ -134,7 +136,7 @@ void Scheduler::run_nested(Task* task, Worker* worker) {
   task->worker = worker;
   task->nested = true;
   ++task->attempt;
-  task->grant = std::make_unique<ResourceGrant>(pool_.acquire(task->function->resources->request));
+  task->grant = std::make_unique<ResourceGrant>(acquire(*task->resources));
   worker->assigned.push_front(task);
   ++worker->nested;
   if (task->wanted_soon) ++worker->wanted_soon;

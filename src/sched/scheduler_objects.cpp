@@ -25,6 +25,11 @@ void Scheduler::drop_ref(Object* object) {
     dying_.pop_back();
     HAZ_CHECK(dead->waiters == nullptr, "an awaited object has no references");
     if (dead->is_actor) unreferenced(dead->id);
+    if (dead->role == ObjectRole::kGroup) {
+      PlacementGroup& group = *find_group(dead->id);
+      group.referenced = false;
+      forget_if_over(group);
+    }
     story_.add(StoryEvent::kObjectFreed, dead->id.value);
     objects_.erase(dead->id.value);
     if (dead->role == ObjectRole::kStream) drop_stream(dead);
@@ -129,10 +134,15 @@ void Scheduler::free_object(ObjectId id) {
   Object* object = objects_.find(id.value);
   if (object == nullptr || object->state == ObjectState::kPending) return;
   if (object->role != ObjectRole::kValue) return;
+  replace_value(object, freed_error());
+}
+
+/// Lets `error` stand where the value of an object was.
+void Scheduler::replace_value(Object* object, std::span<const std::byte> error) {
   freed_by_hand_ = true;
   if (object->offset != 0) actions_.free_value(object->offset);
   const auto inner = std::move(object->inner);
-  set_value(object, NewValue{.is_error = true, .bytes = freed_error()});
+  set_value(object, NewValue{.is_error = true, .bytes = error});
   if (!inner) return;
   for (const ObjectId inner_id : *inner) {
     if (Object* referred = objects_.find(inner_id.value); referred != nullptr) drop_ref(referred);
@@ -260,13 +270,13 @@ void Scheduler::withdraw(Request& request) {
 void Scheduler::lend_cpu(Task* task) {
   if (task->lends_cpu) return;
   task->lends_cpu = true;
-  pool_.add_cpu(lent_cpu_of(*task));
+  amounts_of(grant_of(*task)).add_cpu(lent_cpu_of(*task));
 }
 
 void Scheduler::take_cpu_back(Task* task) {
   if (!task->lends_cpu || task->waiting_threads != 0) return;
   task->lends_cpu = false;
-  pool_.add_cpu(-lent_cpu_of(*task));
+  amounts_of(grant_of(*task)).add_cpu(-lent_cpu_of(*task));
 }
 
 void Scheduler::block(Request& request, Task* task) {

@@ -11,7 +11,8 @@
 namespace haz {
 
 Result<ResourceRequest> Scheduler::request_of(
-    const std::string& name, const std::vector<std::pair<std::string, double>>& resources) {
+    const std::string& name, const std::vector<std::pair<std::string, double>>& resources,
+    const char* use) {
   std::map<std::string, std::int64_t> amounts;
   for (const auto& [resource, amount] : resources) {
     if (!(amount >= 0) || amount > kMaxResourceAmount) {
@@ -45,7 +46,7 @@ Result<ResourceRequest> Scheduler::request_of(
   }
   if (!lacking.empty()) {
     return Error{ErrorKind::kInvalid,
-                 "'" + name + "' can never run on this node: it asks for" + lacking};
+                 "'" + name + "' can never " + use + " on this node: it asks for" + lacking};
   }
   std::sort(request.begin(), request.end());
   return request;
@@ -99,7 +100,10 @@ Status Scheduler::submit(const TaskSpec& spec) {
   }
   for (std::size_t i = 0; i < spec.dependencies.size(); ++i) {
     dependencies[i].object = objects_.find(spec.dependencies[i].value);
-    if (dependencies[i].object == nullptr || dependencies[i].object->role != ObjectRole::kValue) {
+    const Object* object = dependencies[i].object;
+    const bool is_value = object != nullptr && (object->role == ObjectRole::kValue ||
+                                                object->role == ObjectRole::kGroup);
+    if (!is_value) {
       return Error{ErrorKind::kLost, "submit: an argument's object is gone"};
     }
   }
@@ -119,6 +123,7 @@ Status Scheduler::submit(const TaskSpec& spec) {
   }
   story_.add(StoryEvent::kTaskSubmitted, spec.id.value);
   if (actor != nullptr) add_call(task, actor);
+  choose_place(task, spec);
   if (spec.creates_actor) add_creation(task);
   attach_dependencies(task);
   settle();
@@ -182,7 +187,7 @@ void Scheduler::attach_dependencies(Task* task) {
   }
   const bool is_call = task->actor != nullptr && !task->creates_actor;
   const bool too_late = is_call && task->actor->state == ActorState::kDead;
-  if (task->missing != 0 && !failed && !too_late) {
+  if (task->missing != 0 && !failed && !too_late && task->refusal == Refusal::kNone) {
     if (is_call) enqueue_call(task);
     return;
   }
@@ -202,6 +207,10 @@ void Scheduler::settle() {
 void Scheduler::settle_task(Task* task) {
   if (task->creates_actor && task->actor->state == ActorState::kDead) {
     end_creation(*task->actor);
+    return;
+  }
+  if (task->refusal != Refusal::kNone) {
+    refuse(task);
     return;
   }
   if (task->cancel_requested) {
@@ -241,14 +250,21 @@ void Scheduler::enqueue(Task* task, bool at_front) {
     enqueue_call(task);
     return;
   }
+  ResourceClass* resources = task->resources;
+  if (resources->group != nullptr && resources->group->state == GroupState::kRemoved) {
+    task->state = TaskState::kWaiting;
+    task->refusal = Refusal::kGroupRemoved;
+    task->settling = true;
+    settling_.push_back(task);
+    return;
+  }
   task->state = TaskState::kQueued;
   if (task->order == 0) task->order = next_order_++;
-  ResourceClass* resources = task->function->resources;
   if (resources->ready.empty()) {
     resources->stuck = false;
     resources->held_up = false;
     resources->ticks_held_up = 0;
-    ready_classes_.push_back(resources);
+    if (is_placeable(*resources)) ready_classes_.push_back(resources);
   }
   if (at_front) {
     resources->ready.put_back(task);
@@ -264,10 +280,10 @@ void Scheduler::unqueue(Task* task) {
     return;
   }
   task->state = TaskState::kWaiting;
-  ResourceClass* resources = task->function->resources;
+  ResourceClass* resources = task->resources;
   resources->ready.remove(task);
   --queued_;
-  if (!resources->ready.empty()) return;
+  if (!resources->ready.empty() || !is_placeable(*resources)) return;
   const auto place = std::find(ready_classes_.begin(), ready_classes_.end(), resources);
   *place = ready_classes_.back();
   ready_classes_.pop_back();
@@ -376,7 +392,10 @@ void Scheduler::release_task(Task* task) {
   }
   if (task->payload_offset != 0) actions_.free_value(task->payload_offset);
   Actor* called = task->creates_actor ? nullptr : task->actor;
+  PlacementGroup* group = task->resources->group;
+  if (group != nullptr) group->tasks.remove(task);
   task_pool_.destroy(task);
+  if (group != nullptr) forget_if_over(*group);
   if (called == nullptr) return;
   --called->pending;
   drop_ref(objects_.find(called->id.value));
@@ -418,7 +437,7 @@ void Scheduler::leave_worker(Task* task) {
   if (task->wanted_soon) --worker->wanted_soon;
   count_wanted_item(*task, -1);
   if (task->nested) {
-    pool_.release(task->function->resources->request, *task->grant);
+    release(task->resources->request, *task->grant);
     task->grant.reset();
     task->nested = false;
     --worker->nested;

@@ -98,7 +98,10 @@ void Scheduler::crash_task(Task* task, const Worker& worker, const DeathCause& c
 bool Scheduler::attempt_crashed(Task* task, const Worker& worker) {
   ++task->starts;
   leave_worker(task);
-  if (task->cancel_requested) {
+  const PlacementGroup* group = task->resources->group;
+  if (group != nullptr && group->state == GroupState::kRemoved) {
+    fail_task(task, group_removed_error(*task));
+  } else if (task->cancel_requested) {
     fail_task(task, cancelled_error(*task));
   } else if (task->timed_out) {
     fail_task(task, timeout_error(*task));
@@ -112,7 +115,7 @@ bool Scheduler::attempt_crashed(Task* task, const Worker& worker) {
 }
 
 void Scheduler::take_lease(Worker* worker, ResourceClass* resources) {
-  worker->grant = pool_.acquire(resources->request);
+  worker->grant = acquire(*resources);
   worker->lease = resources;
   worker->environment = resources->environment;
   worker->state = WorkerState::kBusy;
@@ -120,9 +123,9 @@ void Scheduler::take_lease(Worker* worker, ResourceClass* resources) {
 }
 
 void Scheduler::give_up_lease(Worker* worker) {
-  pool_.release(worker->lease->request, worker->grant);
-  std::erase(worker->lease->holders, worker);
-  worker->lease = nullptr;
+  ResourceClass* resources = std::exchange(worker->lease, nullptr);
+  std::erase(resources->holders, worker);
+  release(resources->request, worker->grant);
 }
 
 void Scheduler::settle_worker(Worker* worker) {
@@ -156,6 +159,9 @@ SchedulerCounts Scheduler::counts() const {
   const auto kept = std::count_if(actors_.begin(), actors_.end(), [](const auto& entry) {
     return entry.second->creation != nullptr && entry.second->state == ActorState::kAlive;
   });
+  const auto groups = std::count_if(groups_.begin(), groups_.end(), [](const auto& entry) {
+    return entry.second->state != GroupState::kRemoved;
+  });
   return {.objects = objects_.size(),
           .streams = streams_.size(),
           .items = num_items_,
@@ -164,7 +170,8 @@ SchedulerCounts Scheduler::counts() const {
           .workers = workers_.size(),
           .idle = idle_.size(),
           .starting = starting_,
-          .actors = processes_of_actors_};
+          .actors = processes_of_actors_,
+          .groups = static_cast<std::size_t>(groups)};
 }
 
 }  // namespace haz

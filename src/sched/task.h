@@ -22,6 +22,7 @@ namespace haz {
 
 struct Actor;
 struct ActorOptions;
+struct PlacementGroup;
 struct Request;
 struct ResourceClass;
 struct Worker;
@@ -30,8 +31,8 @@ struct Worker;
 struct Function {
   FunctionId id;
   std::string name;
-  ResourceClass* resources = nullptr;
-  std::int32_t max_retries = 3;    ///< Further starts after a worker's death; -1: without end.
+  ResourceClass* resources = nullptr;  ///< Outside of placement groups.
+  std::int32_t max_retries = 3;        ///< Further starts after a worker's death; -1: without end.
   bool retry_exceptions = false;   ///< Exceptions that the worker marks as retryable are retried.
   std::int64_t timeout_ns = -1;    ///< Longest run of one attempt; -1: no limit.
   std::int32_t items_ahead = -1;   ///< Of a streaming one: items that may wait to be taken while it
@@ -53,20 +54,37 @@ enum class TaskState : std::uint8_t {
   kAssigned,  ///< In a worker's ring or running there.
 };
 
+/// Any bundle of a placement group.
+inline constexpr std::int32_t kAnyBundle = -1;
+/// In TaskSpec: no placement group, whatever the parent says.
+inline constexpr ObjectId kNoGroup{~std::uint64_t{0}};
+
 /// What a submitter says of a task. Spans belong to the caller.
 struct TaskSpec {
   TaskId id;
   Function* function = nullptr;
   ProcessId submitter;
-  TaskId parent{};                   ///< The task that submits; none for a driver.
-  ObjectId actor{};                  ///< Whose method it is; none: a task.
-  bool creates_actor = false;        ///< It is a constructor: for Scheduler::create_actor().
+  TaskId parent{};             ///< The task that submits; none for a driver.
+  ObjectId actor{};            ///< Whose method it is; none: a task.
+  bool creates_actor = false;  ///< It is a constructor: for Scheduler::create_actor().
+  /// The placement group in which it runs; kNoGroup: none. No id: that of the parent where that
+  /// captures its children, and else none.
+  ObjectId group{};
+  std::int32_t bundle = kAnyBundle;  ///< Of `group`.
+  bool captures = false;             ///< Its children run in `group`, too.
   std::uint32_t num_returns = 1;     ///< Of a streaming function: 1.
   std::uint64_t payload_offset = 0;  ///< Arguments in the arena; 0: in `payload`.
   std::uint32_t payload_size = 0;
   std::span<const std::byte> payload{};
   std::span<const ObjectId> dependencies{};  ///< Resolved before the start, in argument order.
   std::span<const ObjectId> refs{};          ///< Held until the end, passed as refs.
+};
+
+/// Why a task can't run where it was to.
+enum class Refusal : std::uint8_t {
+  kNone,
+  kGroupRemoved,  ///< Its placement group was removed.
+  kTooLarge,      ///< No bundle of its placement group ever has what it asks for.
 };
 
 /// Where a call of an actor waits.
@@ -82,6 +100,7 @@ struct Task : Waiter {
 
   TaskId id;
   Function* function = nullptr;
+  ResourceClass* resources = nullptr;  ///< Its function's, or of its placement group.
   TaskState state = TaskState::kWaiting;
   bool awaited = false;  ///< A blocked task waits for it.
   bool cancel_requested = false;
@@ -89,8 +108,10 @@ struct Task : Waiter {
   bool nested = false;       ///< Runs on top of a blocked task of its worker.
   bool wanted_soon = false;  ///< Somebody waits for this very result.
   bool settling = false;     ///< In the scheduler's list of tasks to settle.
-  bool lends_cpu = false;    ///< It or a thread of it waits, or it is under a nested task: others
-                             ///< use its CPU slot.
+  bool captures = false;     ///< Its children run in its placement group.
+  Refusal refusal = Refusal::kNone;
+  bool lends_cpu = false;  ///< It or a thread of it waits, or it is under a nested task: others
+                           ///< use its CPU slot.
   std::uint16_t waiting_threads = 0;  ///< Threads of it, but for its main one, that sleep.
   std::uint16_t depth = 0;            ///< In the call tree; 0: submitted by a driver.
   std::uint32_t num_returns = 1;
@@ -100,6 +121,7 @@ struct Task : Waiter {
   std::uint64_t position = 0;  ///< In the worker's ring.
   std::uint64_t order = 0;     ///< Rises with the time at which tasks became ready, from 1.
   Link<Task> queue_link;       ///< Ready queue or the worker's assigned list.
+  Link<Task> group_link;       ///< Tasks of its placement group.
   Task* parent = nullptr;      ///< While the parent has not ended.
   Link<Task> sibling_link;
   Task* first_child = nullptr;  ///< Of those that have not ended, the latest.
@@ -225,6 +247,8 @@ inline constexpr std::uint32_t kDefaultEnvironment = 1;
 /// without new accounting.
 struct ResourceClass {
   ResourceRequest request;
+  PlacementGroup* group = nullptr;   ///< Whose class it is; none: the node's own.
+  std::int32_t bundle = kAnyBundle;  ///< Of `group`.
   bool for_actors = false;  ///< Its tasks are constructors: each takes a worker for itself.
   std::uint32_t environment = kDefaultEnvironment;  ///< Only its workers run these tasks.
   ReadyQueue ready;

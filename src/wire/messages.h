@@ -36,6 +36,8 @@ enum class MessageKind : std::uint32_t {
   kYield,        ///< YieldMessage, ValueEntry, bytes, refs.
   kNextItem,     ///< NextItemMessage; answered by kAnswer, a TakenItem: ObjectEntry[], near values.
   kReturnItems,  ///< u64 stream, u64 item ids, the last first: they were taken in vain.
+  kCreateGroup,  ///< CreateGroupMessage, GroupSpec, ValueEntry, bytes, refs; answered by kAnswer.
+  kRemoveGroup,  ///< u64 id of a placement group.
 
   // Host to process.
   kObjects = 64,  ///< ObjectsMessage, ObjectEntry[], near values: answer to a request.
@@ -100,8 +102,11 @@ struct SubmitMessage {
   std::uint32_t num_refs;
   std::uint32_t reserved;
   std::uint64_t actor;  ///< Whose method it is, or 0.
+  std::uint64_t group;  ///< As in TaskSpec.
+  std::int32_t bundle;
+  std::uint32_t captures;
 };
-static_assert(sizeof(SubmitMessage) == 56);
+static_assert(sizeof(SubmitMessage) == 72);
 
 struct CreateActorMessage {
   std::uint64_t number;
@@ -121,6 +126,10 @@ struct KillActorMessage {
   std::uint64_t actor;
   std::uint32_t no_restart;
   std::uint32_t reserved;
+};
+
+struct CreateGroupMessage {
+  std::uint64_t number;
 };
 
 struct PutMessage {
@@ -181,12 +190,16 @@ enum class QueryKind : std::uint32_t {
   kAvailableResources,
   kSnapshot,
   kNamedActors,  ///< A list of (namespace, name).
+  kGroups,       ///< A list of placement groups: that of the id `argument`; 0: all.
+  kGroupOfTask,  ///< The same, with that of the task `argument`, if it is in one.
+  kActorName,    ///< Name of the actor `argument`.
 };
 
 struct QueryMessage {
   std::uint64_t number;
   QueryKind kind;
   std::uint32_t reserved;
+  std::uint64_t argument;
 };
 
 struct ObjectEntry {
