@@ -251,7 +251,8 @@ class ActorDiedError(ActorError):
     ----------
     reason : str
         "constructor" (``__cause__`` is what it raised), "exited" (``exit_actor``), "killed"
-        (``haz.kill``), "signal", "exit_code", "out_of_scope", "never_placed", "node", or empty.
+        (``haz.kill``), "signal", "exit_code", "out_of_scope", "never_placed",
+        "group_removed" (its placement group), "node", or empty.
     pid : int
         The process that died.
     signal : int or None
@@ -319,6 +320,21 @@ class ActorAlreadyExistsError(HazError, ValueError):
     """There is an actor of that name already."""
 
 
+class PlacementGroupRemovedError(HazError):
+    """The placement group was removed, and its tasks with it.
+
+    Attributes
+    ----------
+    task_name : str
+        Name of the task; empty where the group itself was waited for.
+    """
+
+    def __init__(self, message: str = "", *, task_name: str = "") -> None:
+        who = f"task {task_name} has no result: its" if task_name else "the"
+        super().__init__(message or f"{who} placement group was removed")
+        self.task_name = task_name
+
+
 class ActorHandleNotFoundError(HazError, ValueError):
     """The handle of an actor is of another run of haz."""
 
@@ -329,11 +345,13 @@ RayError = HazError
 RayTaskError = TaskError
 RayActorError = ActorError
 RaySystemError = InternalError
+ActorPlacementGroupRemoved = ActorDiedError
 ActorUnschedulableError = InfeasibleResourcesError
 LocalRayletDiedError = NodeDiedError
 ObjectFetchTimedOutError = ObjectLostError
 PendingCallsLimitExceeded = PendingCallsLimitExceededError
 ReferenceCountingAssertionError = ObjectLostError
+TaskPlacementGroupRemoved = PlacementGroupRemovedError
 TaskUnschedulableError = InfeasibleResourcesError
 UnserializableException = SerializationError
 UserCodeException = TaskError

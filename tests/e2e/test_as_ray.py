@@ -113,3 +113,68 @@ def test_a_program_that_is_not_there():
     done = Program(["-m", "haz.as_ray", "nowhere.py"]).finish(60)
     assert done.code == 1
     assert "nowhere.py" in done.stderr
+
+
+MODULES = """
+import ray
+import ray.util.placement_group
+import ray.util.joblib
+import joblib
+from ray.runtime_env import RuntimeEnv
+from ray.util import placement_group, remove_placement_group
+from ray.util.multiprocessing import Pool
+from ray.util.placement_group import PlacementGroup, placement_group as make
+from ray.util.scheduling_strategies import (
+    NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy,
+)
+
+ray.init(num_cpus=2)
+
+@ray.remote
+def where():
+    return ray.get_runtime_context().get_placement_group_id()
+
+group = ray.util.placement_group([{"CPU": 1}])
+print("called", isinstance(group, PlacementGroup), group.wait(30))
+inside = PlacementGroupSchedulingStrategy(placement_group=group)
+print("inside", ray.get(where.options(scheduling_strategy=inside).remote()) == group.id.hex())
+node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+print("node", ray.get(where.options(scheduling_strategy=node).remote()))
+remove_placement_group(group)
+for function in (placement_group, make):
+    group = function([{"CPU": 1}], strategy="SPREAD")
+    print("ready", ray.get(group.ready()) == group)
+    ray.util.remove_placement_group(group)
+try:
+    ray.get(where.options(placement_group=group).remote())
+except ray.exceptions.TaskPlacementGroupRemoved as error:
+    print("removed", type(error).__module__)
+
+@ray.remote(runtime_env=RuntimeEnv(env_vars={"COLOUR": "red"}))
+def colour():
+    import os
+    return os.environ["COLOUR"]
+
+print("environment", ray.get(colour.remote()))
+with Pool(2) as pool:
+    print("pool", pool.map(abs, [-1, -2]))
+ray.util.joblib.register_ray()
+with joblib.parallel_backend("ray", n_jobs=2):
+    print("joblib", joblib.Parallel()(joblib.delayed(abs)(n) for n in (-3, -4)))
+"""
+
+
+def test_modules_of_ray(tmp_path):
+    path = tmp_path / "program.py"
+    path.write_text(MODULES, encoding="utf-8")
+    assert run_program("-m", "haz.as_ray", path).lines == [
+        "called True True",
+        "inside True",
+        "node None",
+        "ready True",
+        "ready True",
+        "removed haz.exceptions",
+        "environment red",
+        "pool [1, 2]",
+        "joblib [3, 4]",
+    ]

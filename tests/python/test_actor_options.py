@@ -106,7 +106,7 @@ def test_none_is_the_default(fake):
         *("num_cpus", "num_gpus", "resources", "name", "namespace", "get_if_exists", "lifetime"),
         *("max_restarts", "max_task_retries", "max_concurrency", "concurrency_groups"),
         *("max_pending_calls", "allow_out_of_order_execution", "runtime_env"),
-        *("scheduling_strategy", "placement_group", "memory"),
+        *("scheduling_strategy", "memory"),
     )
     assert created(fake, Plain.options(**dict.fromkeys(names))) == ActorOptions()
 
@@ -146,6 +146,7 @@ def test_what_is_given(fake):
         allow_out_of_order=True,
         env_vars={"A": "b"},
         environment=b"",
+        placement="SPREAD",
     )
 
 

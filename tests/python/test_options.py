@@ -116,8 +116,8 @@ def test_what_is_wrong(given, error, words):
 
 def test_options_without_a_meaning_here():
     runtime._warned.discard("accelerator_type")
-    assert made(scheduling_strategy="SPREAD", enable_task_events=False) == TaskOptions()
-    assert made(accelerator_type=None, placement_group=None) == TaskOptions()
+    assert made(scheduling_strategy=None, enable_task_events=False) == TaskOptions()
+    assert made(accelerator_type=None, placement_group="default") == TaskOptions()
     with pytest.warns(RuntimeWarning, match="ignores accelerator_type"):
         made(accelerator_type="H100")
     made(accelerator_type="H100")  # once is enough

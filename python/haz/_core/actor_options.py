@@ -6,8 +6,10 @@ from haz._core.checks import shown
 from haz._core.options import (
     CHECKS,
     MOST,
+    PLACEMENT,
     RENAMED,
     WITHOUT_MEANING,
+    add_placement,
     check_int,
     check_text,
     ignore_option,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_actor_options",
+    "check_lifetime",
     "check_method_options",
     "check_namespace",
     "make_actor_options",
@@ -51,11 +54,12 @@ def check_namespace(value: Any) -> str:
     return namespace
 
 
-def _lifetime(value: Any) -> str:
+def check_lifetime(value: Any) -> str:
+    """Check the lifetime of an actor or a placement group, if there is one."""
     if value == "detached":
         raise NotImplementedError(
             "lifetime='detached' needs a node that outlives the program (haz start), and there is "
-            "none yet: keep a handle for as long as the actor is needed"
+            "none yet: what is needed for as long as the program runs needs no lifetime"
         )
     if value != "non_detached":
         raise ValueError(f"lifetime must be None, 'non_detached' or 'detached', not {shown(value)}")
@@ -98,7 +102,7 @@ _ACTOR_CHECKS: dict[str, Callable[[Any], Any]] = {
     "name": _actor_name,
     "namespace": check_namespace,
     "get_if_exists": lambda value: _bool("get_if_exists", value),
-    "lifetime": _lifetime,
+    "lifetime": check_lifetime,
     "max_restarts": lambda value: retries("max_restarts", value),
     "max_task_retries": lambda value: retries("max_task_retries", value),
     "max_concurrency": _max_concurrency,
@@ -170,8 +174,9 @@ def check_actor_options(given: Mapping[str, Any], where: str) -> dict[str, Any]:
             ignore_option(name, value)
         elif name in _NOT_OF_ACTORS:
             raise TypeError(f"{where}: {name!r} is not an option of actors: {_NOT_OF_ACTORS[name]}")
-        elif name != "enable_tensor_transport":
-            raise unknown_keyword(where, name, [*_ACTOR_CHECKS, *WITHOUT_MEANING])
+        elif name not in PLACEMENT and name != "enable_tensor_transport":
+            raise unknown_keyword(where, name, [*_ACTOR_CHECKS, *PLACEMENT, *WITHOUT_MEANING])
+    add_placement(checked, given, where)
     return checked
 
 

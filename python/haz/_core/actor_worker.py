@@ -34,7 +34,7 @@ class ActorHost:
     id
         Number of its ref within the node.
     name
-        Its name, or None.
+        Its name, empty if it has none; None: it was not asked for yet.
     meta
         What the engine's `current_actor` returns of it.
     resources
@@ -50,14 +50,13 @@ class ActorHost:
     def __init__(
         self,
         number: int,
-        name: str | None,
         meta: bytes,
         resources: dict[str, float],
         gpus: list[str],
         restarted: bool,
     ) -> None:
         self.id = number
-        self.name = name
+        self.name: str | None = None
         self.meta = meta
         self.resources = resources
         self.gpus = gpus
@@ -111,7 +110,6 @@ def _constructor(
     env_vars: dict[str, str],
     concurrency: int,
     is_async: bool,
-    name: str | None,
     resources: dict[str, float],
     meta: bytes,
 ) -> Callable[..., Any]:
@@ -124,7 +122,7 @@ def _constructor(
         gpus = engine.granted_gpus()
         if gpus:
             os.environ[VISIBLE] = ",".join(gpus)
-        host = engine.actor = ActorHost(running[0], name, meta, resources, gpus, running[1] > 1)
+        host = engine.actor = ActorHost(running[0], meta, resources, gpus, running[1] > 1)
         try:
             if is_async:
                 _construct_on_loop(host, cls, args, kwargs, concurrency)

@@ -139,8 +139,16 @@ class RuntimeContext:
         """Name of the actor that this code runs in, empty if it has none; None elsewhere."""
         return _optional_str(self._value("actor_name"))
 
-    def get_placement_group_id(self) -> None:
-        """None: a single machine has no placement groups."""
+    def get_placement_group_id(self) -> str | None:
+        """Id of the placement group that this code runs in; None: in none."""
+        found = self._engine.current_placement_group()
+        return None if found is None else found[0].hex()
+
+    @property
+    def should_capture_child_tasks_in_placement_group(self) -> bool:
+        """Whether tasks that this code submits run in its placement group, too."""
+        found = self._engine.current_placement_group()
+        return found is not None and found[1]
 
     def get_assigned_resources(self) -> dict[str, float]:
         """Resources that the running task holds. Raises RuntimeError in the driver."""

@@ -378,6 +378,8 @@ def unpack_error(info: dict[str, Any]) -> BaseException:
             ``task_name``, ``task_id``
         ``timeout``
             ``task_name``, ``timeout_s``
+        ``group_removed``
+            ``task_name``; or ``message``, for the group itself
         ``object_store_full``, ``out_of_memory``, ``out_of_disk``, ``object_lost``, ``freed``, \
         ``node_died``, ``serialization``, ``infeasible``, ``runtime_env``, ``get_timeout``, \
         ``pending_calls``
@@ -482,6 +484,7 @@ _REASONS = {
     "killed": "haz.kill() ended it",
     "out_of_scope": "its last handle went away, so that it was ended",
     "never_placed": "no process could be started for it",
+    "group_removed": "its placement group was removed",
     "node": "its node ended",
 }
 
@@ -515,6 +518,7 @@ _MAKERS: dict[str, Callable[[Info], HazError]] = {
     "freed": _said(errors_of_haz.ObjectFreedError, "the object was dropped by haz.free"),
     "node_died": _said(errors_of_haz.NodeDiedError, "the node ended"),
     "serialization": _said(errors_of_haz.SerializationError, "a value can't be pickled"),
+    "group_removed": _pick(errors_of_haz.PlacementGroupRemovedError, "task_name"),
     "infeasible": _said(errors_of_haz.InfeasibleResourcesError, "resources that are not there"),
     "runtime_env": _said(errors_of_haz.RuntimeEnvSetupError, "no runtime environment"),
     "get_timeout": _said(errors_of_haz.GetTimeoutError, "the values did not come in time"),

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 __all__ = [
     "CHECKS",
     "MOST",
+    "PLACEMENT",
     "WITHOUT_MEANING",
+    "add_placement",
+    "check_amount",
+    "check_memory",
+    "check_num_gpus",
     "check_task_options",
     "ignore_option",
     "make_task_options",
@@ -57,7 +62,7 @@ def _number(name: str, value: Any, what: str = "a number") -> int | float:
     return value.__index__() if hasattr(value, "__index__") else float(value)
 
 
-def _amount(name: str, value: Any) -> float:
+def check_amount(name: str, value: Any) -> float:
     """Check a quantity of a resource: not negative, to four decimals, as in Ray."""
     value = _number(name, value)
     if not value >= 0 or value == float("inf"):
@@ -71,7 +76,7 @@ def _amount(name: str, value: Any) -> float:
 
 def check_num_gpus(name: str, value: Any) -> float:
     """Check a number of GPUs: whole ones, or a part of one."""
-    amount = _amount(name, value)
+    amount = check_amount(name, value)
     if amount > 1 and not amount.is_integer():
         raise ValueError(f"{name} must be a whole number, or less than 1, not {shown(value)}")
     return amount
@@ -79,7 +84,7 @@ def check_num_gpus(name: str, value: Any) -> float:
 
 def check_memory(name: str, value: Any) -> float:
     """Check a number of bytes."""
-    amount = _amount(name, value)
+    amount = check_amount(name, value)
     if not amount.is_integer():
         raise ValueError(f"{name} must be a whole number of bytes, not {shown(value)}")
     return amount
@@ -97,7 +102,7 @@ def check_resources(name: str, value: Any) -> dict[str, float]:
             raise ValueError(f"use num_{key.lower()}s=... instead of {shown(key)} in {name}")
         if key in ("memory", "object_store_memory"):
             raise ValueError(f"use {key}=... instead of {shown(key)} in {name}")
-    return {key: _amount(f"{name}[{shown(key)}]", amount) for key, amount in value.items()}
+    return {key: check_amount(f"{name}[{shown(key)}]", amount) for key, amount in value.items()}
 
 
 def check_int(name: str, value: Any, least: int, also: str = "") -> int:
@@ -211,7 +216,7 @@ def runtime_env(value: Any) -> dict[str, Any]:
 
 #: Options that reach the engine, with their checks. None means the default, as in Ray.
 CHECKS: dict[str, Callable[[Any], Any]] = {
-    "num_cpus": lambda value: _amount("num_cpus", value),
+    "num_cpus": lambda value: check_amount("num_cpus", value),
     "num_gpus": lambda value: check_num_gpus("num_gpus", value),
     "memory": lambda value: check_memory("memory", value),
     "resources": lambda value: check_resources("resources", value),
@@ -236,13 +241,26 @@ WITHOUT_MEANING = {
     "fallback_strategy": False,
     "label_selector": True,
     "object_store_memory": False,
-    "placement_group": True,
-    "placement_group_bundle_index": False,
-    "placement_group_capture_child_tasks": False,
-    "scheduling_strategy": False,
     "_labels": False,
     "_metadata": False,
 }
+
+
+#: Options that say where a task or actor runs: together they make the one called ``placement``.
+PLACEMENT = (
+    "placement_group",
+    "placement_group_bundle_index",
+    "placement_group_capture_child_tasks",
+    "scheduling_strategy",
+)
+
+
+def add_placement(checked: dict[str, Any], given: Mapping[str, Any], where: str) -> None:
+    """Check those of `PLACEMENT` among `given`, and put what they mean into `checked`."""
+    if any(name in given for name in PLACEMENT):
+        from haz._core.placement import check_placement
+
+        checked["placement"] = check_placement(given, where)
 
 
 def ignore_option(name: str, value: Any) -> None:
@@ -291,8 +309,9 @@ def check_task_options(given: Mapping[str, Any], where: str) -> dict[str, Any]:
             ignore_option(name, value)
         elif name in _ACTORS_ONLY:
             raise TypeError(f"{where}: {name!r} is an option of actors, and this is a function")
-        else:
-            raise unknown_keyword(where, name, [*CHECKS, *WITHOUT_MEANING])
+        elif name not in PLACEMENT:
+            raise unknown_keyword(where, name, [*CHECKS, *PLACEMENT, *WITHOUT_MEANING])
+    add_placement(checked, given, where)
     return checked
 
 

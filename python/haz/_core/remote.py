@@ -295,6 +295,11 @@ def remote(*args: Any, **options: Any) -> Any:
         Variables alone are set for the task in any worker.
     priority : int
         Of tasks that could start, those of greater priority do so first. Default 0.
+    scheduling_strategy : str or object of haz.util.scheduling_strategies
+        Where it runs: with the resources of a placement group, or, by "DEFAULT" or "SPREAD", with
+        those of the node. Default: in the group of the caller, if that captures what it submits.
+    placement_group, placement_group_bundle_index, placement_group_capture_child_tasks
+        Ray's older way to say the same of a placement group.
     **options
         Ray's other options are accepted and have no effect on one machine.
 
@@ -305,7 +310,8 @@ def remote(*args: Any, **options: Any) -> Any:
 
     Notes
     -----
-    Options of classes, that is of actors, besides `resources` and `runtime_env`:
+    Options of classes, that is of actors, besides `resources`, `runtime_env` and those about
+    placement groups:
 
     num_cpus : float
         CPU slots that the actor holds for as long as it lives. Default: it needs one to start,

@@ -15,9 +15,24 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any, Protocol
+    from typing import Any, Protocol, TypedDict
 
     from haz._core.refs import ObjectRef
+
+    #: Ref of a placement group or None: in none; its bundle, -1 for any; whether what the task
+    #: submits runs there too.
+    Place = tuple[ObjectRef[Any] | None, int, bool]
+
+    class GroupInfo(TypedDict):
+        """State of a placement group; ``state`` is "PENDING", "CREATED" or "REMOVED"."""
+
+        ref: ObjectRef[Any]
+        name: str
+        namespace: str
+        strategy: str
+        state: str
+        bundles: list[dict[str, float]]
+
 else:
     Protocol = object
 
@@ -35,6 +50,15 @@ class Record:
     """Base of plain immutable-by-convention records: equality and repr by their slots."""
 
     __slots__: tuple[str, ...] = ()
+    #: Of them those that are told to the engine at each call, and not when it is bound.
+    _OF_CALLS: tuple[str, ...] = ()
+
+    def registered(self) -> Record:
+        """Return a record of what an engine has to register: equal if nothing else differs."""
+        copy: Record = object.__new__(type(self))
+        for name in self.__slots__:
+            setattr(copy, name, None if name in self._OF_CALLS else getattr(self, name))
+        return copy
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -156,9 +180,14 @@ class TaskOptions(Record):
     env_vars, environment
         Of ``runtime_env``: variables that are set while the task runs, and the rest, packed (see
         `haz._core.environment`).
+    placement
+        Where it runs, as ``haz._core.placement`` made it of the user's options; None: in the
+        placement group of the caller if that captures, else anywhere.
     priority
         Of tasks that could start, those of greater priority do so first. Default 0.
     """
+
+    _OF_CALLS = ("placement",)
 
     __slots__ = (
         "env_vars",
@@ -171,6 +200,7 @@ class TaskOptions(Record):
         "num_cpus",
         "num_gpus",
         "num_returns",
+        "placement",
         "priority",
         "resources",
         "retry_exceptions",
@@ -193,8 +223,10 @@ class TaskOptions(Record):
         max_calls: int = 0,
         env_vars: dict[str, str] | None = None,
         environment: bytes = b"",
+        placement: Any = None,
         priority: int = 0,
     ) -> None:
+        self.placement = placement
         self.num_cpus = num_cpus
         self.num_gpus = num_gpus
         self.memory = memory
@@ -250,7 +282,11 @@ class ActorOptions(Record):
         `haz._core.environment`).
     is_async
         Whether a method is an ``async def``: all methods then run on one event loop.
+    placement
+        As in `TaskOptions`.
     """
+
+    _OF_CALLS = ("detached", "get_if_exists", "name", "namespace", "placement")
 
     __slots__ = (
         "allow_out_of_order",
@@ -270,6 +306,7 @@ class ActorOptions(Record):
         "num_cpus",
         "num_cpus_to_place",
         "num_gpus",
+        "placement",
         "resources",
     )
 
@@ -294,7 +331,9 @@ class ActorOptions(Record):
         env_vars: dict[str, str] | None = None,
         environment: bytes = b"",
         is_async: bool = False,
+        placement: Any = None,
     ) -> None:
+        self.placement = placement
         self.num_cpus_to_place = num_cpus_to_place
         self.num_cpus = num_cpus
         self.num_gpus = num_gpus
@@ -501,6 +540,31 @@ class Engine(Protocol):
 
     def share_stream(self, stream: ObjectRef[Any]) -> None:
         """Do what has to be done before other processes get `stream` from this one."""
+
+    # ---- placement groups. A group is named by an ObjectRef that becomes ready when all its bundles
+    # are reserved, and holds :class:`haz.exceptions.PlacementGroupRemovedError` when it is removed.
+    # Such refs do not keep a group: it lives until then, or the end of the actor that made it.
+
+    def create_placement_group(
+        self,
+        bundles: list[dict[str, float]],
+        strategy: str,
+        name: str,
+    ) -> ObjectRef[Any]:
+        """Make a placement group; return its ref, whose value is its ``PlacementGroup``.
+
+        Raises :class:`haz.exceptions.InfeasibleResourcesError` for bundles that the node can never
+        give, and ValueError for a name that is in use in the caller's namespace. "" is no name.
+        """
+
+    def remove_placement_group(self, group: ObjectRef[Any]) -> None:
+        """Remove a group: its tasks and actors end, and what it has reserved is free again."""
+
+    def placement_groups(self, group: ObjectRef[Any] | None) -> list[GroupInfo]:
+        """Return the state of `group`, or of all, removed ones too while there are refs."""
+
+    def current_placement_group(self) -> tuple[ObjectRef[Any], bool] | None:
+        """Return the group in which the calling task or actor runs, and whether it captures."""
 
     def put(self, value: Any) -> ObjectRef[Any]:
         """Store `value`; return a ref to it."""

@@ -41,8 +41,17 @@ if TYPE_CHECKING:
     from typing import Any
 
     from haz._core.environment_setup import Environment
-    from haz.engines.base import ActorOptions, Descriptor, InitOptions, MethodOptions, TaskOptions
+    from haz.engines.base import (
+        ActorOptions,
+        Descriptor,
+        GroupInfo,
+        InitOptions,
+        MethodOptions,
+        Place,
+        TaskOptions,
+    )
     from haz.engines.inline_actors import InlineActor, InlineActors
+    from haz.engines.inline_groups import InlineBundle, InlineGroup, InlineGroups
     from haz.engines.inline_interrupts import _Watch
     from haz.engines.inline_streams import InlineStream
 
@@ -53,6 +62,7 @@ __all__ = [
     "InlineEngine",
     "InlineGpus",
     "InlineRef",
+    "PlaceInGroup",
     "Running",
     "create_engine",
     "resources_of",
@@ -150,13 +160,26 @@ def _rebuild_ref(epoch: str, number: int) -> InlineRef:
     return InlineRef(entry, number)
 
 
+class PlaceInGroup:
+    """A bundle of a placement group, and whether what runs there captures its children."""
+
+    __slots__ = ("bundle", "captures", "group")
+
+    def __init__(self, group: InlineGroup, bundle: InlineBundle, captures: bool) -> None:
+        self.group = group
+        self.bundle = bundle
+        self.captures = captures
+
+
 class Running:
     """A task that runs now, in one thread."""
 
-    __slots__ = ("attempt", "gpus", "id", "task")
+    __slots__ = ("attempt", "gpus", "id", "place", "task")
 
-    def __init__(self, task: BoundCall, number: int) -> None:
+    def __init__(self, task: BoundCall, number: int, place: PlaceInGroup | None) -> None:
         self.task = task
+        #: Where it runs, if it runs in a placement group and is no call of an actor.
+        self.place = place
         self.id = number
         self.attempt = 0
         #: Names of the GPUs that it has now.
@@ -198,6 +221,7 @@ class InlineEngine:
         self._totals = _totals(options, len(gpus))
         self._limit = int(self._totals["object_store_memory"])
         self._actors: InlineActors | None = None
+        self._groups: InlineGroups | None = None
         self._environments: dict[bytes, Environment] = {}
 
     # ---- tasks ---------------------------------------------------------------------------------
@@ -208,6 +232,7 @@ class InlineEngine:
         """See :class:`haz.engines.base.Engine`."""
         task = _BoundTask(self, function, options, descriptor)
         self.check_feasible(f"task {task.name}", task.resources)
+        task.placement = self.place_of(options, task.resources, task.name)
         self.check_picklable(function, descriptor)
         return task.submit
 
@@ -242,11 +267,14 @@ class InlineEngine:
         """Run a call of `task`; return what it made, or the error."""
         number = next(self._numbers)
         error = task.refusal()
+        place = None
+        if error is None:
+            place, error = task.find_place()
         if error is None and arguments.error is not None:
             error = through_task(arguments.error, task.name)
         results: list[Entry] = []
         if error is None:
-            results, error = self._try(task, number, arguments)
+            results, error = self._try(task, number, arguments, place)
         self.count_end(error)
         return results, error
 
@@ -259,10 +287,10 @@ class InlineEngine:
         return self._interrupts.is_the_users(exc)
 
     def _try(
-        self, task: BoundCall, number: int, arguments: Arguments
+        self, task: BoundCall, number: int, arguments: Arguments, place: PlaceInGroup | None
     ) -> tuple[list[Entry], dict[str, Any] | None]:
         """Attempt a task until it succeeds or its retries are used up."""
-        running = Running(task, number)
+        running = Running(task, number, place)
         while True:
             try:
                 value = self._attempt(running, arguments)
@@ -309,6 +337,90 @@ class InlineEngine:
         if not stack:
             self._stacks[threading.current_thread()] = stack
         return _Inside(self, stack, running, self._interrupts.watch(running, timeout_s))
+
+    # ---- placement groups ----------------------------------------------------------------------
+
+    @property
+    def groups(self) -> InlineGroups:
+        """The placement groups, of which most programs have none."""
+        if self._groups is None:
+            from haz.engines.inline_groups import InlineGroups
+
+            with self._lock:
+                self._groups = self._groups or InlineGroups(self)
+        return self._groups
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether there ever was one."""
+        return self._groups is not None
+
+    def create_placement_group(
+        self,
+        bundles: list[dict[str, float]],
+        strategy: str,
+        name: str,
+    ) -> ObjectRef[Any]:
+        """See :class:`haz.engines.base.Engine`."""
+        return self.groups.create(bundles, strategy, name)
+
+    def remove_placement_group(self, group: ObjectRef[Any]) -> None:
+        """See :class:`haz.engines.base.Engine`."""
+        if isinstance(group, InlineRef) and group.entry.engine is self:
+            self.groups.remove(group)
+
+    def placement_groups(self, group: ObjectRef[Any] | None) -> list[GroupInfo]:
+        """See :class:`haz.engines.base.Engine`."""
+        return self.groups.info(group)
+
+    def current_placement_group(self) -> tuple[ObjectRef[Any], bool] | None:
+        """See :class:`haz.engines.base.Engine`."""
+        place = self._current_place()
+        if place is None or place.group.id not in self.entries:
+            return None
+        return self.groups.ref_of(place.group), place.captures
+
+    def _current_place(self) -> PlaceInGroup | None:
+        stack = self._here.stack
+        if not stack:
+            return None
+        actor = stack[-1].task.actor
+        return stack[-1].place if actor is None else actor.place
+
+    def place_of(
+        self, options: TaskOptions | ActorOptions, resources: dict[str, float], who: str
+    ) -> Place | None:
+        """Where the options say that a task or actor runs."""
+        if options.placement is None:
+            return None
+        from haz._core.placement import resolve
+
+        return resolve(self, options.placement, resources, who)
+
+    def find_place(
+        self, placement: Place | None, resources: dict[str, float], who: str
+    ) -> tuple[PlaceInGroup | None, dict[str, Any] | None]:
+        """The bundle for a task or actor, None for no group; or the error if it can't run."""
+        index = -1
+        if placement is not None:
+            created, index, captures = placement
+            if created is None:
+                return None, None
+            group = self.groups.of(created)
+        else:
+            outer = self._current_place()
+            if outer is None or not outer.captures:
+                return None, None
+            group, captures = outer.group, True
+        if group is None or group.is_removed:
+            return None, {"kind": "group_removed", "task_name": who}
+        bundle = group.bundle_for(index, resources)
+        if bundle is None:
+            return None, {
+                "kind": "infeasible",
+                "message": f"'{who}' asks for more than any bundle of its placement group has",
+            }
+        return PlaceInGroup(group, bundle, captures), None
 
     # ---- actors --------------------------------------------------------------------------------
 
@@ -535,10 +647,15 @@ class InlineEngine:
         left = dict(self._totals)
         for stack in list(self._stacks.values()):
             for running in stack[-1:]:
+                if running.place is not None:
+                    continue
                 for name, amount in running.task.resources.items():
                     left[name] = left.get(name, 0.0) - amount
         if self._actors is not None:
             for name, amount in self._actors.held_resources():
+                left[name] = left.get(name, 0.0) - amount
+        if self._groups is not None:
+            for name, amount in self._groups.reserved():
                 left[name] = left.get(name, 0.0) - amount
         return {name: amount for name, amount in left.items() if amount > _EPSILON}
 
@@ -661,6 +778,10 @@ class BoundCall:
         """The error of a call that can't even begin."""
         return None
 
+    def find_place(self) -> tuple[PlaceInGroup | None, dict[str, Any] | None]:
+        """Its bundle in a placement group, None for no group; or the error if it can't run."""
+        return None, None
+
     def call(self, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Do the work."""
         raise NotImplementedError
@@ -712,6 +833,9 @@ class BoundCall:
 class _BoundTask(BoundCall):
     """A remote function."""
 
+    #: Where it is to run; None: where its caller says.
+    placement: Place | None = None
+
     def __init__(
         self,
         engine: InlineEngine,
@@ -730,6 +854,9 @@ class _BoundTask(BoundCall):
         )
         self._function = self.prepared(function)
         self._retries = options.max_retries
+
+    def find_place(self) -> tuple[PlaceInGroup | None, dict[str, Any] | None]:
+        return self.engine.find_place(self.placement, self.resources, self.name)
 
     def call(self, args: list[Any], kwargs: dict[str, Any]) -> Any:
         return self._function(*args, **kwargs)
@@ -791,7 +918,7 @@ class _Inside:
         running, engine = self._running, self._engine
         task = running.task
         variables = {**engine.options.env_vars, **task.env_vars}
-        running.gpus = engine.gpus.take(task.resources.get("GPU", 0.0))
+        running.gpus = self._gpu_table().take(task.resources.get("GPU", 0.0))
         gpus = running.gpus if task.actor is None else task.actor.gpus
         if gpus:
             variables[VISIBLE] = ",".join(gpus)
@@ -808,9 +935,13 @@ class _Inside:
     def _leave(self) -> None:
         self._environment.__exit__()
         running = self._running
-        self._engine.gpus.give_back(running.gpus, running.task.resources.get("GPU", 0.0))
+        self._gpu_table().give_back(running.gpus, running.task.resources.get("GPU", 0.0))
         running.gpus = []
         self._stack.pop()
+
+    def _gpu_table(self) -> InlineGpus:
+        place = self._running.place
+        return self._engine.gpus if place is None else place.bundle.gpus
 
 
 class _Environment:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from haz._core.refs import ObjectRef
     from haz.engines.base import ActorOptions, Descriptor, MethodOptions
-    from haz.engines.inline import InlineEngine
+    from haz.engines.inline import InlineEngine, PlaceInGroup
 
 __all__ = ["InlineActor", "InlineActors"]
 
@@ -49,15 +49,19 @@ class InlineActor:
         descriptor: Descriptor,
         meta: bytes,
         arguments: Arguments,
+        place: PlaceInGroup | None,
     ) -> None:
         self.id = 0
+        #: The bundle that it runs in.
+        self.place = place
+        self._gpus = engine.gpus if place is None else place.bundle.gpus
         self.entry: ref[Entry] | None = None
         self.options = options
         self.meta = meta
         self.class_name = cls.__name__
         self.resources = resources_of(options)
         #: Names of the GPUs that it holds while it lives.
-        self.gpus = engine.gpus.take(options.num_gpus)
+        self.gpus = self._gpus.take(options.num_gpus)
         self.restarts = 0
         #: Set when it has died: the error of its calls.
         self.death: dict[str, Any] | None = None
@@ -114,6 +118,8 @@ class InlineActor:
         if entry is not None:
             entry.drop(self.death)
         self._engine.actors.forget_name(self)
+        if self._engine.has_groups:
+            self._engine.groups.remove_those_of(self)
         self._close_loop()
 
     # ---- running -------------------------------------------------------------------------------
@@ -177,7 +183,7 @@ class InlineActor:
 
     def _let_go(self) -> None:
         gpus, self.gpus = self.gpus, []
-        self._engine.gpus.give_back(gpus, self.options.num_gpus)
+        self._gpus.give_back(gpus, self.options.num_gpus)
 
     def __del__(self) -> None:
         self._let_go()
@@ -359,7 +365,9 @@ class InlineActors:
         """See ``create_actor`` of :class:`haz.engines.base.Engine`."""
         engine = self._engine
         placed = {**resources_of(options), "CPU": options.num_cpus_to_place}
-        engine.check_feasible(f"actor {cls.__name__}", placed)
+        who = f"actor {cls.__name__}"
+        engine.check_feasible(who, placed)
+        place, refusal = engine.find_place(engine.place_of(options, placed, who), placed, who)
         descriptor.check_call(args, kwargs)
         engine.check_picklable(cls, descriptor)
         entry = engine.dump(None)
@@ -368,15 +376,22 @@ class InlineActors:
             if existing is not None:
                 return self.ref_of(existing), existing.meta
             actor = InlineActor(
-                engine, cls, options, descriptor, meta, Arguments(engine, args, kwargs)
+                engine, cls, options, descriptor, meta, Arguments(engine, args, kwargs), place
             )
+            if place is not None:
+                place.group.actors.add(actor)
             actor.entry, entry.actor = ref(entry), actor
             actor.id = engine.new_number()
             created = engine.ref_to(entry, actor.id)
             self._all[actor.id] = actor
             if options.name is not None:
                 self._named[self._key(options.name, options.namespace)] = actor
-        actor.construct()
+        if refusal is None:
+            actor.construct()
+        elif refusal["kind"] == "group_removed":
+            actor.die("group_removed")
+        else:
+            actor.die("constructor", cause=refusal)
         return created, meta
 
     def _existing(self, options: ActorOptions) -> InlineActor | None:
@@ -458,7 +473,7 @@ class InlineActors:
     def held_resources(self) -> Iterator[tuple[str, float]]:
         """What living actors hold."""
         for actor in list(self._all.values()):
-            if actor.death is None:
+            if actor.death is None and actor.place is None:
                 yield from actor.resources.items()
 
     def end(self) -> None:

@@ -38,7 +38,7 @@ def start_stream(
     stream = InlineStream(engine, task, arguments)
     entry = StreamEntry(engine, stream)
     stream.reader = ref(entry)
-    error = task.refusal()
+    error = task.refusal() or stream.refusal
     if error is None and arguments.error is not None:
         error = through_task(arguments.error, task.name)
     if error is not None:
@@ -92,9 +92,12 @@ class InlineStream:
         self.task = task
         #: The entry that consumers refer to: without it items are dropped.
         self.reader: ref[StreamEntry] | None = None
+        #: The error of a task that can't run where it is to.
+        self.refusal: dict[str, Any] | None
         self._engine = engine
         self._arguments: Arguments | None = arguments
-        self._running = Running(task, engine.new_number())
+        place, self.refusal = task.find_place()
+        self._running = Running(task, engine.new_number(), place)
         self._iterator: Any = None
         self._items: deque[Entry] = deque()
         self._yielded = 0
@@ -152,6 +155,10 @@ class InlineStream:
                 self._go_on()
 
     def _go_on(self) -> None:
+        place = self._running.place
+        if place is not None and place.group.is_removed:
+            self.fail({"kind": "group_removed", "task_name": self.task.name})
+            return
         began = time.monotonic()
         try:
             with self._engine.inside(self._running, self._left_s):

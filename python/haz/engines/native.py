@@ -27,12 +27,15 @@ if TYPE_CHECKING:
     from haz.engines.base import (
         ActorOptions,
         Descriptor,
+        GroupInfo,
         InitOptions,
         MethodOptions,
+        Place,
         TaskOptions,
     )
+    from haz.util.placement_group import PlacementGroup
 
-__all__ = ["NativeEngine", "UnpackedFunction", "create_engine"]
+__all__ = ["NativeEngine", "UnpackedFunction", "create_engine", "group_of"]
 
 _TOTAL_RESOURCES = 1
 _AVAILABLE_RESOURCES = 2
@@ -40,6 +43,10 @@ _SNAPSHOT = 3
 #: What has_item() returns for what the core says.
 _STREAM_STATES = (True, False, None)
 _NAMED_ACTORS = 4
+_GROUPS = 5
+_GROUP_OF_TASK = 6
+_ACTOR_NAME = 7
+_GROUP_STATES = ("PENDING", "CREATED", "REMOVED")
 
 #: Imported by the zygote before the first fork, if the program itself has: nearly every task of such
 #: a program needs it, and workers then share its memory instead of each loading it.
@@ -148,7 +155,6 @@ def _pack_class(cls: type, options: ActorOptions, meta: bytes, environment: byte
             options.env_vars,
             concurrency + sum(options.concurrency_groups.values()),
             options.is_async,
-            options.name,
             resources_of(options),
             meta,
             environment,
@@ -180,6 +186,12 @@ def resources_of(options: TaskOptions | ActorOptions) -> dict[str, float]:
     if options.memory:
         resources["memory"] = float(options.memory)
     return resources
+
+
+def resources_to_place(options: ActorOptions) -> dict[str, float]:
+    """Return what must be free for an actor's constructor to run."""
+    amounts = {**resources_of(options), "CPU": float(options.num_cpus_to_place)}
+    return {name: amount for name, amount in amounts.items() if amount}
 
 
 class UnpackedFunction:
@@ -293,6 +305,10 @@ class NativeEngine:
         self._session = 0 if options is not None else _native.session()
         self._namespace = zygote.job.get("namespace", "")
         self._gpus = zygote.job.get("gpus", "").split(",")
+        labels = zygote.job.get("labels", "").split("\0")
+        self._labels = dict(zip(labels[::2], labels[1::2], strict=False))
+        if options is not None:
+            self._labels = options.labels
         #: In a worker: resources of the functions that it has loaded, by their number.
         self.resources_of: dict[int, dict[str, float]] = {}
         #: In the process of an actor: the actor.
@@ -350,6 +366,8 @@ class NativeEngine:
             resources["memory"] = float(options.memory)
         self._namespace = options.namespace or os.urandom(16).hex()
         job = {"namespace": self._namespace, "gpus": ",".join(gpus)}
+        if options.labels:
+            job["labels"] = "\0".join(part for label in options.labels.items() for part in label)
         as_ray = sys.modules.get("haz.as_ray")
         if as_ray is not None and as_ray.is_installed():
             job["as_ray"] = "1"
@@ -378,6 +396,7 @@ class NativeEngine:
         self, function: Callable[..., Any], options: TaskOptions, descriptor: Descriptor
     ) -> Callable[..., Any]:
         number = self._register(function, options, descriptor)
+        place = self._place_of(options, resources_of(options), options.name or descriptor.name)
         num_returns, generator = returns_of(options.num_returns)
         submit: Callable[..., Any] = _native.bind_submitter(
             self._session,
@@ -387,13 +406,23 @@ class NativeEngine:
             descriptor.max_args,
             descriptor,
             generator,
+            placement=place,
         )
         return submit
+
+    def _place_of(
+        self, options: TaskOptions | ActorOptions, resources: dict[str, float], name: str
+    ) -> Place | None:
+        if options.placement is None:
+            return None
+        from haz._core.placement import resolve
+
+        return resolve(self, options.placement, resources, name)
 
     def _register(
         self, function: Callable[..., Any], options: TaskOptions, descriptor: Descriptor
     ) -> int:
-        key = (descriptor.uid, options)
+        key = (descriptor.uid, options.registered())
         number = self._registered.get(key)
         if number is not None:
             return number
@@ -450,14 +479,22 @@ class NativeEngine:
                 "is not there yet"
             )
         descriptor.check_call(args, kwargs)
-        key = (descriptor.uid, options)
+        key = (descriptor.uid, options.registered())
         number = self._registered.get(key)
         if number is None:
             number = self._registered[key] = self._register_class(cls, options, descriptor, meta)
         namespace = options.namespace or self._namespace
         name = options.name or ""
+        placement = self._place_of(options, resources_to_place(options), f"actor {cls.__name__}")
         ref = _native.create_actor(
-            self._session, number, name, namespace, options.get_if_exists, args, kwargs
+            self._session,
+            number,
+            name,
+            namespace,
+            options.get_if_exists,
+            args,
+            kwargs,
+            placement,
         )
         if options.get_if_exists:
             found = _native.find_actor(name, namespace)
@@ -468,7 +505,6 @@ class NativeEngine:
     def _register_class(
         self, cls: type, options: ActorOptions, descriptor: Descriptor, meta: bytes
     ) -> int:
-        to_place = {**resources_of(options), "CPU": options.num_cpus_to_place}
         concurrency = options.max_concurrency
         if concurrency is None:
             concurrency = 1000 if options.is_async else 1
@@ -477,7 +513,7 @@ class NativeEngine:
             self._session,
             descriptor.name,
             _pack_class(cls, options, meta, environment),
-            {name: amount for name, amount in to_place.items() if amount},
+            resources_to_place(options),
             0,
             False,
             -1.0,
@@ -544,7 +580,7 @@ class NativeEngine:
         return _native.weak_actor(self.actor.id), self.actor.meta
 
     def list_named_actors(self, all_namespaces: bool) -> list[tuple[str, str]]:
-        names: Any = _native.query(_NAMED_ACTORS)
+        names = _native.query(_NAMED_ACTORS)
         return [name for name in names if all_namespaces or name[0] == self._namespace]
 
     def kill_actor(self, actor: ObjectRef[Any], no_restart: bool) -> None:
@@ -555,6 +591,45 @@ class NativeEngine:
             raise RuntimeError("haz.actor.exit_actor() is for methods of actors")
         _native.exit_actor()
         raise SystemExit(0)
+
+    def create_placement_group(
+        self,
+        bundles: list[dict[str, float]],
+        strategy: str,
+        name: str,
+    ) -> ObjectRef[Any]:
+        ref: ObjectRef[Any] = _native.create_group(
+            bundles, strategy, name, self._namespace if name else ""
+        )
+        return ref
+
+    def remove_placement_group(self, group: ObjectRef[Any]) -> None:
+        _native.remove_group(group)
+
+    def placement_groups(self, group: ObjectRef[Any] | None) -> list[GroupInfo]:
+        number = 0
+        if group is not None:
+            node, number = group.hex()[:16], int(group.hex()[16:], 16)
+            if node != self._node_id():
+                return []
+        return [
+            {
+                "ref": _native.group_ref(found),
+                "name": name,
+                "namespace": namespace,
+                "strategy": strategy,
+                "state": _GROUP_STATES[state],
+                "bundles": bundles,
+            }
+            for found, name, namespace, strategy, state, _, bundles in _native.query(
+                _GROUPS, number
+            )
+        ]
+
+    def current_placement_group(self) -> tuple[ObjectRef[Any], bool] | None:
+        running = _native.running_task()
+        found = None if running is None else _native.query(_GROUP_OF_TASK, running[0])
+        return (_native.group_ref(found[0][0]), found[0][5]) if found else None
 
     def cancel(self, ref: ObjectRef[Any], *, force: bool, recursive: bool) -> None:
         if force and _native.is_of_call(ref):
@@ -580,7 +655,7 @@ class NativeEngine:
                 "NodeManagerAddress": "127.0.0.1",
                 "NodeManagerHostname": socket.gethostname(),
                 "Resources": self.cluster_resources(),
-                "Labels": dict(self._options.labels) if self._options else {},
+                "Labels": dict(self._labels),
             }
         ]
 
@@ -598,6 +673,7 @@ class NativeEngine:
             "namespace": self._namespace,
             "session_name": f"session_{epoch:016x}",
             "env_vars": self._options.env_vars if self._options is not None else None,
+            "labels": self._labels,
         }
         if running is not None:
             task, attempt, name, number = running
@@ -608,7 +684,9 @@ class NativeEngine:
             shown["gpu_ids"] = shown_ids(self.granted_gpus())
         if self.actor is not None:
             shown["actor_id"] = f"{epoch:016x}{self.actor.id:016x}"
-            shown["actor_name"] = self.actor.name or ""
+            if self.actor.name is None:
+                self.actor.name = _native.query(_ACTOR_NAME, self.actor.id)
+            shown["actor_name"] = self.actor.name
             shown["actor_restarted"] = self.actor.restarted
             shown["assigned_resources"] = dict(self.actor.resources)
             shown["gpu_ids"] = shown_ids(self.actor.gpus)
@@ -630,6 +708,13 @@ class NativeEngine:
         self._callbacks.stop()
         _native.stop_node(self._session)
         self._callbacks.close()
+
+
+def group_of(number: int) -> PlacementGroup:
+    """Return the placement group of that number: what the value of its ref is pickled as."""
+    from haz.util.placement_group import PlacementGroup
+
+    return PlacementGroup(_native.group_ref(number))
 
 
 def _unpacked(environment: bytes) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Helpers on top of tasks and actors: Ray's ``ray.util``, where it has a meaning on one machine.
 
 Each name is loaded when it is first used. Besides the names here there are the modules
-`haz.util.queue`, `haz.util.actor_group`, `haz.util.metrics`, `haz.util.multiprocessing` and
-`haz.util.joblib`.
+`haz.util.queue`, `haz.util.actor_group`, `haz.util.metrics`, `haz.util.multiprocessing`,
+`haz.util.joblib` and `haz.util.scheduling_strategies`.
 """
 
 TYPE_CHECKING = False
@@ -14,15 +14,26 @@ if TYPE_CHECKING:
     from haz.util.completion import as_completed as as_completed
     from haz.util.completion import map_unordered as map_unordered
     from haz.util.named_actors import list_named_actors as list_named_actors
+    from haz.util.placement_group import (
+        get_current_placement_group as get_current_placement_group,
+    )
+    from haz.util.placement_group import get_placement_group as get_placement_group
+    from haz.util.placement_group import placement_group as placement_group
+    from haz.util.placement_group import placement_group_table as placement_group_table
+    from haz.util.placement_group import remove_placement_group as remove_placement_group
 
 _HOME = {
     "ActorPool": "haz.util.actor_pool",
     "as_completed": "haz.util.completion",
     "deregister_serializer": "haz._core.serialize",
+    "get_current_placement_group": "haz.util.placement_group",
+    "get_placement_group": "haz.util.placement_group",
     "inspect_serializability": "haz.util.check_serialize",
     "list_named_actors": "haz.util.named_actors",
     "map_unordered": "haz.util.completion",
+    "placement_group_table": "haz.util.placement_group",
     "register_serializer": "haz._core.serialize",
+    "remove_placement_group": "haz.util.placement_group",
 }
 
 _MODULES = (
@@ -32,10 +43,12 @@ _MODULES = (
     "joblib",
     "metrics",
     "multiprocessing",
+    "placement_group",  # which is the function of that name, too
     "queue",
+    "scheduling_strategies",
 )
 
-__all__ = [*_HOME]
+__all__ = [*_HOME, "placement_group"]
 
 
 def __getattr__(name: str) -> object:
