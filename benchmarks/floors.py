@@ -87,6 +87,7 @@ def _shared() -> Iterable[Floor]:
     yield Floor("generator", Rule.AT_MOST, 5e-6, is_aim=True)
     yield from _faster("shutdown", ray=20.0)
     yield from _faster("actor-create", ray=50.0)
+    yield from _faster("placement-group", ray=100.0)
 
 
 def _actor_calls(sync: float, one: float, others: float) -> Iterable[Floor]:

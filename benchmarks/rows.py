@@ -296,6 +296,9 @@ def _rows() -> Iterable[Row]:
         limits=("ring/per_task",),
     )
     yield from _actor_rows()
+    yield Row("placement-group", "a placement group made, waited for and removed", "us",
+              method="placement_groups", sizes=_sizes(200, ray=50), shrinks=False,
+              repeats=3)  # fmt: skip
     yield Row("memory", "idle memory (PSS, all processes)", "MB", Kind.LIFE,
               limits=("forks/plain_bytes",))  # fmt: skip
     yield Row("memory-numpy", "the same with numpy in all", "MB", Kind.LIFE,

@@ -254,6 +254,17 @@ class RayLike:
         """The same with methods that are coroutines."""
         return self._call_from_workers(self._actors(tasks.AsyncEcho, callers), n)
 
+    def placement_groups(self, n: int) -> float:
+        """Make groups of one small bundle, wait for each, remove them."""
+        util = importlib.import_module(f"{self._api_name}.util")
+        with Stopwatch() as watch:
+            groups = [util.placement_group([{"CPU": 0.001}]) for _ in range(n)]
+            ready = [group.wait(timeout_seconds=30) for group in groups]
+            for group in groups:
+                util.remove_placement_group(group)
+        check(ready == [True] * n, "placement groups")
+        return watch.seconds
+
     def create_actors(self, n: int) -> float:
         """Make actors, call each once, and drop them."""
         cls = self._api.remote(num_cpus=0)(tasks.Echo)
