@@ -24,7 +24,9 @@ struct SubmitterObject {
   std::uint32_t function;
   std::uint32_t num_returns;
   std::uint32_t generation;
-  Placement placement;
+  std::uint64_t group;  ///< This and the next two as in Placement.
+  std::int32_t bundle;
+  bool captures;
 };
 
 PyTypeObject* submitter_type = nullptr;
@@ -107,7 +109,9 @@ PyObject* submit(PyObject* callable, PyObject* const* args, std::size_t nargsf, 
   submission.function = FunctionId{self.function};
   submission.num_returns = self.num_returns;
   if (self.actor != nullptr) submission.actor = id_of_ref(self.actor);
-  self.placement.apply(submission);
+  submission.group = ObjectId{self.group};
+  submission.bundle = self.bundle;
+  submission.captures = self.captures;
   const std::uint32_t num_ids =
       self.generator != nullptr ? kStreamIds : std::max(self.num_returns, 1U);
   submission.id = TaskId{session->client().new_ids(num_ids)};
@@ -190,7 +194,9 @@ PyObject* make_submitter(const Session& session, FunctionId function, std::uint3
   self.function = function.value;
   self.num_returns = num_returns;
   self.generation = session.generation();
-  self.placement = placement;
+  self.group = placement.group.value;
+  self.bundle = placement.bundle;
+  self.captures = placement.captures;
   return object;
 }
 

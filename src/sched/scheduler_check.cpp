@@ -63,6 +63,7 @@ void Scheduler::check_invariants() const {
 void Scheduler::check_queues() const {
   std::size_t queued = 0;
   std::vector<const ResourceClass*> classes;
+  classes.reserve(classes_.size());
   for (const auto& resources : classes_)
     classes.push_back(resources.get());
   for (const auto& entry : groups_) {
