@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "node/node.h"
+#include "os/clock.h"
 
 namespace haz {
 
@@ -179,10 +180,10 @@ void Node::ask_for_workers() {
   }
 }
 
-void Node::drop_unasked() {
+void Node::drop_unasked(const std::string& reason) {
   for (const std::uint32_t slot : std::exchange(unasked_, {})) {
     forget_port(*ports_[slot]);
-    fail_start(last_start_failure_);
+    fail_start(reason);
   }
 }
 
@@ -191,6 +192,12 @@ void Node::interrupt(Task& task) {
   port.area->control.interrupts.add(task.id.value, task.attempt);
   // Else on_worker_forked() does it, as soon as the process is known.
   if (zygote_ && port.pid != 0) (void)zygote_->signal_worker(port.pid, SIGINT);
+}
+
+void Node::interrupt_then_kill(Task& task) {
+  interrupt(task);
+  time_limits_.push_back(
+      {monotonic_ns() + kHeedNs, task.id, task.attempt, Stop::kKillCancelled});
 }
 
 void Node::kill_worker(Worker& worker) { kill_port(port_of(worker)); }

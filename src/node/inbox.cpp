@@ -149,7 +149,6 @@ bool Node::handle_body(WorkerPort& port, MessageKind kind, std::span<const std::
       return on_return_items(port, body);
     case MessageKind::kReady:
       if (port.worker != nullptr) return false;
-      failures_in_a_row_ = 0;
       port.worker = &scheduler_.worker_started(port.slot, port.process);
       return true;
     default:
@@ -162,6 +161,7 @@ bool Node::on_finished(WorkerPort& port, std::span<const std::byte> body) {
   MessageReader reader(body);
   const auto message = reader.take<FinishedMessage>();
   ++port.finished_seen;
+  if (start_failures_.any()) start_failures_.reset();
   if (!reader.ok() || port.worker == nullptr || message.num_values > kMaxReturns ||
       message.outcome > static_cast<std::uint32_t>(Outcome::kRetryable)) {
     return false;

@@ -20,9 +20,11 @@
 
 #include "base/ids.h"
 #include "base/result.h"
+#include "base/units.h"
 #include "node/log_folding.h"
 #include "node/log_lines.h"
 #include "node/output_reader.h"
+#include "node/start_failures.h"
 #include "node/worker_port.h"
 #include "node/zygote_link.h"
 #include "os/event_fd.h"
@@ -156,7 +158,9 @@ class Node final : private Actions {
     std::uint64_t freed;
   };
   /// What happens to a task when its time is over.
-  enum class Stop : std::uint8_t { kInterrupt, kKill, kCancel };
+  /// Time between an interrupt and the end of a process that does not heed it.
+  static constexpr std::int64_t kHeedNs = 2 * kSecondNs;
+  enum class Stop : std::uint8_t { kInterrupt, kKill, kCancel, kKillCancelled };
   struct TimeLimit {
     std::int64_t at_ns;
     TaskId task;
@@ -176,6 +180,7 @@ class Node final : private Actions {
   void release_block(Task& task) override;
   void start_worker() override;
   void interrupt(Task& task) override;
+  void interrupt_then_kill(Task& task) override;
   void close_stream(Task& task) override;
   void kill_worker(Worker& worker) override;
   void stop_worker(Worker& worker) override;
@@ -263,10 +268,10 @@ class Node final : private Actions {
   void on_worker_forked(WorkerForked& forked);
   void on_worker_exited(const WorkerExited& exited, std::vector<LogLine>& lines);
   void forget_port(WorkerPort& port);
-  void fail_start(const std::string& reason);
-  void give_up_starting();
+  void fail_start(std::string reason);
+  void note_failed_starts();
   void ask_for_workers();
-  void drop_unasked();
+  void drop_unasked(const std::string& reason);
   static void read_output(WorkerOutput& output, std::vector<LogLine>& lines);
   void read_outputs(std::vector<LogLine>& lines);
   void finish_output(WorkerOutput& output, std::vector<LogLine>& lines);
@@ -320,8 +325,8 @@ class Node final : private Actions {
   const std::uint32_t cpus_ = static_cast<std::uint32_t>(usable_cpus());
   std::unique_ptr<ZygoteLink> zygote_;
   std::uint32_t failed_starts_ = 0;      ///< To be told to the scheduler.
-  std::uint32_t failures_in_a_row_ = 0;  ///< Workers that died before they were ready.
-  std::string last_start_failure_;
+  StartFailures start_failures_;
+  bool start_failed_ = false;  ///< Since the last round.
   std::deque<std::uint32_t> unasked_;  ///< Slots of workers that the zygote is to be asked for.
   std::vector<std::unique_ptr<OutputReader>> readers_;  ///< The watching thread's own.
   std::vector<std::unique_ptr<WorkerOutput>> outputs_;  ///< Likewise.

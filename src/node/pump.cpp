@@ -29,8 +29,6 @@ constexpr std::int64_t kThreadSleepNs = 100 * kMillisecondNs;
 constexpr std::int64_t kSpinNs = 200 * kMicrosecondNs;
 /// Requests for more objects than this do not want to hear of each.
 constexpr std::size_t kBulkObjects = 8;
-/// Time between an interrupt and the end of a process that does not heed it.
-constexpr std::int64_t kGraceNs = 2 * kSecondNs;
 
 }  // namespace
 
@@ -44,8 +42,8 @@ void Node::finish_round(std::unique_lock<std::mutex>& lock) {
   if ((needs_dispatch_ || scheduler_.has_abandoned()) && !stopping_) {
     needs_dispatch_ = false;
     scheduler_.dispatch();
-    while (failed_starts_ != 0)
-      give_up_starting();
+    while (start_failed_)
+      note_failed_starts();
   }
   if (!completed_.empty()) answer_completed();
   const bool told = !ended_subscriptions_.empty();
@@ -165,6 +163,8 @@ void Node::run_timers(std::int64_t now_ns) {
     }
     if (!over && limit.stop == Stop::kCancel) {
       scheduler_.cancel(end_of(limit.task), false, true);
+    } else if (!over && limit.stop == Stop::kKillCancelled) {
+      scheduler_.kill_attempt(limit.task, limit.attempt);
     } else if (!over) {
       scheduler_.timed_out(limit.task, limit.attempt, limit.stop == Stop::kKill);
     }
@@ -172,7 +172,7 @@ void Node::run_timers(std::int64_t now_ns) {
       limit = time_limits_.back();
       time_limits_.pop_back();
     } else {
-      limit.at_ns = now_ns + kGraceNs;
+      limit.at_ns = now_ns + kHeedNs;
       limit.stop = Stop::kKill;
     }
   }

@@ -18,8 +18,6 @@ namespace haz {
 
 namespace {
 
-/// Workers that may die before they are ready, one after the other, before tasks are failed.
-constexpr std::uint32_t kMaxFailuresInARow = 10;
 constexpr std::size_t kReadBytes = 64 * kKiB;
 /// Reads from one stream in one round: a worker that writes without end must not keep the others
 /// waiting, nor fill our memory.
@@ -87,12 +85,12 @@ void Node::watch() {
     {
       Round round(*this);
       if (zygote_) zygote_->read_events(events);
-      const std::uint32_t failures_before = failures_in_a_row_;
+      const StartFailures failures_before = start_failures_;
       for (ZygoteEvent& event : events)
         on_zygote_event(event, lines);
       // A zygote's death is one failure, whatever it was starting.
       if (!events.empty() && std::holds_alternative<ZygoteDied>(events.back())) {
-        failures_in_a_row_ = failures_before + 1;
+        start_failures_.count_as_one(failures_before, monotonic_ns());
       }
       if (!events.empty()) needs_dispatch_ = true;
       stop = stopping_ &&
@@ -190,9 +188,8 @@ void Node::on_zygote_event(ZygoteEvent& event, std::vector<LogLine>& lines) {
     if (ports_[failed->slot]) forget_port(*ports_[failed->slot]);
     fail_start("fork failed: error " + std::to_string(failed->error_number));
   } else if (const auto* died = std::get_if<ZygoteDied>(&event)) {
-    last_start_failure_ = "the zygote, which forks them, " + died->status;
     zygote_.reset();
-    drop_unasked();
+    drop_unasked("the zygote, which forks them, " + died->status);
   }
   ask_for_workers();
 }
@@ -230,14 +227,21 @@ void Node::on_worker_exited(const WorkerExited& exited, std::vector<LogLine>& li
   if (port == nullptr || port->process.value != exited.process_id) return;
   drain(*port);
   const bool was_ready = port->worker != nullptr;
+  const bool told_to_end =
+      port->killed || port->area->control.stop.load(std::memory_order_relaxed) != 0;
+  bool has_begun = false;
   if (was_ready) {
-    scheduler_.worker_died(*port->worker, cause);
+    has_begun = scheduler_.worker_died(*port->worker, cause);
     port->worker = nullptr;
   }
-  const std::string reason = "a worker ended before it was ready: " + describe(exited.exit) +
-                             (cause.last_stderr.empty() ? "" : "\n" + cause.last_stderr);
   forget_port(*port);
-  if (!was_ready && !stopping_) fail_start(reason);
+  if (stopping_ || has_begun || (was_ready && told_to_end)) return;
+  start_failures_.add(std::string("a worker ended before it ") +
+                          (was_ready ? "ran a task: " : "was ready: ") + describe(exited.exit) +
+                          (cause.last_stderr.empty() ? "" : "\n" + cause.last_stderr),
+                      exited.exit, monotonic_ns());
+  start_failed_ = true;
+  if (!was_ready) ++failed_starts_;
 }
 
 void Node::forget_port(WorkerPort& port) {
@@ -254,25 +258,29 @@ void Node::forget_port(WorkerPort& port) {
   ports_[port.slot].reset();
 }
 
-void Node::fail_start(const std::string& reason) {
-  last_start_failure_ = reason;
+void Node::fail_start(std::string reason) {
+  start_failures_.add(std::move(reason), monotonic_ns());
   ++failed_starts_;
-  ++failures_in_a_row_;
+  start_failed_ = true;
   needs_dispatch_ = true;
 }
 
-void Node::give_up_starting() {
-  --failed_starts_;
-  scheduler_.start_failed();
-  if (failures_in_a_row_ < kMaxFailuresInARow) {
-    scheduler_.dispatch();
-    return;
+/// Tells the scheduler of starts that have failed.
+void Node::note_failed_starts() {
+  start_failed_ = false;
+  for (; failed_starts_ != 0; --failed_starts_)
+    scheduler_.start_failed();
+  scheduler_.pause_starts(start_failures_.pause_ticks());
+  if (start_failures_.is_hopeless(monotonic_ns())) {
+    const SchedulerCounts counts = scheduler_.counts();
+    if (counts.workers == 0 && counts.starting == 0) {
+      scheduler_.fail_all("no worker process could be started: " + start_failures_.last());
+      start_failures_.reset();
+      return;
+    }
+    scheduler_.give_up_starts(start_failures_.last());
   }
-  const SchedulerCounts counts = scheduler_.counts();
-  if (counts.workers == 0 && counts.starting == 0) {
-    scheduler_.fail_all("no worker process could be started: " + last_start_failure_);
-    failures_in_a_row_ = 0;
-  }
+  scheduler_.dispatch();
 }
 
 }  // namespace haz

@@ -35,6 +35,9 @@ class Actions {
   virtual void start_worker() = 0;
   /// Interrupts `task`'s current attempt, and nothing else.
   virtual void interrupt(Task& task) = 0;
+  /// As interrupt(); if the attempt goes on for some time all the same, the host calls
+  /// Scheduler::kill_attempt().
+  virtual void interrupt_then_kill(Task& task) = 0;
   /// Has the streaming `task`, of which nobody will take an item any more, end at its next one; if
   /// that does not come soon, the host cancels the task.
   virtual void close_stream(Task& task) = 0;

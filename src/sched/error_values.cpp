@@ -46,6 +46,19 @@ std::vector<std::byte> crashed_error(const Task& task, const DeathCause& cause) 
   return copy_of(writer);
 }
 
+std::vector<std::byte> ended_with_another_error(const Task& task, const DeathCause& cause) {
+  ValueWriter writer = begin_error("worker_crashed", 6);
+  add(writer, "message",
+      "the process of task " + task.function->name +
+          " was ended to stop another task in it, which was cancelled by force or had run too "
+          "long, and did not heed an interrupt; max_retries=0 forbids to run this one again");
+  add(writer, "task_name", task.function->name);
+  add(writer, "pid", cause.pid);
+  add(writer, "signal", cause.signal);
+  add(writer, "exit_code", cause.exit_code);
+  return copy_of(writer);
+}
+
 std::vector<std::byte> cancelled_error(const Task& task) {
   ValueWriter writer = begin_error("cancelled", 3);
   add(writer, "task_name", task.function->name);

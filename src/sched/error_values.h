@@ -20,6 +20,9 @@ struct DeathCause;
 
 /// `worker_crashed`: task_name, pid, signal, exit_code, stderr, attempts.
 std::vector<std::byte> crashed_error(const Task& task, const DeathCause& cause);
+/// `worker_crashed`, with a message: the process was ended because of another of its tasks, and
+/// this one may not run a second time.
+std::vector<std::byte> ended_with_another_error(const Task& task, const DeathCause& cause);
 /// `cancelled`: task_name, task_id.
 std::vector<std::byte> cancelled_error(const Task& task);
 /// `infeasible`: message.

@@ -125,11 +125,15 @@ class Scheduler {
   /// ignored (their values are freed). Batched.
   void finished(Worker& worker, TaskId task, std::uint32_t attempt, Outcome outcome,
                 std::span<const NewValue> values, std::int64_t run_ns);
-  /// Cancels the task that makes `object`. `force` ends its worker if it runs; `recursive` cancels
-  /// the tasks that it submitted, too. Without effect when it has ended. Batched.
+  /// Cancels the task that makes `object`. `force` ends its worker if it runs: at once, or where
+  /// others lie on its stack, only if it does not heed an interrupt; these are then tried again,
+  /// and lose no try. `recursive` cancels the tasks that it submitted, too. Without effect when it
+  /// has ended. Batched.
   void cancel(ObjectId object, bool force, bool recursive);
   /// The attempt has run longer than its function may. Batched.
   void timed_out(TaskId task, std::uint32_t attempt, bool force);
+  /// The attempt, which was to heed an interrupt, has not: its worker is ended. Batched.
+  void kill_attempt(TaskId task, std::uint32_t attempt);
   /// The task `id` if it has not ended.
   Task* find_task(TaskId id) {
     Object* first = objects_.find(id.value);
@@ -242,9 +246,16 @@ class Scheduler {
   /// A worker that start_worker() asked for could not be started, or died before it had started. No
   /// other is asked for before the next tick(). Batched.
   void start_failed();
+  /// No worker is asked for before so many ticks.
+  void pause_starts(std::uint32_t ticks);
+  /// So many starts have failed that no more workers are to be counted on before one has started:
+  /// where everything waits, and a task could run only in a worker more, it fails because of
+  /// `reason`. Batched.
+  void give_up_starts(std::string reason);
   /// A worker's process has ended and its ring is drained. Its attempts are tried again or fail;
   /// its references are dropped. `worker` is gone afterwards. Batched.
-  void worker_died(Worker& worker, const DeathCause& cause);
+  /// Returns whether it had begun a task: if not, it may be that none can run here.
+  bool worker_died(Worker& worker, const DeathCause& cause);
   /// Gives up an idle worker that was not used for longest, if more than `keep` are idle: it gets
   /// no more tasks, and the host ends it. nullptr when there is nothing to give up.
   Worker* retire_idle(std::size_t keep);
@@ -360,7 +371,7 @@ class Scheduler {
   bool place_actor(ResourceClass* resources);
   void actor_constructed(Task* task, const NewValue& value);
   void constructor_failed(Task* task, const ValueBytes& error);
-  void actor_process_died(Worker& worker, const DeathCause& cause);
+  bool actor_process_died(Worker& worker, const DeathCause& cause);
   bool attempt_crashed(Task* task, const Worker& worker);
   void unreferenced(ObjectId actor);
   void end_actor(Actor& actor, ValueBytes error);
@@ -430,9 +441,11 @@ class Scheduler {
   void run_nested(Task* task, Worker* worker);
   bool start_beyond_cap(std::uint32_t environment);
   [[nodiscard]] bool is_at_hard_limit() const;
-  bool fail_at_hard_limit(Task* task);
+  bool fail_without_process(Task* task);
 
   void kill(Worker& worker);
+  void kill_process_of(const Task& task);
+  [[nodiscard]] static bool is_alone(const Task& task);
   void give_up_lease(Worker* worker);
   void take_lease(Worker* worker, ResourceClass* resources);
   void settle_worker(Worker* worker);
@@ -471,7 +484,8 @@ class Scheduler {
   std::vector<Task*> search_;                  ///< Tasks to look at; empty between searches.
   bool freeing_ = false;
   bool freed_by_hand_ = false;  ///< free_object() was ever used.
-  bool starts_paused_ = false;  ///< A start has failed since the last tick.
+  std::uint32_t starts_paused_ = 0;  ///< Ticks before a worker is asked for again.
+  std::string why_no_starts_;        ///< Not empty: no worker is to be counted on.
   bool making_way_ = false;     ///< Some ready task is held up by others that go after it.
   std::uint32_t searches_ = 0;
   std::uint64_t next_order_ = 1;

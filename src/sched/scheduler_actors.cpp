@@ -320,7 +320,8 @@ void Scheduler::actor_exited(Worker& worker) {
   settle();
 }
 
-void Scheduler::actor_process_died(Worker& worker, const DeathCause& cause) {
+/// Whether it had begun its constructor.
+bool Scheduler::actor_process_died(Worker& worker, const DeathCause& cause) {
   Actor& actor = *worker.actor;
   Task* creation = actor.creation;
   const bool given = creation != nullptr && creation->worker == &worker;
@@ -357,6 +358,7 @@ void Scheduler::actor_process_died(Worker& worker, const DeathCause& cause) {
   } else {
     forget_if_over(actor);
   }
+  return !unbegun;
 }
 
 void Scheduler::unreferenced(ObjectId id) {

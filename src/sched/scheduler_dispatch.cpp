@@ -124,7 +124,7 @@ Worker* Scheduler::soon_free(const ResourceClass& resources, const Function& fun
 
 bool Scheduler::may_start(bool for_actor) const {
   const std::size_t processes = workers_.size() + starting_;
-  if (starts_paused_ || processes >= options_.max_processes) return false;
+  if (starts_paused_ != 0 || processes >= options_.max_processes) return false;
   return for_actor || processes - processes_of_actors_ < options_.max_workers;
 }
 
@@ -140,7 +140,7 @@ void Scheduler::start_workers(const ResourceClass& resources, std::size_t demand
 /// Where the cap stands in the way of a worker for these tasks, ends idle ones of other
 /// environments: as many as must go, which is more than one after start_beyond_cap().
 void Scheduler::make_room_for(const ResourceClass& resources) {
-  if (starts_paused_ || may_start(resources.for_actors)) return;
+  if (starts_paused_ != 0 || may_start(resources.for_actors)) return;
   const bool some_end = std::any_of(workers_.begin(), workers_.end(),
                                     [](const Worker* worker) { return worker->doomed; });
   if (some_end) return;
@@ -273,13 +273,13 @@ bool Scheduler::could_run(const Worker& worker) const {
 }
 
 bool Scheduler::wants_tick() const {
-  if (making_way_ || !starved_.empty() || (starts_paused_ && queued_ != 0)) return true;
+  if (making_way_ || !starved_.empty() || (starts_paused_ != 0 && queued_ != 0)) return true;
   return std::any_of(task_workers_.begin(), task_workers_.end(),
                      [this](const Worker* worker) { return could_run(*worker); });
 }
 
 void Scheduler::tick() {
-  starts_paused_ = false;
+  if (starts_paused_ != 0) --starts_paused_;
   feed_starved();
   for (Worker* worker : task_workers_) {
     const Task* first = worker->assigned.front();

@@ -82,7 +82,7 @@ bool Scheduler::run_awaited() {
   }
   if (left == nullptr) return false;
   if (start_beyond_cap(left->resources->environment)) return false;
-  return !somebody_runs && fail_at_hard_limit(left);
+  return !somebody_runs && fail_without_process(left);
 }
 
 /// The first task that can run of those that `request` waits for, and its worker may run itself. Of
@@ -151,7 +151,7 @@ void Scheduler::run_nested(Task* task, Worker* worker) {
 /// One process more than the cap, for what no waiting worker can run itself. False: as many run
 /// something as may, or there are too many processes.
 bool Scheduler::start_beyond_cap(std::uint32_t environment) {
-  if (starts_paused_ || is_at_hard_limit()) return false;
+  if (starts_paused_ != 0 || is_at_hard_limit()) return false;
   const auto running = std::count_if(
       task_workers_.begin(), task_workers_.end(), [environment](const Worker* worker) {
         return worker->environment == environment && (goes_on(*worker) || worker->doomed);
@@ -171,12 +171,17 @@ bool Scheduler::is_at_hard_limit() const {
 
 /// Everything waits, `task` could run, and there is no process to run it in: it fails, so that
 /// those who wait for it hear of that instead of waiting for ever.
-bool Scheduler::fail_at_hard_limit(Task* task) {
+bool Scheduler::fail_without_process(Task* task) {
   const bool some_end = std::any_of(workers_.begin(), workers_.end(),
                                     [](const Worker* worker) { return worker->doomed; });
-  if (starts_paused_ || some_end || !is_at_hard_limit()) return false;
+  if (some_end || (!is_at_hard_limit() && why_no_starts_.empty())) return false;
   unqueue(task);
-  fail_task(task, no_process_error(*task, task_workers_.size(), options_.max_nested));
+  fail_task(task, is_at_hard_limit()
+                      ? no_process_error(*task, task_workers_.size(), options_.max_nested)
+                      : node_died_error("task " + task->function->name +
+                                        " can't run: all worker processes wait for results, and "
+                                        "no other could be started: " +
+                                        why_no_starts_));
   settle();
   return true;
 }

@@ -457,6 +457,8 @@ void Scheduler::cancel(ObjectId id, bool force, bool recursive) {
       tasks.push_back(child);
     }
   }
+  for (Task* task : tasks)
+    task->cancel_requested = true;
   // Deepest first. None of them ends another: what depends on one ends in settle().
   for (auto task = tasks.rbegin(); task != tasks.rend(); ++task)
     cancel_task(*task, force);
@@ -464,7 +466,6 @@ void Scheduler::cancel(ObjectId id, bool force, bool recursive) {
 }
 
 void Scheduler::cancel_task(Task* task, bool force) {
-  task->cancel_requested = true;
   story_.add(StoryEvent::kTaskCancelled, task->id.value, task->attempt);
   if (!end_unstarted(task)) stop_running(*task, force);
 }
@@ -489,12 +490,37 @@ void Scheduler::timed_out(TaskId id, std::uint32_t attempt, bool force) {
   stop_running(*task, force);
 }
 
+void Scheduler::kill_attempt(TaskId id, std::uint32_t attempt) {
+  Task* task = find_task(id);
+  if (task == nullptr || task->worker == nullptr || task->attempt != attempt) return;
+  kill_process_of(*task);
+}
+
 void Scheduler::stop_running(Task& task, bool force) {
-  if (force && (task.actor == nullptr || task.timed_out)) {
-    kill(*task.worker);
-  } else {
+  if (force && task.timed_out) {  // and has not heeded an interrupt
+    kill_process_of(task);
+  } else if (!force || task.actor != nullptr) {
     actions_.interrupt(task);
+  } else if (is_alone(task)) {
+    kill_process_of(task);
+  } else {
+    actions_.interrupt_then_kill(task);
   }
+}
+
+/// Whether no other task that should go on has begun in its process.
+bool Scheduler::is_alone(const Task& task) {
+  for (const Task* other = task.worker->assigned.front(); other != nullptr;
+       other = List<Task, &Task::queue_link>::next(other)) {
+    if (other != &task && !other->cancel_requested && !other->timed_out) return false;
+    if (!other->nested) break;  // what comes next is behind it in the ring
+  }
+  return true;
+}
+
+void Scheduler::kill_process_of(const Task& task) {
+  task.worker->ended_for_task = true;
+  kill(*task.worker);
 }
 
 void Scheduler::kill(Worker& worker) {

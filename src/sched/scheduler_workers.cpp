@@ -47,6 +47,7 @@ Worker& Scheduler::worker_started(std::uint32_t slot, ProcessId process) {
   worker->slot = slot;
   worker->process = process;
   worker->environment = std::exchange(promised_, kNoEnvironment);
+  why_no_starts_.clear();
   workers_.push_back(worker);
   task_workers_.push_back(worker);
   idle_.push_back(worker);
@@ -66,18 +67,26 @@ Worker* Scheduler::retire_idle(std::size_t keep) {
 void Scheduler::start_failed() {
   if (starting_ > 0) --starting_;
   promised_ = kNoEnvironment;
-  starts_paused_ = true;
+  pause_starts(1);
 }
 
-void Scheduler::worker_died(Worker& worker, const DeathCause& cause) {
+void Scheduler::pause_starts(std::uint32_t ticks) {
+  starts_paused_ = std::max(starts_paused_, ticks);
+}
+
+void Scheduler::give_up_starts(std::string reason) { why_no_starts_ = std::move(reason); }
+
+bool Scheduler::worker_died(Worker& worker, const DeathCause& cause) {
   story_.add(StoryEvent::kWorkerDied, worker.process.value,
              static_cast<std::uint32_t>(cause.signal != 0 ? cause.signal : cause.exit_code),
              worker.slot);
+  bool has_begun = worker.finished != 0;
   if (worker.actor != nullptr) {
-    actor_process_died(worker, cause);
+    has_begun = actor_process_died(worker, cause) || has_begun;
   } else {
     while (Task* task = worker.assigned.back()) {
       if (pull_back(task)) continue;
+      has_begun = true;
       crash_task(task, worker, cause);
     }
   }
@@ -88,15 +97,28 @@ void Scheduler::worker_died(Worker& worker, const DeathCause& cause) {
   std::erase(task_workers_, &worker);
   drop_references_of(worker.process);
   delete &worker;
+  return has_begun;
 }
 
+namespace {
+
+/// Whether the process was ended because of another task, so that this one loses no try.
+bool is_spared(const Task& task, const Worker& worker) {
+  return worker.ended_for_task && !task.cancel_requested && !task.timed_out;
+}
+
+}  // namespace
+
 void Scheduler::crash_task(Task* task, const Worker& worker, const DeathCause& cause) {
-  if (!attempt_crashed(task, worker)) fail_task(task, crashed_error(*task, cause));
+  const bool spared = is_spared(*task, worker);
+  if (attempt_crashed(task, worker)) return;
+  fail_task(task, spared ? ended_with_another_error(*task, cause) : crashed_error(*task, cause));
 }
 
 /// False: the task must fail of it.
 bool Scheduler::attempt_crashed(Task* task, const Worker& worker) {
-  ++task->starts;
+  const bool spared = is_spared(*task, worker);
+  if (!spared) ++task->starts;
   leave_worker(task);
   const PlacementGroup* group = task->resources->group;
   if (group != nullptr && group->state == GroupState::kRemoved) {
@@ -105,7 +127,7 @@ bool Scheduler::attempt_crashed(Task* task, const Worker& worker) {
     fail_task(task, cancelled_error(*task));
   } else if (task->timed_out) {
     fail_task(task, timeout_error(*task));
-  } else if (may_retry(*task)) {
+  } else if (spared ? task->function->max_retries != 0 : may_retry(*task)) {
     story_.add(StoryEvent::kTaskRetried, task->id.value, task->attempt, worker.slot);
     enqueue(task, true);
   } else {

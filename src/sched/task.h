@@ -271,6 +271,7 @@ struct Worker {
   std::uint32_t slot = 0;
   ProcessId process;
   WorkerState state = WorkerState::kIdle;
+  bool ended_for_task = false;  ///< It is ended because of one of its tasks: the others lose no try.
   bool doomed = false;     ///< Was told to end, or is given up: gets no more tasks.
   Actor* actor = nullptr;  ///< Whose process it is: it runs nothing else.
   std::uint32_t environment = kNoEnvironment;  ///< That of its first task, and so of all.

@@ -31,12 +31,13 @@ class NodeTest : public ::testing::Test {
  protected:
   void SetUp() override { start(2, 64 * kMiB); }
 
-  void start(double num_cpus, std::uint64_t store_bytes) {
+  void start(double num_cpus, std::uint64_t store_bytes, const std::string& setup = "") {
     node_.reset();
     NodeOptions options;
     options.num_cpus = num_cpus;
     options.object_store_bytes = store_bytes;
     options.zygote_argv = {child_program()};
+    options.zygote_setup = setup;
     options.store_full_wait_s = 1;
     auto node = Node::create(std::move(options));
     ASSERT_TRUE(node.ok()) << node.error().message;

@@ -95,6 +95,14 @@ TEST_F(NodeTest, DeadWorkersAreReplacedAndTold) {
   expect_empty();
 }
 
+TEST_F(NodeTest, WorkersThatEndBeforeTheirFirstTaskAreNotStartedForEver) {
+  start(2, 64 * kMiB, "ends when ready");
+  const std::string error = get(submit(NativeTask::kEcho, "never"));
+  EXPECT_NE(error.find("node_died"), std::string::npos) << error;
+  EXPECT_NE(error.find("exited with code 7"), std::string::npos) << error;
+  EXPECT_NE(error.find("last words"), std::string::npos) << error;
+}
+
 TEST_F(NodeTest, KillsUnderLoadLoseNothing) {
   std::vector<ObjectId> ids;
   const FunctionId stubborn =

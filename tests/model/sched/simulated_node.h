@@ -54,7 +54,7 @@ class SimulatedNode {
         {10, &SimulatedNode::worker_hears},     {4, &SimulatedNode::tick},
         {2, &SimulatedNode::somebody_dies},     {4, &SimulatedNode::kill_arrives},
         {3, &SimulatedNode::cancel_something},  {2, &SimulatedNode::time_limit_passes},
-        {1, &SimulatedNode::result_comes_twice}};
+        {2, &SimulatedNode::grace_is_over},     {1, &SimulatedNode::result_comes_twice}};
     int total = 0;
     for (const auto& [weight, event] : events)
       total += weight;
@@ -912,6 +912,11 @@ class SimulatedNode {
     }
     for (const Frame& frame : process.stack) {
       ModelTask& task = tasks_.at(frame.claim.task.value);
+      if (is_spared(process, frame.claim)) {
+        --task.claims;
+        task.may_crash = task.may_crash || task.function->max_retries == 0;
+        continue;
+      }
       ++task.failures;
       if (!may_retry(task)) task.may_crash = true;
     }
@@ -923,6 +928,10 @@ class SimulatedNode {
                       [task](const Frame& frame) { return frame.claim.task == task->id; });
       if (begun || !task->nested) continue;
       ModelTask& model = tasks_.at(task->id.value);
+      if (is_spared(process, {task->id, task->attempt})) {
+        model.may_crash = model.may_crash || model.function->max_retries == 0;
+        continue;
+      }
       ++model.failures;
       if (!may_retry(model)) model.may_crash = true;
     }
@@ -937,6 +946,12 @@ class SimulatedNode {
         withdraw(*requests_[i - 1]);
       }
     }
+  }
+  /// Whether its process ends because of another task.
+  [[nodiscard]] bool is_spared(const Process& process, Claim claim) const {
+    const Task* task = scheduler_->find_task(claim.task);
+    return task != nullptr && task->worker == process.worker && task->attempt == claim.attempt &&
+           process.worker->ended_for_task && !task->cancel_requested && !task->timed_out;
   }
   void reap() {
     std::erase_if(processes_, [](const auto& process) { return process->dead; });
@@ -960,6 +975,14 @@ class SimulatedNode {
       break;
     }
     scheduler_->cancel(id, chance(0.3), recursive);
+    after_call();
+  }
+
+  void grace_is_over() {
+    if (actions_.to_kill.empty()) return;
+    const Claim claim = actions_.to_kill.front();
+    actions_.to_kill.erase(actions_.to_kill.begin());
+    scheduler_->kill_attempt(claim.task, claim.attempt);
     after_call();
   }
 

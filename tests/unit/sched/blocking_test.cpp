@@ -646,9 +646,12 @@ TEST(SchedulerNesting, ANestedTaskIsCancelled) {
     node.dispatch();
     const Claim nested = node.claim(worker);
     node.cancel(child, force);
-    EXPECT_EQ(node.actions.interrupted.size(), force ? 0U : 1U);
-    EXPECT_EQ(node.actions.killed.size(), force ? 1U : 0U);
+    EXPECT_EQ(node.actions.interrupted, std::vector{nested});
+    EXPECT_TRUE(node.actions.killed.empty()) << "the outer one is on the same stack";
     if (force) {
+      EXPECT_EQ(node.actions.to_kill, std::vector{nested});
+      node.kill_attempt(nested);
+      EXPECT_EQ(node.actions.killed.size(), 1U);
       node.die(worker);
       node.withdraw(request);
       EXPECT_FALSE(node.exists(child.return_id(0))) << "cancelled, and its only holder dead";
@@ -661,6 +664,103 @@ TEST(SchedulerNesting, ANestedTaskIsCancelled) {
     }
     node.end();
   }
+}
+
+TEST(SchedulerNesting, ByForceTheOthersOfTheStackLoseNoTry) {
+  // One that was cancelled too, one with a last try, one that must not run twice.
+  FakeNode node(1, cap(1));
+  Function* once =
+      node.function(FunctionOptions{.name = "once", .resources = {{"CPU", 1}}, .max_retries = 0});
+  Function* last =
+      node.function(FunctionOptions{.name = "last", .resources = {{"CPU", 1}}, .max_retries = 1});
+  const TaskId bottom = node.submit(once);
+  node.answer_starts();
+  Worker& worker = *node.scheduler->workers().front();
+  std::vector<Parent> stack{begin(node, worker)};
+  std::vector<Request*> requests;
+  for (Function* f : {last, once, once}) {
+    const TaskId child = node.submit(f);
+    requests.push_back(&node.get(child, stack.back().claim.task));
+    node.dispatch();
+    stack.push_back(begin(node, worker));
+    EXPECT_EQ(stack.back().claim.task, child);
+  }
+  const TaskId cancelled = stack[3].claim.task;
+  const TaskId gently = stack[2].claim.task;
+  node.cancel(gently);
+  node.cancel(cancelled, true);
+  EXPECT_EQ(node.actions.to_kill, std::vector{stack[3].claim});
+  node.kill_attempt({cancelled, stack[3].claim.attempt + 1});
+  EXPECT_TRUE(node.actions.killed.empty()) << "another attempt";
+  node.kill_attempt(stack[3].claim);
+  EXPECT_EQ(node.actions.killed, std::vector{worker.process});
+  EXPECT_TRUE(node.die(worker));
+  for (Request* request : requests)
+    node.withdraw(*request);
+  EXPECT_EQ(node.error_kind(cancelled), "cancelled");
+  EXPECT_EQ(node.error_kind(gently), "cancelled");
+  EXPECT_EQ(node.error_kind(bottom), "worker_crashed");
+  EXPECT_NE(node.error_field(bottom.return_id(0), "message").find("max_retries=0"),
+            std::string::npos);
+  const TaskId retried = stack[1].claim.task;
+  EXPECT_EQ(node.scheduler->find_task(retried)->starts, 0U);
+  node.answer_starts();
+  Worker& second = *node.scheduler->workers().front();
+  EXPECT_EQ(node.claim(second).task, retried);
+  node.die(second);
+  EXPECT_EQ(node.state(retried), ObjectState::kPending) << "that was its first try";
+  node.end();
+}
+
+TEST(SchedulerNesting, ByForceAtOnceWhereAllAreCancelled) {
+  FakeNode node(1, cap(1));
+  Function* f = node.function();
+  const TaskId task = node.submit(f);
+  node.answer_starts();
+  Worker& worker = *node.scheduler->workers().front();
+  const Parent outer = begin(node, worker);
+  const TaskId child = child_of(node, outer, f);
+  Request& request = node.get(child, task);
+  node.dispatch();
+  begin(node, worker);
+  node.cancel(task, true, true);
+  EXPECT_EQ(node.actions.killed, (std::vector{worker.process, worker.process}));
+  node.die(worker);
+  node.withdraw(request);
+  EXPECT_EQ(node.error_kind(task), "cancelled");
+  node.end();
+}
+
+TEST(SchedulerNesting, WithoutHopeOfAProcessAnAwaitedTaskFails) {
+  SchedulerOptions options = cap(64);
+  options.max_nested = 0;
+  FakeNode node(1, options);
+  Function* f = node.function();
+  node.submit(f);
+  node.answer_starts();
+  const Parent parent = begin(node, *node.scheduler->workers().front());
+  const TaskId child = child_of(node, parent, f);
+  node.get(child, parent.claim.task);
+  for (int i = 0; i < 3; ++i) {
+    node.dispatch();
+    ASSERT_EQ(node.actions.starts_wanted, 1U);
+    node.actions.starts_wanted = 0;
+    node.scheduler->start_failed();
+    node.scheduler->pause_starts(2);
+    node.dispatch();
+    EXPECT_EQ(node.actions.starts_wanted, 0U);
+    node.tick();
+    EXPECT_EQ(node.actions.starts_wanted, 0U) << "not before the second tick";
+    EXPECT_EQ(node.state(child), ObjectState::kPending);
+    node.scheduler->tick();
+  }
+  node.scheduler->pause_starts(1);
+  node.scheduler->give_up_starts("no memory");
+  node.dispatch();
+  EXPECT_EQ(node.error_kind(child), "node_died");
+  EXPECT_NE(node.error_field(child.return_id(0), "message").find("no memory"), std::string::npos);
+  node.finish(*parent.worker, parent.claim);
+  node.end();
 }
 
 TEST(SchedulerNesting, AlsoWhenNoProcessCanBeStarted) {

@@ -36,6 +36,7 @@ class FakeActions : public Actions {
   std::uint32_t starts_wanted = 0;  ///< start_worker() calls that were not answered.
   std::vector<Claim> assigned;      ///< Every assign() and run_nested(), in order.
   std::vector<Claim> interrupted;
+  std::vector<Claim> to_kill;  ///< Interrupted, to be killed if they do not heed it.
   std::vector<Claim> closed;  ///< Streaming ones that were asked to end.
   std::vector<ProcessId> killed;
   std::vector<ProcessId> stopped;
@@ -139,6 +140,11 @@ class FakeActions : public Actions {
   void interrupt(Task& task) override {
     EXPECT_NE(task.worker, nullptr) << "a task that does not run is interrupted";
     interrupted.push_back({task.id, task.attempt});
+  }
+
+  void interrupt_then_kill(Task& task) override {
+    interrupt(task);
+    to_kill.push_back({task.id, task.attempt});
   }
 
   void close_stream(Task& task) override {

@@ -246,9 +246,15 @@ class FakeNode {
     scheduler->cancel(id.return_id(0), force, recursive);
     check();
   }
-  void die(Worker& worker, const DeathCause& cause = {.pid = 77, .signal = 9}) {
-    scheduler->worker_died(worker, cause);
+  /// An interrupted attempt has not heeded that.
+  void kill_attempt(Claim claim) {
+    scheduler->kill_attempt(claim.task, claim.attempt);
     check();
+  }
+  bool die(Worker& worker, const DeathCause& cause = {.pid = 77, .signal = 9}) {
+    const bool has_begun = scheduler->worker_died(worker, cause);
+    check();
+    return has_begun;
   }
 
   // ---- streams ---------------------------------------------------------------------------------

@@ -229,5 +229,22 @@ TEST(SchedulerRetries, AnIdleWorkerMayDie) {
   node.end();
 }
 
+TEST(SchedulerRetry, WhetherTheDeadHadBegunSomething) {
+  FakeNode node(2);
+  const TaskId task = node.submit(node.function());
+  node.answer_starts();
+  EXPECT_FALSE(node.die(*node.scheduler->workers().front())) << "it never claimed the task";
+  node.answer_starts();
+  Worker& second = *node.scheduler->workers().front();
+  const Claim claim = node.claim(second);
+  EXPECT_EQ(claim.task, task);
+  EXPECT_TRUE(node.die(second));
+  node.answer_starts();
+  Worker& third = *node.scheduler->workers().front();
+  node.finish(third, node.claim(third));
+  EXPECT_TRUE(node.die(third)) << "idle, but it has worked";
+  node.end();
+}
+
 }  // namespace
 }  // namespace haz
