@@ -2,6 +2,8 @@
 /// Placement groups: resources that are reserved together, for tasks and actors to run with.
 #pragma once
 
+#include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -67,11 +69,18 @@ struct PlacementGroup {
 };
 
 /// Whether those who came later make way for one that was held up for so many ticks: for a part of
-/// each period only, since it may need what is only given back when one of the others has run.
-inline bool makes_others_wait(std::uint32_t ticks_held_up) {
-  constexpr std::uint32_t kMakeWayTicks = 64;
-  constexpr std::uint32_t kMakeWayPeriod = 1024;
-  return ticks_held_up % kMakeWayPeriod < kMakeWayTicks;
+/// the time only, since it may need what is only given back when one of the others has run. The
+/// first time for so many ticks, then each time for twice as many, so that it comes to an end
+/// whatever time those take that hold what it needs, and in proportion to that: with a share of a
+/// quarter, after at most ten times theirs.
+inline bool makes_others_wait(std::uint64_t ticks_held_up) {
+  constexpr std::uint64_t kFirstTicks = 64;
+  constexpr std::uint64_t kFirstPeriod = 4 * kFirstTicks;
+  constexpr int kMostDoublings = 12;  // from then on the times stay: nine minutes of 36
+  const int doublings = std::min(
+      static_cast<int>(std::bit_width(ticks_held_up / kFirstPeriod + 1)) - 1, kMostDoublings);
+  const std::uint64_t began = kFirstPeriod * ((std::uint64_t{1} << doublings) - 1);
+  return (ticks_held_up - began) % (kFirstPeriod << doublings) < kFirstTicks << doublings;
 }
 
 }  // namespace haz

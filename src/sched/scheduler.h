@@ -419,6 +419,7 @@ class Scheduler {
   [[nodiscard]] ResourceClass* next_class() const;
   bool place_front(ResourceClass* resources);
   bool must_make_way(const ResourceClass& resources);
+  [[nodiscard]] bool is_held_by_actors(const ResourceClass& resources) const;
   [[nodiscard]] static bool has_failed_argument(const Task& task);
   bool fail_if_argument_failed(Task* task);
   void assign(Task* task, Worker* worker);
@@ -486,7 +487,8 @@ class Scheduler {
   bool freed_by_hand_ = false;  ///< free_object() was ever used.
   std::uint32_t starts_paused_ = 0;  ///< Ticks before a worker is asked for again.
   std::string why_no_starts_;        ///< Not empty: no worker is to be counted on.
-  bool making_way_ = false;     ///< Some ready task is held up by others that go after it.
+  bool making_way_ = false;     ///< Since the last tick some ready task has been held up by others
+                                ///< that go after it.
   std::uint32_t searches_ = 0;
   std::uint64_t next_order_ = 1;
   std::size_t queued_ = 0;        ///< Tasks that are ready to run.

@@ -186,7 +186,10 @@ void Scheduler::assign(Task* task, Worker* worker) {
   story_.add(StoryEvent::kTaskAssigned, task->id.value, task->attempt, worker->slot);
 }
 
+/// Whether the class must wait for the first of those that go before it, can't be placed, and have
+/// been overtaken for long. For one at a time, so that not all the time is somebody's.
 bool Scheduler::must_make_way(const ResourceClass& resources) {
+  ResourceClass* first = nullptr;
   const std::int64_t rank = resources.ready.front_rank();
   const Task& task = *resources.ready.front();
   for (ResourceClass* other : ready_classes_) {
@@ -198,10 +201,28 @@ bool Scheduler::must_make_way(const ResourceClass& resources) {
     // What it lacks is a resource that both need, or a worker.
     const bool lacks_worker = fits(*other) && !has_idle(other->environment) && starting_ == 0;
     if (!lacks_worker && !compete(*other, resources)) continue;
-    other->held_up = making_way_ = true;
-    if (makes_others_wait(other->ticks_held_up)) return true;
+    if (first == nullptr || goes_before(*other, *first)) first = other;
+  }
+  if (first != nullptr) {
+    first->held_up = making_way_ = true;
+    if (makes_others_wait(first->ticks_held_up) && !is_held_by_actors(*first)) return true;
   }
   return resources.group == nullptr && must_make_way_for_group(task, resources.request);
+}
+
+/// Whether the tasks could give back all that they have, and it would still be too little.
+bool Scheduler::is_held_by_actors(const ResourceClass& resources) const {
+  if (resources.group != nullptr) return false;
+  return std::any_of(
+      resources.request.begin(), resources.request.end(), [this](const auto& asked) {
+        std::int64_t left = pool_.total(asked.first) - asked.second;
+        for (const Worker* worker : workers_) {
+          const Actor* actor = worker->actor;
+          if (actor == nullptr || actor->acquired == nullptr) continue;
+          if (actor->grant.bundle == nullptr) left -= units_of(*actor->acquired, asked.first);
+        }
+        return left < 0;
+      });
 }
 
 bool Scheduler::place_front(ResourceClass* resources) {
@@ -240,11 +261,6 @@ ResourceClass* Scheduler::next_class() const {
 }
 
 void Scheduler::place_ready() {
-  making_way_ = false;
-  for (ResourceClass* resources : ready_classes_)
-    resources->held_up = false;
-  for (PlacementGroup* group : pending_groups_)
-    group->held_up = false;
   reserve_groups();
   while (ResourceClass* next = next_class()) {
     if (!place_front(next)) next->stuck = true;
@@ -290,11 +306,14 @@ void Scheduler::tick() {
     while (worker->assigned.size() > 1 && pull_back(worker->assigned.back())) {
     }
   }
+  making_way_ = false;
   for (ResourceClass* resources : ready_classes_) {
     if (resources->held_up) ++resources->ticks_held_up;
+    resources->held_up = false;
   }
   for (PlacementGroup* group : pending_groups_) {
     if (group->held_up) ++group->ticks_held_up;
+    group->held_up = false;
   }
 }
 

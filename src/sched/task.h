@@ -254,7 +254,8 @@ struct ResourceClass {
   ReadyQueue ready;
   std::vector<Worker*> holders;     ///< Workers that hold this class' resources.
   bool stuck = false;               ///< Its first task could not be placed in this round.
-  bool held_up = false;             ///< Tasks that go after its first use what that one needs.
+  bool held_up = false;  ///< Since the last tick tasks that go after its first have used what that
+                         ///< one needs, or waited for it.
   std::uint32_t ticks_held_up = 0;  ///< Since one of its tasks was placed.
 };
 
