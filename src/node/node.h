@@ -246,6 +246,7 @@ class Node final : private Actions {
   [[nodiscard]] std::int64_t next_timer(std::int64_t now_ns) const;
   void trim_idle_workers(std::int64_t now_ns);
   std::vector<LogLine> tell_waiting(std::int64_t now_ns);
+  void trim_store();
   void set_wake_policy(bool every_completion);
   void finish_round(std::unique_lock<std::mutex>& lock);
   void end_subscriptions();

@@ -178,6 +178,23 @@ void Node::run_timers(std::int64_t now_ns) {
   }
 }
 
+/// Gives memory that is free beyond the store's budget back to the system, without the lock while
+/// that is done.
+void Node::trim_store() {
+  constexpr std::uint64_t kPieceBytes = 16 * kMiB;
+  for (bool punched = true; punched;) {
+    std::optional<detail::ByteRange> range;
+    {
+      const std::lock_guard lock(mutex_);
+      if (!stopping_) range = store_.begin_trim(kPieceBytes);
+    }
+    if (!range) return;
+    punched = arena_->punch(range->begin, range->size());
+    const std::lock_guard lock(mutex_);
+    store_.end_trim(*range, punched);
+  }
+}
+
 // ---- the node's own thread ---------------------------------------------------------------------
 
 void Node::background() {
@@ -197,6 +214,7 @@ void Node::background() {
       round.end();
     }
     if (!told.empty()) options_.on_output(told);
+    trim_store();
     {
       const std::lock_guard lock(mutex_);
       if (stopping_) return;

@@ -241,8 +241,12 @@ Status ExtentAllocator::back(const std::vector<ByteRange>& cold, std::uint64_t c
 void ExtentAllocator::free(const Extent& extent) {
   const ByteRange range = take_back(extent);
   warm_.insert(range, ++clock_);
-  const std::uint64_t budget = options_.warm_budget_bytes;
-  if (warm_.total_bytes() > budget) trim(budget - budget / kTrimShare);
+  if (warm_.total_bytes() <= options_.warm_budget_bytes) return;
+  if (options_.trims_later) {
+    trimming_ = true;
+  } else {
+    trim(kept_when_trimmed());
+  }
 }
 
 void ExtentAllocator::discard(const Extent& extent) {
@@ -275,21 +279,50 @@ std::uint64_t ExtentAllocator::punch_coldest(std::uint64_t at_least_bytes) {
     auto piece = warm_.oldest();
     if (!piece) break;
     const std::uint64_t needed = align_up(at_least_bytes - punched, options_.granule_bytes);
-    if (piece->size() > needed) {
-      // From the side where cold memory is, so that what stays warm doesn't split it.
-      const auto span = spans_.containing(piece->begin);
-      if (span->begin < piece->begin) {
-        piece->end = piece->begin + needed;
-      } else {
-        piece->begin = piece->end - needed;
-      }
-    }
+    piece = part_to_punch(*piece, needed);
     if (!backing_.punch(piece->begin, piece->size())) break;
     warm_.remove(*piece);
     punched += piece->size();
   }
   counts_.punched_bytes += punched;
   return punched;
+}
+
+/// Of a warm piece, from the side where cold memory is, so that what stays warm doesn't split it.
+detail::ByteRange ExtentAllocator::part_to_punch(ByteRange piece, std::uint64_t most_bytes) const {
+  if (piece.size() <= most_bytes) return piece;
+  const auto span = spans_.containing(piece.begin);
+  if (span->begin < piece.begin) return ByteRange{piece.begin, piece.begin + most_bytes};
+  return ByteRange{piece.end - most_bytes, piece.end};
+}
+
+std::optional<detail::ByteRange> ExtentAllocator::begin_trim(std::uint64_t most_bytes) {
+  if (!trimming_) return std::nullopt;
+  const std::uint64_t keep = kept_when_trimmed();
+  const auto piece = warm_.oldest();
+  if (!piece || warm_.total_bytes() <= keep) {
+    trimming_ = false;
+    return std::nullopt;
+  }
+  const std::uint64_t excess = align_up(warm_.total_bytes() - keep, options_.granule_bytes);
+  const ByteRange part = part_to_punch(*piece, std::min(excess, most_bytes));
+  warm_.remove(part);
+  spans_.remove(part);
+  return part;
+}
+
+void ExtentAllocator::end_trim(detail::ByteRange range, bool punched) {
+  spans_.insert(range, 0);
+  if (punched) {
+    counts_.punched_bytes += range.size();
+    return;
+  }
+  warm_.insert(range, ++clock_);
+  trimming_ = false;  // until more is freed
+}
+
+std::uint64_t ExtentAllocator::kept_when_trimmed() const {
+  return options_.warm_budget_bytes - options_.warm_budget_bytes / kTrimShare;
 }
 
 bool ExtentAllocator::is_live(std::uint64_t offset, std::uint64_t size_bytes) const {

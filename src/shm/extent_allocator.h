@@ -68,6 +68,8 @@ struct ExtentAllocatorOptions {
   /// loop that puts and drops values of a tenth of the store never sees a cold page, and what an
   /// idle store withholds from the rest of the machine stays a small share of it.
   std::uint64_t warm_budget_bytes = kDefaultWarmBudget;
+  /// Whether free() leaves it to begin_trim() to give back what is warm beyond the budget.
+  bool trims_later = false;
   std::uint64_t granule_bytes = 4 * kKiB;  ///< At least the page size; a power of two.
 };
 
@@ -178,6 +180,13 @@ class ExtentAllocator {
   /// `keep_bytes` are left.
   void trim(std::uint64_t keep_bytes);
 
+  /// With `trims_later`: warm memory to give back to the system, at most `most_bytes` of it, which
+  /// can't be allocated until end_trim(); in between the caller punches it, and others may use the
+  /// allocator. None: no more is warm than should be.
+  std::optional<detail::ByteRange> begin_trim(std::uint64_t most_bytes);
+  /// What begin_trim() gave is cold now, or, if it could not be `punched`, warm again.
+  void end_trim(detail::ByteRange range, bool punched);
+
   /// Whether an extent in use begins at `offset` and has this size. For what others claim.
   [[nodiscard]] bool is_live(std::uint64_t offset, std::uint64_t size_bytes) const;
 
@@ -198,7 +207,9 @@ class ExtentAllocator {
   [[nodiscard]] std::optional<ByteRange> around_warm(std::uint64_t size_bytes) const;
   [[nodiscard]] std::optional<ByteRange> inside_span(std::uint64_t size_bytes) const;
   Status back(const std::vector<ByteRange>& cold, std::uint64_t cold_bytes);
+  [[nodiscard]] std::uint64_t kept_when_trimmed() const;
   std::uint64_t punch_coldest(std::uint64_t at_least_bytes);
+  [[nodiscard]] ByteRange part_to_punch(ByteRange piece, std::uint64_t most_bytes) const;
   ByteRange take_back(const Extent& extent);
   Error fail(ErrorKind kind, std::uint64_t size_bytes, const char* why);
 
@@ -208,6 +219,7 @@ class ExtentAllocator {
   RangeSet warm_;                                          ///< The warm part of it.
   std::unordered_map<std::uint64_t, std::uint64_t> live_;  ///< Offset to size.
   std::uint64_t in_use_bytes_ = 0;
+  bool trimming_ = false;    ///< More was warm than the budget, and too much still is.
   std::uint64_t clock_ = 0;  ///< Counts frees; the age of warm memory.
   ExtentStats counts_;       ///< Only the fields that can't be computed.
 };

@@ -41,8 +41,8 @@ LeaseTable::Lease* LeaseTable::find(std::uint64_t offset) const {
   return lease->contains(offset, 1) ? lease : nullptr;
 }
 
-Result<Extent> LeaseTable::lease(ProcessId owner, std::uint64_t size_bytes) {
-  auto extent = extents_.allocate(size_bytes);
+Result<Extent> LeaseTable::lease(ProcessId owner, std::uint64_t size_bytes, Reserve reserve) {
+  auto extent = extents_.allocate(size_bytes, reserve);
   if (!extent) return extent;
   auto owned = std::make_unique<Lease>();
   Lease* lease = owned.get();
@@ -132,13 +132,18 @@ void LeaseTable::finish(Lease* lease) {
 void LeaseTable::release_if_done(Lease* lease) {
   if (lease->open || lease->live_objects != 0) return;
   const Extent extent = lease->extent;
+  const bool was_filled = extent.reserved || lease->noted_bytes != 0;
   // A worker may have lied about sizes; what is left of its sum goes with the lease.
   stats_.live_bytes -= lease->live_bytes;
   stats_.leased_bytes -= extent.size_bytes;
   --stats_.closed_leases;
   if (extent.size_bytes <= kMaxIndexedBytes) index_.set(extent.offset, extent.size_bytes, nullptr);
   leases_.erase(extent.offset);
-  extents_.free(extent);
+  if (was_filled) {
+    extents_.free(extent);
+  } else {
+    extents_.discard(extent);
+  }
 }
 
 bool LeaseTable::has_object(std::uint64_t offset) const {

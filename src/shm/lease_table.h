@@ -50,9 +50,10 @@ class LeaseTable {
     return lease_bytes <= kChunkBytes ? 16 : 4 * kKiB;
   }
 
-  /// Gives `owner` an extent of at least `size_bytes` to write to. Errors: as of
+  /// Gives `owner` an extent of at least `size_bytes` to write to. Reserve::kByCaller: `owner` puts
+  /// pages behind it; one in which it has noted no object then keeps none. Errors: as of
   /// ExtentAllocator::allocate().
-  Result<Extent> lease(ProcessId owner, std::uint64_t size_bytes);
+  Result<Extent> lease(ProcessId owner, std::uint64_t size_bytes, Reserve reserve = Reserve::kNow);
 
   /// Counts an object that `owner` says it has published at `offset`. Errors, all kInvalid: not in
   /// an open lease of `owner`; misaligned; over the lease's end; one begins there already; more

@@ -18,8 +18,10 @@ std::uint64_t reserve_of(std::uint64_t limit_bytes) {
 ValueStore::ValueStore(Arena& arena, std::uint64_t begin, std::uint64_t end,
                        std::uint64_t limit_bytes)
     : limit_bytes_(limit_bytes),
-      extents_(arena,
-               {.begin = begin, .end = end, .limit_bytes = limit_bytes + reserve_of(limit_bytes)}),
+      extents_(arena, {.begin = begin,
+                       .end = end,
+                       .limit_bytes = limit_bytes + reserve_of(limit_bytes),
+                       .trims_later = true}),
       chunks_(extents_),
       leases_(extents_) {}
 
@@ -89,7 +91,8 @@ Result<StoreBlock> ValueStore::lease_chunk(ProcessId process) {
 
 Result<StoreBlock> ValueStore::lease_value(ProcessId process, std::uint64_t size, StoreUse use) {
   if (const Status allowed = check_limit(size, use); !allowed) return allowed.error();
-  auto extent = leases_.lease(process, size);
+  const bool by_process = use == StoreUse::kValue && can_populate();
+  auto extent = leases_.lease(process, size, by_process ? Reserve::kByCaller : Reserve::kNow);
   if (!extent) return room_error(size, extent.error());
   value_leases_.emplace(extent->offset, process);
   return StoreBlock{extent->offset, extent->size_bytes, !extent->reserved};

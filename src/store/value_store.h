@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <unordered_map>
 
 #include "base/ids.h"
@@ -52,7 +53,8 @@ class ValueStore {
 
   /// A chunk in which `process` places small values itself.
   Result<StoreBlock> lease_chunk(ProcessId process);
-  /// Room for one value of `process`.
+  /// Room for one value of `process`, which fills it with copy_to_cold(): so the system calls for
+  /// its pages are the process' own. With kMessage the pages are there.
   Result<StoreBlock> lease_value(ProcessId process, std::uint64_t size,
                                  StoreUse use = StoreUse::kValue);
   /// `process` has written a value at [offset, offset + size) of one of its leases: from now on it
@@ -66,6 +68,12 @@ class ValueStore {
   void discard(ProcessId process, std::uint64_t offset);
   /// All leases of `process` end; what it has published stays.
   void process_ended(ProcessId process);
+
+  /// As of ExtentAllocator: what is freed beyond a budget is given back in this way only.
+  std::optional<detail::ByteRange> begin_trim(std::uint64_t most_bytes) {
+    return extents_.begin_trim(most_bytes);
+  }
+  void end_trim(detail::ByteRange range, bool punched) { extents_.end_trim(range, punched); }
 
   /// Whether an allocation of `size` could ever succeed.
   [[nodiscard]] bool possible(std::uint64_t size) const;

@@ -157,6 +157,50 @@ TEST_F(ExtentAllocatorTest, BeyondTheBudgetTheColdestIsPunched) {
   EXPECT_EQ(extents.allocate(16 * kMiB)->offset, held[4].offset);
 }
 
+TEST_F(ExtentAllocatorTest, WhatIsTooMuchMayBePunchedLater) {
+  ExtentAllocatorOptions later = options();
+  later.trims_later = true;
+  ExtentAllocator extents(backing_, later);
+  std::vector<Extent> held;
+  for (int i = 0; i < 5; ++i)
+    held.push_back(*extents.allocate(16 * kMiB));
+  EXPECT_FALSE(extents.begin_trim(kMiB).has_value());
+  for (const Extent& extent : held)
+    extents.free(extent);
+  EXPECT_TRUE(backing_.punched.empty());
+  EXPECT_EQ(extents.stats().warm_bytes, 80 * kMiB);
+  std::vector<Extent> meanwhile;
+  while (const auto range = extents.begin_trim(4 * kMiB)) {
+    EXPECT_LE(range->size(), 4 * kMiB);
+    meanwhile.push_back(*extents.allocate(kMiB));
+    const Extent& other = meanwhile.back();
+    EXPECT_TRUE(other.offset + other.size_bytes <= range->begin || other.offset >= range->end);
+    EXPECT_TRUE(backing_.punch(range->begin, range->size()));
+    extents.end_trim(*range, true);
+  }
+  EXPECT_LE(extents.stats().warm_bytes, 60 * kMiB);
+  EXPECT_EQ(extents.stats().in_use_bytes, meanwhile.size() * kMiB);
+  EXPECT_EQ(extents.stats().cold_bytes + extents.stats().warm_bytes,
+            kGiB - extents.stats().in_use_bytes);
+  EXPECT_FALSE(extents.begin_trim(kMiB).has_value()) << "not before more is too much again";
+  for (const Extent& extent : meanwhile)
+    extents.free(extent);
+}
+
+TEST_F(ExtentAllocatorTest, WhatCanNotBePunchedLaterStaysWarm) {
+  ExtentAllocatorOptions later = options();
+  later.trims_later = true;
+  ExtentAllocator extents(backing_, later);
+  extents.free(*extents.allocate(100 * kMiB));
+  const auto range = extents.begin_trim(kMiB);
+  ASSERT_TRUE(range.has_value());
+  EXPECT_EQ(extents.stats().warm_bytes, 99 * kMiB);
+  extents.end_trim(*range, false);
+  EXPECT_EQ(extents.stats().warm_bytes, 100 * kMiB);
+  EXPECT_FALSE(extents.begin_trim(kMiB).has_value()) << "it is not tried again at once";
+  EXPECT_EQ(extents.allocate(100 * kMiB)->cold_bytes, 0U);
+}
+
 TEST_F(ExtentAllocatorTest, TrimGivesBackAllButWhatIsAsked) {
   ExtentAllocator extents(backing_, options());
   extents.free(*extents.allocate(40 * kMiB));

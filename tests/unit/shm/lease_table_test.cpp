@@ -13,8 +13,17 @@ namespace {
 
 class NoBacking final : public ExtentBacking {
  public:
-  Status reserve(std::uint64_t, std::uint64_t) override { return Ok{}; }
-  bool punch(std::uint64_t, std::uint64_t) override { return true; }
+  Status reserve(std::uint64_t, std::uint64_t size_bytes) override {
+    reserved += size_bytes;
+    return Ok{};
+  }
+  bool punch(std::uint64_t, std::uint64_t size_bytes) override {
+    punched += size_bytes;
+    return true;
+  }
+
+  std::uint64_t reserved = 0;
+  std::uint64_t punched = 0;
 };
 
 class LeaseTableTest : public testing::Test {
@@ -68,6 +77,26 @@ TEST_F(LeaseTableTest, LargeLeaseHoldsOneLargeObject) {
   EXPECT_TRUE(leases_.close(worker_, lease.offset).ok());
   EXPECT_TRUE(leases_.has_object(lease.offset));
   EXPECT_TRUE(leases_.drop_object(lease.offset, 100 * kMiB).ok());
+  EXPECT_EQ(in_use(), 0U);
+}
+
+TEST_F(LeaseTableTest, ItsOwnerMayPutThePagesBehindIt) {
+  constexpr std::uint64_t kSize = 100 * kMiB;
+  const Extent filled = *leases_.lease(worker_, kSize, Reserve::kByCaller);
+  EXPECT_FALSE(filled.reserved);
+  EXPECT_TRUE(leases_.note_object(worker_, filled.offset, kSize).ok());
+  EXPECT_TRUE(leases_.close(worker_, filled.offset).ok());
+  EXPECT_TRUE(leases_.drop_object(filled.offset, kSize).ok());
+  EXPECT_EQ(backing_.punched, 0U);
+  EXPECT_EQ(extents_.stats().warm_bytes, kSize);
+  const Extent again = *leases_.lease(worker_, kSize);
+  EXPECT_EQ(backing_.reserved, 0U) << "all of it was warm";
+  const Extent given_up = *leases_.lease(worker_, kSize, Reserve::kByCaller);
+  EXPECT_TRUE(leases_.close(worker_, given_up.offset).ok());
+  EXPECT_EQ(backing_.punched, kSize) << "nobody knows which pages are there";
+  EXPECT_EQ(extents_.stats().warm_bytes, 0U);
+  EXPECT_TRUE(leases_.close(worker_, again.offset).ok());
+  EXPECT_EQ(extents_.stats().warm_bytes, kSize);
   EXPECT_EQ(in_use(), 0U);
 }
 
