@@ -196,8 +196,7 @@ void Node::interrupt(Task& task) {
 
 void Node::interrupt_then_kill(Task& task) {
   interrupt(task);
-  time_limits_.push_back(
-      {monotonic_ns() + kHeedNs, task.id, task.attempt, Stop::kKillCancelled});
+  time_limits_.push_back({monotonic_ns() + kHeedNs, task.id, task.attempt, Stop::kKillCancelled});
 }
 
 void Node::kill_worker(Worker& worker) { kill_port(port_of(worker)); }

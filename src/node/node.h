@@ -327,7 +327,7 @@ class Node final : private Actions {
   std::unique_ptr<ZygoteLink> zygote_;
   std::uint32_t failed_starts_ = 0;      ///< To be told to the scheduler.
   StartFailures start_failures_;
-  bool start_failed_ = false;  ///< Since the last round.
+  bool start_failed_ = false;          ///< Since the last round.
   std::deque<std::uint32_t> unasked_;  ///< Slots of workers that the zygote is to be asked for.
   std::vector<std::unique_ptr<OutputReader>> readers_;  ///< The watching thread's own.
   std::vector<std::unique_ptr<WorkerOutput>> outputs_;  ///< Likewise.

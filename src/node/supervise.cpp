@@ -188,8 +188,10 @@ void Node::on_zygote_event(ZygoteEvent& event, std::vector<LogLine>& lines) {
     if (ports_[failed->slot]) forget_port(*ports_[failed->slot]);
     fail_start("fork failed: error " + std::to_string(failed->error_number));
   } else if (const auto* died = std::get_if<ZygoteDied>(&event)) {
+    const std::string reason = "the zygote, which forks them, " + died->status;
+    start_failures_.add(reason, monotonic_ns());
     zygote_.reset();
-    drop_unasked("the zygote, which forks them, " + died->status);
+    drop_unasked(reason);
   }
   ask_for_workers();
 }

@@ -484,11 +484,11 @@ class Scheduler {
   std::vector<ResourceClass*> ready_classes_;  ///< Those with ready tasks.
   std::vector<Task*> search_;                  ///< Tasks to look at; empty between searches.
   bool freeing_ = false;
-  bool freed_by_hand_ = false;  ///< free_object() was ever used.
+  bool freed_by_hand_ = false;       ///< free_object() was ever used.
   std::uint32_t starts_paused_ = 0;  ///< Ticks before a worker is asked for again.
   std::string why_no_starts_;        ///< Not empty: no worker is to be counted on.
-  bool making_way_ = false;     ///< Since the last tick some ready task has been held up by others
-                                ///< that go after it.
+  bool making_way_ = false;  ///< Since the last tick some ready task has been held up by others
+                             ///< that go after it.
   std::uint32_t searches_ = 0;
   std::uint64_t next_order_ = 1;
   std::size_t queued_ = 0;        ///< Tasks that are ready to run.

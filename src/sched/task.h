@@ -252,8 +252,8 @@ struct ResourceClass {
   bool for_actors = false;  ///< Its tasks are constructors: each takes a worker for itself.
   std::uint32_t environment = kDefaultEnvironment;  ///< Only its workers run these tasks.
   ReadyQueue ready;
-  std::vector<Worker*> holders;     ///< Workers that hold this class' resources.
-  bool stuck = false;               ///< Its first task could not be placed in this round.
+  std::vector<Worker*> holders;  ///< Workers that hold this class' resources.
+  bool stuck = false;            ///< Its first task could not be placed in this round.
   bool held_up = false;  ///< Since the last tick tasks that go after its first have used what that
                          ///< one needs, or waited for it.
   std::uint32_t ticks_held_up = 0;  ///< Since one of its tasks was placed.
@@ -272,7 +272,8 @@ struct Worker {
   std::uint32_t slot = 0;
   ProcessId process;
   WorkerState state = WorkerState::kIdle;
-  bool ended_for_task = false;  ///< It is ended because of one of its tasks: the others lose no try.
+  bool ended_for_task =
+      false;               ///< It is ended because of one of its tasks: the others lose no try.
   bool doomed = false;     ///< Was told to end, or is given up: gets no more tasks.
   Actor* actor = nullptr;  ///< Whose process it is: it runs nothing else.
   std::uint32_t environment = kNoEnvironment;  ///< That of its first task, and so of all.

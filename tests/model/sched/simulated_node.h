@@ -48,13 +48,13 @@ class SimulatedNode {
   /// One event, drawn by its weight.
   void step() {
     const std::vector<std::pair<int, void (SimulatedNode::*)()>> events{
-        {30, &SimulatedNode::worker_acts},      {30, &SimulatedNode::deliver_message},
-        {20, &SimulatedNode::worker_claims},    {20, &SimulatedNode::dispatch},
-        {20, &SimulatedNode::driver_acts},      {8, &SimulatedNode::answer_start},
-        {10, &SimulatedNode::worker_hears},     {4, &SimulatedNode::tick},
-        {2, &SimulatedNode::somebody_dies},     {4, &SimulatedNode::kill_arrives},
-        {3, &SimulatedNode::cancel_something},  {2, &SimulatedNode::time_limit_passes},
-        {2, &SimulatedNode::grace_is_over},     {1, &SimulatedNode::result_comes_twice}};
+        {30, &SimulatedNode::worker_acts},     {30, &SimulatedNode::deliver_message},
+        {20, &SimulatedNode::worker_claims},   {20, &SimulatedNode::dispatch},
+        {20, &SimulatedNode::driver_acts},     {8, &SimulatedNode::answer_start},
+        {10, &SimulatedNode::worker_hears},    {4, &SimulatedNode::tick},
+        {2, &SimulatedNode::somebody_dies},    {4, &SimulatedNode::kill_arrives},
+        {3, &SimulatedNode::cancel_something}, {2, &SimulatedNode::time_limit_passes},
+        {2, &SimulatedNode::grace_is_over},    {1, &SimulatedNode::result_comes_twice}};
     int total = 0;
     for (const auto& [weight, event] : events)
       total += weight;

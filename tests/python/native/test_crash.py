@@ -450,3 +450,40 @@ def test_threads_of_the_program_at_its_end(run_program):
     )
     assert done.stdout == "end\n"
     assert done.returncode == 0
+
+
+def test_workers_that_can_not_start(run_program, tmp_path):
+    (tmp_path / "unlicensed.py").write_text(
+        textwrap.dedent(
+            """
+            import os, sys
+
+            def leave():
+                print("no licence for this process", file=sys.stderr, flush=True)
+                os._exit(3)
+
+            os.register_at_fork(after_in_child=leave)
+            """
+        )
+    )
+    finished = run_program(
+        """
+        import os, sys
+        sys.path.insert(0, os.path.dirname(__file__))
+        import haz
+        haz.init(num_cpus=2, preload=["unlicensed"])
+
+        @haz.remote
+        def f():
+            return 1
+
+        try:
+            haz.get(f.remote())
+        except haz.exceptions.NodeDiedError as error:
+            print(error)
+        """
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert "no worker process could be started" in finished.stdout
+    assert "exited with code 3" in finished.stdout
+    assert "no licence for this process" in finished.stdout

@@ -7,7 +7,9 @@ import threading
 import time
 
 import haz
+import pytest
 from haz import _native
+from haz.exceptions import TaskCancelledError
 
 
 @haz.remote
@@ -88,3 +90,56 @@ def test_threads_wait_in_all_processes():
     assert haz.get([parent.remote(i) for i in range(count)]) == [[i, i] for i in range(count)]
     # A few more than the cap, but not one for each parent.
     assert len(_native.snapshot()["worker_pids"]) < count
+
+
+def test_by_force_the_others_in_the_process_lose_no_try(gate, tally):
+    # All processes there may be are in use, so that the lowest tasks lie on top of others.
+    haz.init(num_cpus=1)
+
+    @haz.remote
+    class Keeper:
+        def __init__(self):
+            self.kept = []
+
+        def keep(self, refs):
+            self.kept.append(refs)
+
+        def take(self):
+            return self.kept
+
+    @haz.remote(max_retries=1)
+    def lowest(number, begun, tally):
+        tally.add()
+        if tally.count() > 2:
+            return "at last"
+        while True:
+            try:
+                begun.open()
+                time.sleep(0.01)
+            except KeyboardInterrupt:
+                pass
+
+    @haz.remote(max_retries=1)
+    def above(n, keeper, gates, tally):
+        if n:
+            return haz.get(above.remote(n - 1, keeper, gates, tally))
+        number = tally.count()
+        ref = lowest.remote(number, gates[number], tally)
+        haz.get(keeper.keep.remote([ref]))
+        try:
+            return haz.get(ref)
+        except TaskCancelledError:
+            return "an error"
+
+    keeper = Keeper.remote()
+    gates = [gate(str(i)) for i in range(3)]
+    ref = above.remote(40, keeper, gates, tally)
+    for i in range(2):
+        gates[i].wait()
+        [inner] = haz.get(keeper.take.remote())[i]
+        haz.cancel(inner, force=True)
+        with pytest.raises(TaskCancelledError):
+            haz.get(inner)
+    # Each of them was begun three times, with one retry.
+    assert haz.get(ref) == "at last"
+    assert tally.count() == 3

@@ -37,7 +37,7 @@ class FakeActions : public Actions {
   std::vector<Claim> assigned;      ///< Every assign() and run_nested(), in order.
   std::vector<Claim> interrupted;
   std::vector<Claim> to_kill;  ///< Interrupted, to be killed if they do not heed it.
-  std::vector<Claim> closed;  ///< Streaming ones that were asked to end.
+  std::vector<Claim> closed;   ///< Streaming ones that were asked to end.
   std::vector<ProcessId> killed;
   std::vector<ProcessId> stopped;
   std::vector<Request*> completed;
