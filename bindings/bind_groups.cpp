@@ -43,8 +43,8 @@ namespace {
   throw nb::python_error();
 }
 
-/// The value of the object of a group: a pickle of `haz.engines.native.group_of(id)`. Written here, as
-/// to pickle a Python object costs more than all the rest.
+/// The value of the object of a group: a pickle of `haz.engines.native.group_of(id)`. Written here,
+/// as to pickle a Python object costs more than all the rest.
 std::vector<std::byte> value_of_group(ObjectId id) {
   constexpr std::string_view kBegin =
       "\x80\x02"

@@ -112,8 +112,10 @@ class Encoder {
     refs_.push_back(id);
     kept_.push_back(Py_NewRef(ref));
   }
-  /// Hands over the refs that are kept, as new references: what refs() names must not go before the
-  /// payload has been given to the node. Otherwise they are let go of by reset().
+  /// Keeps all refs of what is encoded until reset(): the values may go before the payload has been
+  /// given to the node, and what refs() names must not.
+  void keep_refs() { keeps_refs_ = true; }
+  /// Hands over the refs that are kept, as new references. Otherwise they are let go of by reset().
   void hand_over_kept(std::vector<PyObject*>& to) {
     to.insert(to.end(), kept_.begin(), kept_.end());
     kept_.clear();
@@ -193,6 +195,7 @@ class Encoder {
   std::vector<FarBuffer> far_;
   std::vector<std::uint64_t> refs_;
   std::vector<PyObject*> kept_;
+  bool keeps_refs_ = false;
   std::size_t pickle_refs_begin_ = 0;
   SeenObjects seen_objects_;
   std::vector<Seen> seen_;

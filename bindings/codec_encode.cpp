@@ -180,6 +180,7 @@ void Encoder::reset() {
   }
   at_ = begin_;
   trim(&refs_);
+  keeps_refs_ = false;
 }
 
 void Encoder::release() {
@@ -432,6 +433,7 @@ Encoder::Native Encoder::put_other(PyObject* value, unsigned depth) {
     put_number(static_cast<std::uint8_t>(ValueTag::kRef));
     put_number(id);
     refs_.push_back(id);
+    if (keeps_refs_) kept_.push_back(Py_NewRef(value));
     return Native::kWritten;
   }
   ArrayElement element;

@@ -63,6 +63,7 @@ void WorkerLoop::send(CallResults& results, const Call& call) {
 
 bool WorkerLoop::add_value(CallResults& results, PyObject* value, bool is_error) {
   ScopedEncoder encoder;
+  encoder->keep_refs();
   if (!encoder->encode(value)) return false;
   StoredValue stored;
   // An error is kept by the node itself: the store only passes it on.

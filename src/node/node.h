@@ -325,7 +325,7 @@ class Node final : private Actions {
   SpinPolicy spin_;
   const std::uint32_t cpus_ = static_cast<std::uint32_t>(usable_cpus());
   std::unique_ptr<ZygoteLink> zygote_;
-  std::uint32_t failed_starts_ = 0;      ///< To be told to the scheduler.
+  std::uint32_t failed_starts_ = 0;  ///< To be told to the scheduler.
   StartFailures start_failures_;
   bool start_failed_ = false;          ///< Since the last round.
   std::deque<std::uint32_t> unasked_;  ///< Slots of workers that the zygote is to be asked for.

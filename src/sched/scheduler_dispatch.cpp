@@ -213,16 +213,15 @@ bool Scheduler::must_make_way(const ResourceClass& resources) {
 /// Whether the tasks could give back all that they have, and it would still be too little.
 bool Scheduler::is_held_by_actors(const ResourceClass& resources) const {
   if (resources.group != nullptr) return false;
-  return std::any_of(
-      resources.request.begin(), resources.request.end(), [this](const auto& asked) {
-        std::int64_t left = pool_.total(asked.first) - asked.second;
-        for (const Worker* worker : workers_) {
-          const Actor* actor = worker->actor;
-          if (actor == nullptr || actor->acquired == nullptr) continue;
-          if (actor->grant.bundle == nullptr) left -= units_of(*actor->acquired, asked.first);
-        }
-        return left < 0;
-      });
+  return std::any_of(resources.request.begin(), resources.request.end(), [this](const auto& asked) {
+    std::int64_t left = pool_.total(asked.first) - asked.second;
+    for (const Worker* worker : workers_) {
+      const Actor* actor = worker->actor;
+      if (actor == nullptr || actor->acquired == nullptr) continue;
+      if (actor->grant.bundle == nullptr) left -= units_of(*actor->acquired, asked.first);
+    }
+    return left < 0;
+  });
 }
 
 bool Scheduler::place_front(ResourceClass* resources) {

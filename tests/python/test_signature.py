@@ -30,6 +30,14 @@ FUNCTIONS = [
 NAMES = ["a", "b", "c", "d", "self", "args", "other"]
 
 
+def accepts(function, args, kwargs):
+    try:
+        function(None, *args, **kwargs)
+    except TypeError:
+        return False
+    return True
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from(FUNCTIONS),
@@ -47,6 +55,9 @@ def test_agrees_with_inspect(function, count, names):
         expected = None
     except TypeError as error:
         expected = str(error)
+        # inspect of some Pythons does not know that **kwargs takes names of positional-only ones.
+        if "positional only" in expected and accepts(function, args, kwargs):
+            expected = None
     if not kwargs:
         quick = count >= descriptor.min_args and (
             count <= descriptor.max_args or descriptor.max_args == -1
