@@ -391,7 +391,7 @@ void Scheduler::release(const ResourceRequest& request, ResourceGrant& grant) {
     return;
   }
   bundle->amounts.release(request, grant);
-  PlacementGroup& group = *bundle->group;
+  const PlacementGroup& group = *bundle->group;
   if (--bundle->users != 0 || group.state != GroupState::kRemoved) return;
   give_back(*bundle);
   forget_if_over(group);

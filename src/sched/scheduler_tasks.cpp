@@ -497,12 +497,11 @@ void Scheduler::kill_attempt(TaskId id, std::uint32_t attempt) {
 }
 
 void Scheduler::stop_running(Task& task, bool force) {
-  if (force && task.timed_out) {  // and has not heeded an interrupt
+  const bool has_not_heeded = force && task.timed_out;
+  if (has_not_heeded || (force && task.actor == nullptr && is_alone(task))) {
     kill_process_of(task);
   } else if (!force || task.actor != nullptr) {
     actions_.interrupt(task);
-  } else if (is_alone(task)) {
-    kill_process_of(task);
   } else {
     actions_.interrupt_then_kill(task);
   }
