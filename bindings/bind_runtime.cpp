@@ -136,6 +136,7 @@ std::shared_ptr<const ActorOptions> actor_options_of(const nb::dict& given) {
   options.max_restarts = nb::cast<int>(given["max_restarts"]);
   options.max_pending_calls = nb::cast<std::uint32_t>(given["max_pending_calls"]);
   options.is_sequential = nb::cast<bool>(given["is_sequential"]);
+  options.is_async = nb::cast<bool>(given["is_async"]);
   options.allow_out_of_order = nb::cast<bool>(given["allow_out_of_order"]);
   options.default_group_limit = nb::cast<std::uint32_t>(given["default_group_limit"]);
   options.resources = amounts_of(given["resources"]);
@@ -586,7 +587,7 @@ void bind_runtime(nb::module_& m) {
         "Register the code and options of a function, a method or (with `actor`) a class.\n\n"
         "Returns its number. `items_ahead`: of a streaming one, how many items may wait to be\n"
         "taken, 0: any number; -1: it returns values. `actor` has max_restarts,\n"
-        "max_pending_calls, is_sequential, allow_out_of_order, resources, groups,\n"
+        "max_pending_calls, is_sequential, is_async, allow_out_of_order, resources, groups,\n"
         "default_group_limit and meta. Only functions of the same `environment` share workers.",
         nb::sig("def register_function(session: int, name: str, code: bytes, "
                 "resources: dict[str, float], max_retries: int, retry_exceptions: bool, timeout_s: "

@@ -28,6 +28,7 @@ struct ActorOptions {
   std::int32_t max_restarts = 0;        ///< After deaths of its process; -1: without end.
   std::uint32_t max_pending_calls = 0;  ///< Calls that have not ended; 0: no limit.
   bool is_sequential = true;            ///< One call at a time, on the process' main thread.
+  bool is_async = false;                ///< Calls are asyncio's tasks, which can be cancelled.
   bool allow_out_of_order = false;      ///< Calls may overtake those that wait for arguments.
   /// Groups of methods with the number of calls that each runs at a time. None: the process itself
   /// sees to the number of all.

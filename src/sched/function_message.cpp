@@ -27,6 +27,8 @@ struct ActorHead {
   std::uint32_t num_groups;
   std::uint32_t is_sequential;
   std::uint32_t allow_out_of_order;
+  std::uint32_t is_async;
+  std::uint32_t reserved;
 };
 static_assert(std::is_trivially_copyable_v<ActorHead>);
 
@@ -44,7 +46,8 @@ void encode_function_options(const FunctionOptions& options, MessageBuilder& mes
   const ActorOptions& actor = *options.actor;
   message.add(ActorHead{actor.max_restarts, actor.max_pending_calls, actor.default_group_limit,
                         static_cast<std::uint32_t>(actor.groups.size()),
-                        actor.is_sequential ? 1U : 0U, actor.allow_out_of_order ? 1U : 0U});
+                        actor.is_sequential ? 1U : 0U, actor.allow_out_of_order ? 1U : 0U,
+                        actor.is_async ? 1U : 0U, 0});
   add_amounts(message, actor.resources);
   for (const auto& [name, limit] : actor.groups) {
     message.add(std::uint64_t{limit});
@@ -74,6 +77,7 @@ FunctionOptions decode_function_options(MessageReader& reader) {
   actor.default_group_limit = actor_head.default_group_limit;
   actor.is_sequential = actor_head.is_sequential != 0;
   actor.allow_out_of_order = actor_head.allow_out_of_order != 0;
+  actor.is_async = actor_head.is_async != 0;
   actor.resources = take_amounts(reader);
   for (std::uint32_t i = 0; i < actor_head.num_groups && reader.ok(); ++i) {
     const auto limit = static_cast<std::uint32_t>(reader.take<std::uint64_t>());

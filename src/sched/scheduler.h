@@ -347,6 +347,7 @@ class Scheduler {
   void retry(Task* task);
   void cancel_task(Task* task, bool force);
   bool end_unstarted(Task* task);
+  static bool heeds_no_cancel(const Task& task);
   void stop_running(Task& task, bool force);
   void crash_task(Task* task, const Worker& worker, const DeathCause& cause);
   [[nodiscard]] static bool may_retry(const Task& task);

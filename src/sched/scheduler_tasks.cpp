@@ -467,7 +467,14 @@ void Scheduler::cancel(ObjectId id, bool force, bool recursive) {
 
 void Scheduler::cancel_task(Task* task, bool force) {
   story_.add(StoryEvent::kTaskCancelled, task->id.value, task->attempt);
-  if (!end_unstarted(task)) stop_running(*task, force);
+  if (!end_unstarted(task) && !heeds_no_cancel(*task)) stop_running(*task, force);
+}
+
+/// Whether a cancelled task that runs is left alone: an interrupt in the middle of a method would
+/// leave the actor's state half changed.
+bool Scheduler::heeds_no_cancel(const Task& task) {
+  return task.actor != nullptr && !task.actor->function->actor->is_async &&
+         !task.function->streams();
 }
 
 /// Ends a cancelled task. False: it runs.

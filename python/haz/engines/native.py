@@ -523,6 +523,7 @@ class NativeEngine:
                 "is_sequential": not options.is_async
                 and concurrency == 1
                 and not options.concurrency_groups,
+                "is_async": options.is_async,
                 "allow_out_of_order": options.allow_out_of_order,
                 "resources": resources_of(options),
                 "groups": options.concurrency_groups,

@@ -649,12 +649,9 @@ def test_cancel_a_running_call_of_a_sync_actor(node, gate):
     mortal = Mortal.remote()
     ref = mortal.wait.remote(gate("running"), gate("go"))
     gate("running").wait()
-    haz.cancel(ref)
+    haz.cancel(ref)  # an interrupt would leave the actor's state half changed
     gate("go").open()
-    try:
-        assert haz.get(ref) == "went on"
-    except exceptions.TaskCancelledError:
-        pass
+    assert haz.get(ref) == "went on"
     assert haz.get(mortal.add.remote()) == 1  # the actor and its state stay
     with pytest.raises(ValueError, match=r"haz\.kill"):
         haz.cancel(mortal.add.remote(), force=True)

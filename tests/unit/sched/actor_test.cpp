@@ -234,8 +234,28 @@ TEST_F(ActorTest, AFailedOrCancelledCallLetsTheNextOnesGo) {
   node.end();
 }
 
-TEST_F(ActorTest, QueuedCallsAreCancelledRunningOnesInterrupted) {
+TEST_F(ActorTest, ARunningCallOfMethodsThatAreNotCoroutinesGoesOn) {
   const ObjectId actor = alive(actor_class());
+  Worker& worker = worker_of(actor);
+  Function* add = method();
+  const TaskId running = call(actor, add);
+  const TaskId queued = call(actor, add);
+  const Claim claim = node.claim(worker);
+  node.cancel(queued);
+  EXPECT_EQ(node.error_kind(queued), "cancelled");
+  node.cancel(running);
+  EXPECT_TRUE(node.actions.interrupted.empty());
+  EXPECT_TRUE(node.actions.killed.empty());
+  node.finish(worker, claim);
+  EXPECT_EQ(node.error_kind(running), "(no error)");
+  node.drop(actor);
+  node.end();
+}
+
+TEST_F(ActorTest, QueuedCallsAreCancelledRunningCoroutinesInterrupted) {
+  ActorOptions options;
+  options.is_async = true;
+  const ObjectId actor = alive(actor_class(options));
   Worker& worker = worker_of(actor);
   Function* add = method();
   const TaskId running = call(actor, add);
