@@ -178,13 +178,19 @@ def make_setup(
     )
 
 
-def _import_hook_lines() -> list[str]:
-    """Return the lines of .pth files that installed import hooks, as editable packages do."""
+def import_hook_owners() -> "set[str]":
+    """Return the packages, other than Python's own, whose finders take part in imports."""
     owners = set()
     for finder in sys.meta_path:
         owner = finder.__module__ if isinstance(finder, type) else type(finder).__module__
         if not owner.startswith(("_frozen_importlib", "importlib.")):
             owners.add(owner.partition(".")[0])
+    return owners
+
+
+def _import_hook_lines() -> list[str]:
+    """Return the lines of .pth files that installed import hooks, as editable packages do."""
+    owners = import_hook_owners()
     if not owners:
         return []
     import os

@@ -136,12 +136,10 @@ def _is_undisturbed() -> bool:
 
 
 def _has_plain_imports() -> bool:
-    if len(sys.path_hooks) != 2:
+    from haz._core.zygote import import_hook_owners
+
+    if len(sys.path_hooks) != 2 or not import_hook_owners() <= {"_distutils_hack"}:
         return False
-    for finder in sys.meta_path:
-        owner = finder.__module__ if isinstance(finder, type) else type(finder).__module__
-        if not owner.startswith(("_frozen_importlib", "_distutils_hack", "importlib.")):
-            return False
     return all(_is_plain_module(name, module) for name, module in sys.modules.items())
 
 
@@ -246,7 +244,7 @@ def _forget_modules() -> None:
     _pinned.append(dict(modules))
     builtin = sys.builtin_module_names
     for name in list(modules):
-        if name not in _KEPT and (name not in builtin or name == "faulthandler"):
+        if name not in _KEPT and name not in builtin:
             del modules[name]
     for name in ("haz", "haz._core", "haz.engines"):
         for attribute, value in list(vars(modules[name]).items()):

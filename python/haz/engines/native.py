@@ -138,6 +138,13 @@ def returns_of(num_returns: int | str) -> tuple[int, Callable[[Any], Any] | None
     return 1, ObjectRefGenerator
 
 
+def _concurrency_of(options: ActorOptions) -> int:
+    """Return how many calls of methods without a group run at a time."""
+    if options.max_concurrency is not None:
+        return options.max_concurrency
+    return 1000 if options.is_async else 1
+
+
 def _pack_class(cls: type, options: ActorOptions, meta: bytes, environment: bytes) -> bytes:
     """Return the code of an actor class, for ``haz._core.actor_worker``."""
     _native.pin_pickled_refs(True)
@@ -145,9 +152,7 @@ def _pack_class(cls: type, options: ActorOptions, meta: bytes, environment: byte
         code = plain_functions.dump(cls)
     finally:
         _native.pin_pickled_refs(False)
-    concurrency = options.max_concurrency
-    if concurrency is None:
-        concurrency = 1000 if options.is_async else 1
+    concurrency = _concurrency_of(options)
     return marshal.dumps(
         (
             "class",
@@ -505,9 +510,7 @@ class NativeEngine:
     def _register_class(
         self, cls: type, options: ActorOptions, descriptor: Descriptor, meta: bytes
     ) -> int:
-        concurrency = options.max_concurrency
-        if concurrency is None:
-            concurrency = 1000 if options.is_async else 1
+        concurrency = _concurrency_of(options)
         environment, environment_key = self._environment_of(options)
         number: int = _native.register_function(
             self._session,
