@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "object_ref.h"
 #include "values.h"
+#include "worker_loop.h"
 
 namespace haz::py {
 
@@ -20,6 +21,19 @@ void append(std::vector<std::byte>& to, const void* bytes, std::size_t size) {
   const std::size_t at = to.size();
   to.resize(at + size);
   std::memcpy(to.data() + at, bytes, size);
+}
+
+/// Lets the error that is set say which argument it is about, if it is about pickling. `keyword`
+/// may be nullptr.
+void name_argument(PyObject* descriptor, std::size_t index, PyObject* keyword) {
+  PyObject* error = take_exception();
+  PyObject* named =
+      PyObject_CallMethod(descriptor, "error_in_argument", "OnO", error,
+                          static_cast<Py_ssize_t>(index), keyword != nullptr ? keyword : Py_None);
+  Py_DECREF(error);
+  if (named == nullptr) return;
+  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(named)), named);
+  Py_DECREF(named);
 }
 
 std::vector<ArgumentWriter*>& idle_writers() {
@@ -65,7 +79,7 @@ bool ArgumentWriter::add(Session& session, PyObject* value) {
 }
 
 bool ArgumentWriter::encode(Session& session, PyObject* const* args, std::size_t num_positional,
-                            PyObject* names) {
+                            PyObject* names, PyObject* descriptor) {
   head_.clear();
   stream_.clear();
   dependencies_.clear();
@@ -84,7 +98,12 @@ bool ArgumentWriter::encode(Session& session, PyObject* const* args, std::size_t
     append(stream_, encoder->data(), encoder->size());
   }
   for (std::size_t i = 0; i < num_positional + num_keyword; ++i) {
-    if (!add(session, args[i])) return false;
+    if (add(session, args[i])) continue;
+    PyObject* keyword = i < num_positional
+                            ? nullptr
+                            : PyTuple_GET_ITEM(names, static_cast<Py_ssize_t>(i - num_positional));
+    name_argument(descriptor, i, keyword);
+    return false;
   }
   append(head_, stream_.data(), stream_.size());
   return true;

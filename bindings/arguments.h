@@ -29,8 +29,9 @@ struct ArgumentCounts {
 class ArgumentWriter {
  public:
   /// `args` as of a vectorcall: positional ones first, then one for each of `names` (may be null).
-  /// False with a Python error.
-  bool encode(Session& session, PyObject* const* args, std::size_t num_positional, PyObject* names);
+  /// False with a Python error; `descriptor` names the argument in it.
+  bool encode(Session& session, PyObject* const* args, std::size_t num_positional, PyObject* names,
+              PyObject* descriptor);
   /// Fills payload, dependencies and refs of `submission`. Precondition: encode() returned true;
   /// this object stays as it is until the submission was sent. False with a Python error.
   bool place(Session& session, Submission& submission);

@@ -37,7 +37,8 @@ Session& session_of_ref(const std::shared_ptr<Session>& session, nb::handle ref)
 
 nb::object create_actor(std::uint32_t session_number, std::uint32_t function,
                         const std::string& name, const std::string& name_space, bool get_if_exists,
-                        const nb::tuple& args, const nb::dict& kwargs, nb::handle placement) {
+                        const nb::tuple& args, const nb::dict& kwargs, nb::handle descriptor,
+                        nb::handle placement) {
   const std::shared_ptr<Session> session = session_or_throw(session_number);
   std::vector<PyObject*> values;
   for (nb::handle value : args)
@@ -51,8 +52,8 @@ nb::object create_actor(std::uint32_t session_number, std::uint32_t function,
   ScopedArguments arguments(*session);
   Submission submission;
   placement_of(*session, placement).apply(submission);
-  if (!arguments->encode(*session, values.data(), args.size(),
-                         count != 0 ? names.ptr() : nullptr) ||
+  if (!arguments->encode(*session, values.data(), args.size(), count != 0 ? names.ptr() : nullptr,
+                         descriptor.ptr()) ||
       !arguments->place(*session, submission)) {
     throw nb::python_error();
   }
@@ -106,12 +107,13 @@ bool is_of_call(nb::handle ref) {
 void bind_actors(nb::module_& m) {
   m.def("create_actor", create_actor, nb::arg("session"), nb::arg("function"), nb::arg("name"),
         nb::arg("namespace"), nb::arg("get_if_exists"), nb::arg("args"), nb::arg("kwargs"),
-        nb::arg("placement") = nb::none(),
+        nb::arg("descriptor"), nb::arg("placement") = nb::none(),
         "Start an actor of a registered class; return its ref. An empty name is none.\n\n"
-        "`placement`: as for bind_submitter.",
+        "`descriptor`, `placement`: as for bind_submitter.",
         nb::sig("def create_actor(session: int, function: int, name: str, namespace: str, "
                 "get_if_exists: bool, args: tuple[typing.Any, ...], kwargs: dict[str, typing.Any], "
-                "placement: tuple[typing.Any, int, bool] | None = None) -> typing.Any"));
+                "descriptor: object, placement: tuple[typing.Any, int, bool] | None = None) -> "
+                "typing.Any"));
   m.def("find_actor", find_actor, nb::arg("name"), nb::arg("namespace"),
         "Return (ref, meta) of the actor of that name, or None.",
         nb::sig("def find_actor(name: str, namespace: str) -> tuple[typing.Any, bytes] | None"));

@@ -103,7 +103,9 @@ PyObject* submit(PyObject* callable, PyObject* const* args, std::size_t nargsf, 
     return nullptr;
   }
   ScopedArguments arguments(*session);
-  if (!arguments->encode(*session, args, static_cast<std::size_t>(count), names)) return nullptr;
+  if (!arguments->encode(*session, args, static_cast<std::size_t>(count), names, self.descriptor)) {
+    return nullptr;
+  }
   Submission submission;
   if (!arguments->place(*session, submission)) return nullptr;
   submission.function = FunctionId{self.function};

@@ -10,6 +10,9 @@
 Importing this package imports nothing else; each name is loaded when it is first used.
 """
 
+import atexit as _atexit
+import sys as _sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from haz import actor as actor
@@ -86,3 +89,13 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_HOME, *_MODULES})
+
+
+def _end() -> None:
+    runtime = _sys.modules.get("haz._core.runtime")
+    if runtime is not None:
+        runtime.runtime.end()
+
+
+# Handlers run in reverse order: those that the program registers from here on still can use haz.
+_atexit.register(_end)

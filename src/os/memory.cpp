@@ -134,7 +134,8 @@ Result<MemoryFile> create_unlinked_file(const char* directory, std::size_t size_
   if (!is_possible_size(size_bytes)) return bad_size(size_bytes);
   UniqueFd fd(open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
   if (!fd && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
-    std::string path = std::string(directory) + "/haz-XXXXXX";
+    // The pid, so that one may see whose file it is that a kill has left between these two calls.
+    std::string path = std::string(directory) + "/haz-" + std::to_string(getpid()) + "-XXXXXX";
     fd.reset(mkostemp(path.data(), O_CLOEXEC));
     if (fd) unlink(path.c_str());
   }

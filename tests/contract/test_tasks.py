@@ -440,6 +440,46 @@ def test_what_cannot_be_pickled_is_named_at_the_call(engine):
         haz.put([threading.Lock()])
 
 
+def test_the_argument_that_cannot_be_pickled_is_named_too(engine):
+    @haz.remote
+    class Actor:
+        def __init__(self, first=None, second=None):
+            self.first = first
+
+        def method(self, first=None, *, second=None):
+            return first
+
+    lock = threading.Lock()
+    handle = Actor.remote()
+    sum_up = haz.remote(lambda *args, **kwargs: None).options(name="irrelevant")
+    for call, expected in [
+        (lambda: identity.remote([lock]), "argument 1 of identity: item 0 of a list: _thread.lock"),
+        (lambda: sum_up.remote(1, [2], x=lock), r"argument 'x' of .*<lambda>: _thread.lock"),
+        (lambda: sum_up.remote(haz.put(1), lock), "argument 2 of .*<lambda>: _thread.lock"),
+        (lambda: Actor.remote(1, lock), "argument 2 of Actor.__init__: _thread.lock"),
+        (lambda: Actor.remote(second=(lock,)), "argument 'second' of Actor.__init__: item 0"),
+        (lambda: handle.method.remote(lock), "argument 1 of Actor.method: _thread.lock"),
+        (lambda: handle.method.remote(1, second=lock), "argument 'second' of Actor.method: _thr"),
+        (lambda: haz.put({"a": lock}), "the value given to haz.put: item 'a' of a dict"),
+    ]:
+        with pytest.raises(haz.exceptions.SerializationError, match=expected) as caught:
+            call()
+        assert str(caught.value).startswith("can't pickle ")
+        assert isinstance(caught.value.__cause__, TypeError)  # what pickle says
+
+
+def test_a_default_that_cannot_be_pickled_is_named(engine):
+    @haz.remote
+    def f(x, guard=threading.Lock()):
+        return x
+
+    with pytest.raises(
+        haz.exceptions.SerializationError,
+        match=r"can't pickle a default of the decorated function '.*\.f' \(guard=\): _thread.lock",
+    ):
+        f.remote(1)
+
+
 def test_closure_variable_that_cannot_be_pickled_is_named(engine):
     guard = threading.Lock()
 

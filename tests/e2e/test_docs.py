@@ -79,7 +79,11 @@ def test_code_of_a_section(section, tmp_path):
     program.write_text("\n".join(section.code) + "\n", encoding="utf-8")
     # From Python 3.12 on, a fork in a process with threads is warned of.
     quiet = "ignore:This process:DeprecationWarning"
-    finished = Program([program], cwd=tmp_path, HAZ_NUM_CPUS="4", PYTHONWARNINGS=quiet).finish()
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environ = {"HAZ_NUM_CPUS": "4", "PYTHONWARNINGS": quiet, "TMPDIR": str(temporary)}
+    finished = Program([program], cwd=tmp_path, **environ).finish()
+    assert not list(temporary.iterdir()), "the code leaves temporary files behind"
     assert finished.code == 0, finished.stderr
     # Some of the tasks write there.
     assert all(line.startswith("(") for line in finished.stderr.splitlines()), finished.stderr

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import haz
 import pytest
 
+from tests.engines import ENGINES
+
 PROGRAM = """
 import haz, sys
 @haz.remote
@@ -89,21 +91,53 @@ def test_memory_error_is_caught_as_one(engine):
         assert isinstance(caught.value, haz.exceptions.TaskError)
 
 
-def test_no_new_node_while_the_interpreter_ends(tmp_path):
-    # As a daemon thread does that still submits after haz's own handler has run.
-    program = tmp_path / "late.py"
-    program.write_text(
-        "import atexit, haz\n"
-        "same = haz.remote(lambda x: x)\n"
-        "def late():\n"
-        "    try:\n"
-        "        print('started again', haz.get(same.remote(1)))\n"
-        "    except RuntimeError as error:\n"
-        "        print('refused:', error)\n"
-        "atexit.register(late)\n"
-        "print(haz.get(same.remote(1)))\n"
-    )
+HANDLERS_AT_THE_END = """
+import atexit, sys
+
+def use(when):
+    for call in (lambda: haz.get(double.remote(2)), lambda: haz.get(kept), lambda: haz.put(1),
+                 lambda: haz.get(actor.add.remote(1))):
+        try:
+            call()
+            print(when, "works")
+        except (RuntimeError, haz.exceptions.HazError) as error:
+            print(when, error)
+
+atexit.register(use, "before the import:")
+import haz
+atexit.register(use, "after the import:")
+
+@haz.remote
+def double(x):
+    return 2 * x
+
+@haz.remote
+class Actor:
+    def add(self, x):
+        return x
+
+haz.init(engine=sys.argv[1], num_cpus=2)
+atexit.register(use, "after init:")
+actor = Actor.remote()
+kept = haz.put("kept")
+"""
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_handlers_of_atexit(tmp_path, engine):
+    program = tmp_path / "handlers.py"
+    program.write_text(HANDLERS_AT_THE_END)
     ended = subprocess.run(
-        [sys.executable, str(program)], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, str(program), engine],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
-    assert ended.stdout.startswith("1\nrefused: "), ended.stdout
+    assert ended.stderr == ""
+    lines = ended.stdout.splitlines()
+    assert lines[:8] == ["after init: works"] * 4 + ["after the import: works"] * 4
+    assert len(lines) == 12
+    for line in lines[8:]:
+        assert line.startswith("before the import: "), line
+        assert "registered after `import haz`" in line, line

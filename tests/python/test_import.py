@@ -39,7 +39,7 @@ def modules_after(code):
 
 
 def test_import_loads_nothing_else():
-    assert modules_after("import haz") == {"haz"}
+    assert modules_after("import haz") - {"atexit"} == {"haz"}  # a builtin module
 
 
 @pytest.mark.parametrize(

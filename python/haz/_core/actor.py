@@ -352,8 +352,8 @@ class ActorMethod(TypedRemote[P, Out]):
                 runtime.bind(self, engine, submit)
                 return submit
         raise ActorHandleNotFoundError(
-            f"{table.shown(name)}: the handle is of a run of haz that was shut down, and its actor "
-            f"ended with that"
+            f"{table.shown(name)}: the handle is of a run that is over ({runtime.why_ended()}), "
+            f"and its actor ended with that"
         )
 
     if not TYPE_CHECKING:  # so that checkers call `handle.method()` an error

@@ -51,7 +51,8 @@ def _engine_of(refs: Sequence[object]) -> Engine:
         if not isinstance(ref, ObjectRef) and not _is_generator(ref):
             raise not_a_ref_to_wait(ref)
     raise ObjectLostError(
-        f"{refs[0]!r} is from a run of haz that was shut down: get values before haz.shutdown()"
+        f"{refs[0]!r} is from a run that is over ({runtime.why_ended()}): get values before "
+        f"haz.shutdown()"
     )
 
 
@@ -136,7 +137,12 @@ def put(value: T, *, _owner: Any = None) -> ObjectRef[T]:
     engine = runtime.engine
     if engine is None:
         engine = runtime.ensure()
-    return engine.put(value)
+    try:
+        return engine.put(value)
+    except TypeError as error:
+        from haz._core.unpicklable import in_part
+
+        raise in_part(error, "the value given to haz.put") from error.__cause__
 
 
 if TYPE_CHECKING:

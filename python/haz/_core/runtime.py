@@ -8,8 +8,8 @@ inert: every call raises.
 
 from __future__ import annotations
 
-import atexit
 import os
+import sys
 from _thread import RLock
 from _weakref import ref as weak_ref
 
@@ -36,6 +36,11 @@ _FORKED = (
     "fork, start the child with the 'spawn' method or subprocess, or let haz run the work itself"
 )
 
+_ENDED = (
+    "haz has ended, since the interpreter is ending: handlers of atexit run in reverse order of their "
+    "registration, and one that uses haz must be registered after `import haz`"
+)
+
 
 class _ForkedEngine:
     """Stands for the engine in a forked child: every use of it raises."""
@@ -60,6 +65,7 @@ class Runtime:
     """
 
     __slots__ = (
+        "_at_end",
         "_bound",
         "_engine_before_fork",
         "_exiting",
@@ -81,6 +87,7 @@ class Runtime:
         #: asyncio's event loop -> its bridge; kept by haz._core.futures.
         self.loop_bridges: Any = None
         self._lock = RLock()
+        self._at_end: list[Callable[[], object]] = []
         self._bound: dict[int, weak_ref[Bound]] = {}
         self._warned: set[str] = set()
         self._hooked = False
@@ -151,7 +158,11 @@ class Runtime:
 
     def _check_not_exiting(self) -> None:
         if self._exiting:
-            raise RuntimeError("haz can't be started: the interpreter is ending")
+            raise RuntimeError(_ENDED)
+
+    def why_ended(self) -> str:
+        """Why there is no engine any more, for errors about what was of one."""
+        return _ENDED if self._exiting else "haz was shut down"
 
     def warn_once(self, key: str, message: str) -> None:
         """Warn the user, the first time in this process that `key` comes up."""
@@ -172,13 +183,22 @@ class Runtime:
     def _hook(self) -> None:
         if not self._hooked:
             self._hooked = True
-            atexit.register(self._stop_for_good)
             os.register_at_fork(after_in_child=self._after_fork_in_child)
 
-    def _stop_for_good(self) -> None:
+    def at_end(self, function: Callable[[], object]) -> None:
+        """Call `function` when the interpreter ends, after the engine was shut down."""
+        self._at_end.append(function)
+
+    def end(self) -> None:
+        """End the engine for good. For the handler of atexit that ``import haz`` registers."""
         # A daemon thread that still runs must not start another node now.
         self._exiting = True
-        self.stop()
+        _silence_threads()
+        try:
+            self.stop()
+        finally:
+            while self._at_end:
+                self._at_end.pop()()
 
     def _after_fork_in_child(self) -> None:
         self._lock = RLock()
@@ -194,10 +214,40 @@ class Runtime:
         self._unbind()
 
 
+def _silence_threads() -> None:
+    """Let threads end without a word that use haz while it ends with the program.
+
+    Only daemon threads are left at this point, and nothing went wrong in them.
+    """
+    modules = sys.modules
+
+    def is_about_the_end(error: object) -> bool:
+        exceptions = modules.get("haz.exceptions")
+        if exceptions is not None and isinstance(error, exceptions.HazError):
+            return True
+        return isinstance(error, RuntimeError) and "haz" in str(error)
+
+    threading: Any = modules.get("threading")
+    if threading is not None:
+        report = threading.excepthook
+
+        def report_of_thread(args: Any) -> None:
+            if not is_about_the_end(args.exc_value):
+                report(args)
+
+        threading.excepthook = report_of_thread
+    report_ignored = sys.unraisablehook
+
+    def report_of_bare_thread(args: Any) -> None:
+        in_thread = "in thread" in (args.err_msg or "")
+        if not (in_thread and is_about_the_end(args.exc_value)):
+            report_ignored(args)
+
+    sys.unraisablehook = report_of_bare_thread
+
+
 def _user_stacklevel() -> int:
     """The `stacklevel` of warnings.warn, called by our caller, that names the user's line."""
-    import sys
-
     package = __file__.rpartition("_core")[0]
     level = 1
     frame = sys._getframe(1)

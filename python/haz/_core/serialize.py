@@ -380,10 +380,10 @@ def try_dumps(value: Any) -> tuple[bytes, list[PickleBuffer]]:
         return _cloud_dumps(value, buffers.append), buffers
 
 
-def _serialization_error(value: Any, error: Exception) -> Exception:
+def _serialization_error(explanation: str, error: Exception) -> Exception:
     from haz.exceptions import SerializationError
 
-    return SerializationError(f"can't pickle {explain_unpicklable(value)} ({error})")
+    return SerializationError(f"can't pickle {explanation} ({error})")
 
 
 # ---- the module's face -------------------------------------------------------------------------
@@ -424,7 +424,7 @@ def dumps(
     except MemoryError:
         raise
     except Exception as error:
-        raise _serialization_error(value, error) from error
+        raise _serialization_error(explain_unpicklable(value), error) from error
 
 
 def loads(data: Any, buffers: Any = ()) -> Any:
@@ -512,7 +512,9 @@ def dump_function(function: Any) -> bytes:
     except MemoryError:
         raise
     except Exception as error:
-        raise _serialization_error(function, error) from error
+        from haz._core.unpicklable import explain_decorated
+
+        raise _serialization_error(explain_decorated(function), error) from error
 
 
 def load_function(data: Any) -> Any:

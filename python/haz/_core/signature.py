@@ -119,6 +119,16 @@ class CallDescriptor:
         if len(self._fitting) < _SHAPES_KEPT:
             self._fitting.add(shape)
 
+    def error_in_argument(self, error: Exception, index: int, keyword: str | None) -> Exception:
+        """Return `error` with the name of the argument that can't be pickled: its number or keyword.
+
+        `index` counts from 0.
+        """
+        from haz._core.unpicklable import in_part
+
+        argument = str(index + 1) if keyword is None else repr(keyword)
+        return in_part(error, f"argument {argument} of {self.name}")
+
     def _fits(self, given: int, kwargs: dict[str, Any]) -> bool:
         positional_only, positional, num_defaults, keyword_only, with_default, _, var_keywords = (
             self._parameters

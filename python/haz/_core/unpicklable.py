@@ -16,13 +16,43 @@ if TYPE_CHECKING:
     Parts = Iterator[tuple[str, Any]]
 
 _MAX_DEPTH = 30
+_CANT = "can't pickle"
 _OF_HAZ = ("RemoteFunction", "ActorClass")
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
 
 
 def explain(value: Any) -> str:
     """See `haz._core.serialize.explain_unpicklable`."""
-    steps: list[str] = []
+    return _explain(value, [])
+
+
+def explain_decorated(function: Any) -> str:
+    """The same of a function or class that is sent to workers: it is the user's decorated one."""
+    if type(function) is not types.FunctionType:
+        return explain(function)
+    seen = {id(function)}
+    for name, part in _defaults_of(function):
+        if type(part) not in _ATOMS and id(part) not in seen and not _can_pickle(part):
+            owner = f"the decorated function {function.__qualname__!r}"
+            return _explain(part, [_default(name, owner)])
+    return explain(function)
+
+
+def in_part(error: Exception, part: str) -> Exception:
+    """Return `error` with the name of the `part` in front that can't be pickled.
+
+    Errors of other kinds than SerializationError are returned as they are.
+    """
+    from haz.exceptions import SerializationError
+
+    if not isinstance(error, SerializationError):
+        return error
+    named = SerializationError(f"{_CANT} {part}: {str(error).removeprefix(_CANT).lstrip()}")
+    named.__cause__ = error.__cause__
+    return named
+
+
+def _explain(value: Any, steps: list[str]) -> str:
     seen: set[int] = set()
     while len(steps) < _MAX_DEPTH:
         seen.add(id(value))
@@ -104,10 +134,8 @@ def _parts_of_function(value: types.FunctionType) -> Parts:
             yield f"closure variable {name!r} of {owner}", cell.cell_contents
         except ValueError:  # empty
             pass
-    for i, default in enumerate(value.__defaults__ or ()):
-        yield f"default {i} of {owner}", default
-    for name, default in (value.__kwdefaults__ or {}).items():
-        yield f"default of {name!r} of {owner}", default
+    for name, default in _defaults_of(value):
+        yield _default(name, owner), default
     for name in names_of(value.__code__):
         if name in value.__globals__:
             yield f"global variable {name!r} of {owner}", value.__globals__[name]
@@ -115,6 +143,18 @@ def _parts_of_function(value: types.FunctionType) -> Parts:
         yield f"annotation of {name!r} of {owner}", annotation
     for name, attribute in value.__dict__.items():
         yield f"attribute {name!r} of {owner}", attribute
+
+
+def _defaults_of(value: types.FunctionType) -> Parts:
+    defaults = value.__defaults__ or ()
+    code = value.__code__
+    names = code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount]
+    yield from zip(names, defaults, strict=False)
+    yield from (value.__kwdefaults__ or {}).items()
+
+
+def _default(name: str, owner: str) -> str:
+    return f"a default of {owner} ({name}=)"
 
 
 def _parts_of_method(value: types.MethodType) -> Parts:

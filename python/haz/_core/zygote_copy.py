@@ -51,7 +51,7 @@ _TELLING = (
     "tracemalloc",
 )
 
-#: Those of haz.engines.native and of nanobind.
+#: Those of haz and of nanobind.
 _OWN_EXIT_CALLBACKS = 2
 
 #: What a new interpreter has imported when it is a zygote, and what of haz has no state but the

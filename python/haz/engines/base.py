@@ -430,6 +430,9 @@ class Descriptor(Protocol):
     def check_call(self, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
         """Raise TypeError if the function can't be called so."""
 
+    def error_in_argument(self, error: Exception, index: int, keyword: str | None) -> Exception:
+        """Return `error` with the name of the argument that can't be pickled."""
+
 
 class Engine(Protocol):
     """Runs tasks and keeps objects. Every method may be called from any thread.

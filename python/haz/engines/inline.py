@@ -33,6 +33,7 @@ from haz.exceptions import (
     ObjectLostError,
     ObjectStoreFullError,
     RuntimeEnvSetupError,
+    SerializationError,
 )
 
 TYPE_CHECKING = False
@@ -253,7 +254,7 @@ class InlineEngine:
 
     def run(self, task: BoundCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """Run a call of `task`; return its refs."""
-        arguments = Arguments(self, args, kwargs)
+        arguments = Arguments(self, task.descriptor, args, kwargs)
         results, error = self.execute(task, arguments)
         if error is not None:
             results = [self.error_entry(error) for _ in range(task.num_results)]
@@ -868,7 +869,13 @@ class _BoundTask(BoundCall):
 class Arguments:
     """Arguments of a call, pickled where that matters; refs among them give their values."""
 
-    def __init__(self, engine: InlineEngine, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        engine: InlineEngine,
+        descriptor: Descriptor,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
         self._args = args
         self._kwargs = kwargs
         self._entries: dict[int, Entry] = {}
@@ -881,7 +888,11 @@ class Arguments:
                 entry = self._entries[place] = engine.ready_entry(value)
                 self.error = self.error or entry.error
             elif type(value) not in _IMMUTABLE:
-                self._others[place] = engine.dump(value)
+                try:
+                    self._others[place] = engine.dump(value)
+                except SerializationError as error:
+                    keyword = [*[None] * len(args), *kwargs][place]
+                    raise descriptor.error_in_argument(error, place, keyword) from error.__cause__
 
     def load(self) -> tuple[list[Any], dict[str, Any]]:
         """Fresh copies for one attempt."""

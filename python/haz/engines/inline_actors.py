@@ -376,7 +376,13 @@ class InlineActors:
             if existing is not None:
                 return self.ref_of(existing), existing.meta
             actor = InlineActor(
-                engine, cls, options, descriptor, meta, Arguments(engine, args, kwargs), place
+                engine,
+                cls,
+                options,
+                descriptor,
+                meta,
+                Arguments(engine, descriptor, args, kwargs),
+                place,
             )
             if place is not None:
                 place.group.actors.add(actor)

@@ -34,7 +34,7 @@ def start_stream(
     engine: InlineEngine, task: BoundCall, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> ObjectRefGenerator[Any]:
     """Call a streaming function; nothing of it runs yet."""
-    arguments = Arguments(engine, args, kwargs)
+    arguments = Arguments(engine, task.descriptor, args, kwargs)
     stream = InlineStream(engine, task, arguments)
     entry = StreamEntry(engine, stream)
     stream.reader = ref(entry)

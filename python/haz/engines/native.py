@@ -6,7 +6,6 @@ program. Everything that costs time is in ``haz._native``.
 
 from __future__ import annotations
 
-import atexit
 import marshal
 import os
 import sys
@@ -17,6 +16,7 @@ from haz._core import plain_functions, zygote, zygote_copy
 from haz._core.checks import force_on_actor_call
 from haz._core.gpus import gpu_names, shown_ids
 from haz._core.refs import ObjectRef
+from haz._core.runtime import runtime
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class UnpackedFunction:
 
 
 # Native threads must end before the interpreter does, whatever became of the engine.
-atexit.register(_native.stop_node)
+runtime.at_end(_native.stop_node)
 
 
 class _Callbacks:
@@ -499,6 +499,7 @@ class NativeEngine:
             options.get_if_exists,
             args,
             kwargs,
+            descriptor,
             placement,
         )
         if options.get_if_exists:

@@ -52,7 +52,6 @@ class Program:
             TMPDIR=str(folder / "tmp"),
             XDG_RUNTIME_DIR=str(folder / "run"),
         )
-        self._shared = _shared_files()
         with open(folder / "out", "wb") as out, open(folder / "err", "wb") as err:
             self.process = subprocess.Popen(
                 [sys.executable, str(script)],
@@ -135,7 +134,7 @@ class Program:
                 pass
         for name in ("tmp", "run"):
             left[name] = [str(path) for path in (self.folder / name).iterdir()]
-        left["shared"] = _shared_files() - self._shared
+        left["shared"] = _shared_files(self.process.pid)
         return {name: what for name, what in left.items() if what}
 
 
@@ -148,15 +147,15 @@ def _imports_around(scenario) -> str:
     return "\n".join(line for line in lines if "pytest" not in line and "fault_program" not in line)
 
 
-def _shared_files() -> set[str]:
-    """Files of haz where a fresh one must not appear. Names of others' tests are not ours."""
-    found = set()
+def _shared_files(pid: int) -> list[str]:
+    """Files of haz in folders that other programs use too; they carry the driver's pid."""
+    found = []
     for folder in ("/dev/shm", "/tmp"):
         try:
             names = os.listdir(folder)
         except OSError:
             continue
-        found |= {f"{folder}/{name}" for name in names if name.startswith("haz-")}
+        found += [f"{folder}/{name}" for name in names if name.startswith(f"haz-{pid}-")]
     return found
 
 
