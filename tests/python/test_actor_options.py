@@ -201,7 +201,7 @@ def test_async_and_order(fake):
         ({"concurrency_groups": {1: 1}}, TypeError, "names"),
         ({"max_pending_calls": 0}, ValueError, "no call at all"),
         ({"max_pending_calls": -2}, ValueError, "-1: no limit"),
-        ({"allow_out_of_order_execution": 1}, TypeError, "True or False"),
+        ({"allow_out_of_order_execution": 2}, TypeError, "True or False"),
         ({"num_returns": 2}, TypeError, r"@haz\.method\(num_returns"),
         ({"max_retries": 2}, TypeError, "max_restarts, and max_task_retries"),
         ({"retry_exceptions": True}, TypeError, r"@haz\.method\(retry_exceptions"),

@@ -289,12 +289,49 @@ def test_init_accepts_all_of_rays_arguments(start):
         ({"engine": "fast"}, ValueError, "no engine 'fast'"),
         ({"address": "ray://10.0.0.1:10001"}, ConnectionError, "this machine"),
         ({"address": 5}, TypeError, "address"),
+        ({"object_store_memory": 10}, ValueError, "1000000 or more \\(bytes\\), not 10"),
+        ({"namespace": ""}, ValueError, "can't be empty"),
+        ({"preload": {"numpy": 1}}, TypeError, "list of names"),
+        ({"engine": False}, TypeError, "engine must be a string"),
+        ({"logging_level": 2**40}, ValueError, "at most"),
+        ({"dashboard_port": 70000}, ValueError, "at most 65535"),
+        ({"dashboard_port": -1}, ValueError, "dashboard_port"),
+        ({"system_reserved_cpu": float("nan")}, ValueError, "system_reserved_cpu"),
+        ({"system_reserved_memory": 0.5}, ValueError, "system_reserved_memory"),
+        *(
+            ({name: value}, TypeError, f"{name} must be True or False")
+            for name in (
+                *("log_to_driver", "local_mode", "ignore_reinit_error", "include_dashboard"),
+                *("configure_logging", "enable_resource_isolation"),
+            )
+            for value in ("x", 2, 1.0, [], float("nan"))
+        ),
+        *(
+            ({name: 5}, TypeError, f"{name} must be a string")
+            for name in ("dashboard_host", "logging_format", "cgroup_path", "proxy_server_url")
+        ),
     ],
 )
 def test_init_refuses(start, given, error, words):
     with pytest.raises(error, match=words):
         start(**given)
     assert not haz.is_initialized()
+
+
+def test_unknown_arguments_of_init_are_named(start):
+    with pytest.raises(TypeError, match=r"no argument 'adress'; did you mean 'address'\?"):
+        start(adress="auto")
+    with pytest.raises(TypeError, match="did you mean '_memory'") as caught:
+        start(_memroy=5)
+    for name in ("address", "_memory", *lifecycle.init.__kwdefaults__):
+        assert name in str(caught.value)
+
+
+def test_flags_may_be_numbers_that_are_true_or_false():
+    np = pytest.importorskip("numpy")
+    for value in (True, 1, np.True_):
+        assert options.check_bool("flag", value) is True
+        assert options.check_bool("flag", type(value)(0)) is False
 
 
 def test_engine_that_cannot_be_loaded(monkeypatch):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from haz._core.actor import ActorHandle, make_handle
-from haz._core.actor_options import check_namespace
 from haz._core.checks import shown
-from haz._core.options import check_text
+from haz._core.options import check_bool, check_namespace, check_text
 from haz._core.refs import ObjectRef
 from haz._core.runtime import runtime
 
@@ -80,6 +79,7 @@ def kill(actor: ActorHandle[Any], *, no_restart: bool = True) -> None:
             f"haz.kill() takes the handle of an actor, not {shown(actor)}"
             + ("; for a task or call use haz.cancel(ref)" if isinstance(actor, ObjectRef) else "")
         )
+    no_restart = check_bool("no_restart", no_restart)
     engine = runtime.engine
     if engine is not None:
-        engine.kill_actor(actor._haz_ref, bool(no_restart))
+        engine.kill_actor(actor._haz_ref, no_restart)

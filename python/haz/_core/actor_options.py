@@ -10,7 +10,10 @@ from haz._core.options import (
     RENAMED,
     WITHOUT_MEANING,
     add_placement,
+    check_bool,
     check_int,
+    check_namespace,
+    check_str,
     check_text,
     ignore_option,
     retries,
@@ -27,16 +30,9 @@ __all__ = [
     "check_actor_options",
     "check_lifetime",
     "check_method_options",
-    "check_namespace",
     "make_actor_options",
     "make_method_options",
 ]
-
-
-def _bool(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, not {shown(value)}")
-    return value
 
 
 def _actor_name(value: Any) -> str:
@@ -44,14 +40,6 @@ def _actor_name(value: Any) -> str:
     if not name:
         raise ValueError("the name of an actor can't be empty")
     return name
-
-
-def check_namespace(value: Any) -> str:
-    """Check a namespace of named actors."""
-    namespace = check_text("namespace", value)
-    if not namespace:
-        raise ValueError("a namespace can't be empty; None means that of the caller")
-    return namespace
 
 
 def check_lifetime(value: Any) -> str:
@@ -101,14 +89,14 @@ _ACTOR_CHECKS: dict[str, Callable[[Any], Any]] = {
     "resources": CHECKS["resources"],
     "name": _actor_name,
     "namespace": check_namespace,
-    "get_if_exists": lambda value: _bool("get_if_exists", value),
+    "get_if_exists": lambda value: check_bool("get_if_exists", value),
     "lifetime": check_lifetime,
     "max_restarts": lambda value: retries("max_restarts", value),
     "max_task_retries": lambda value: retries("max_task_retries", value),
     "max_concurrency": _max_concurrency,
     "concurrency_groups": _concurrency_groups,
     "max_pending_calls": _max_pending_calls,
-    "allow_out_of_order_execution": lambda value: _bool("allow_out_of_order_execution", value),
+    "allow_out_of_order_execution": lambda value: check_bool("allow_out_of_order_execution", value),
     "runtime_env": CHECKS["runtime_env"],
 }
 
@@ -135,11 +123,11 @@ _METHOD_CHECKS: dict[str, Callable[[Any], Any]] = {
 }
 
 #: Options of methods that have no meaning here.
-_METHODS_WITHOUT_MEANING = (
-    "enable_task_events",
-    "tensor_transport",
-    "_metadata",
-)
+_METHODS_WITHOUT_MEANING: dict[str, Callable[[str, Any], object]] = {
+    "enable_task_events": check_bool,
+    "tensor_transport": check_str,
+    "_metadata": WITHOUT_MEANING["_metadata"],
+}
 
 _NOT_OF_METHODS = {
     "max_retries": "methods have max_task_retries",
@@ -218,7 +206,10 @@ def check_method_options(given: Mapping[str, Any], where: str) -> dict[str, Any]
             raise TypeError(
                 f"{where}: {name!r} is not an option of methods: {_NOT_OF_METHODS[name]}"
             )
-        elif name not in _METHODS_WITHOUT_MEANING:
+        elif name in _METHODS_WITHOUT_MEANING:
+            if value is not None:
+                _METHODS_WITHOUT_MEANING[name](name, value)
+        else:
             raise unknown_keyword(where, name, [*_METHOD_CHECKS, *_METHODS_WITHOUT_MEANING])
     return checked
 

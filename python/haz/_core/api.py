@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from haz._core.checks import actor_hint, no_get_of, not_a_ref_to_wait, shown
+from haz._core.options import check_bool, check_int
 from haz._core.refs import ObjectRef
 from haz._core.runtime import runtime
 
@@ -119,6 +120,13 @@ def get(object_refs: Any, *, timeout: float | None = None) -> Any:
     raise no_get_of(object_refs)
 
 
+def _check_owner(owner: Any) -> None:
+    from haz._core.actor import ActorHandle
+
+    if not isinstance(owner, ActorHandle):
+        raise TypeError(f"_owner must be the handle of an actor, not {shown(owner)}")
+
+
 def put(value: T, *, _owner: Any = None) -> ObjectRef[T]:
     """Store a value once, for tasks and other processes to share; return a ref to it.
 
@@ -134,6 +142,8 @@ def put(value: T, *, _owner: Any = None) -> ObjectRef[T]:
             "haz.put() of an ObjectRef is not allowed, the value is stored already; if a ref to "
             "a ref is meant, put a list with it"
         )
+    if _owner is not None:
+        _check_owner(_owner)
     engine = runtime.engine
     if engine is None:
         engine = runtime.ensure()
@@ -206,7 +216,9 @@ def wait(
         or type(num_returns) is not int
         or type(ray_waitables) is not list
         or not 0 < num_returns <= len(ray_waitables)
+        or fetch_local is not True
     ):
+        check_bool("fetch_local", fetch_local)
         num_returns = _check_wait(ray_waitables, num_returns)
         if timeout is not None:
             timeout = _seconds(timeout)
@@ -236,8 +248,6 @@ def _check_wait(waitables: Any, num_returns: Any) -> int:
             + actor_hint(waitables)
         )
     if type(num_returns) is not int or (num_returns < 1 and waitables):
-        from haz._core.options import check_int
-
         num_returns = check_int("num_returns", num_returns, 1)
     if num_returns > len(waitables) > 0:
         raise ValueError(f"num_returns is {num_returns}, and only {len(waitables)} refs were given")
@@ -273,7 +283,8 @@ def cancel(
                 + ("; haz.kill(handle) ends an actor" if actor_hint(ray_waitable) else "")
             )
         ray_waitable = ray_waitable._stream
-    _engine_of((ray_waitable,)).cancel(ray_waitable, force=bool(force), recursive=bool(recursive))
+    force, recursive = check_bool("force", force), check_bool("recursive", recursive)
+    _engine_of((ray_waitable,)).cancel(ray_waitable, force=force, recursive=recursive)
 
 
 def free(object_refs: ObjectRef[Any] | Sequence[ObjectRef[Any]], local_only: bool = False) -> None:
@@ -282,6 +293,9 @@ def free(object_refs: ObjectRef[Any] | Sequence[ObjectRef[Any]], local_only: boo
     Raised is ObjectFreedError. Values go by themselves when their last ref does: this is for
     programs that know better.
     """
+    check_bool("local_only", local_only)
+    if isinstance(object_refs, (str, bytes, dict)) or not hasattr(object_refs, "__iter__"):
+        raise TypeError(f"haz.free() takes ObjectRefs, not {type(object_refs).__name__}")
     refs = [object_refs] if isinstance(object_refs, ObjectRef) else list(object_refs)
     for ref in refs:
         if not isinstance(ref, ObjectRef):

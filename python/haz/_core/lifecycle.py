@@ -9,11 +9,14 @@ from haz._core.context import HazContext, make_address_info
 from haz._core.environment import check_runtime_env
 from haz._core.options import (
     MOST,
+    check_amount,
+    check_bool,
     check_int,
+    check_memory,
+    check_namespace,
     check_resources,
     check_str,
     check_str_dict,
-    check_text,
     unknown_keyword,
 )
 from haz._core.runtime import ENGINES, runtime
@@ -21,7 +24,7 @@ from haz.engines.base import InitOptions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
 __all__ = ["init", "is_initialized", "shutdown"]
@@ -50,6 +53,7 @@ _HIDDEN = frozenset(
 #: Each has a name of its own; more than this is a slip of the pen.
 _MOST_GPUS = 65536
 _MOST_BYTES = 2**49  # a quarter of what a process can address
+_LEAST_STORE_BYTES = 1_000_000  # each worker keeps some of it
 
 
 def init(
@@ -149,7 +153,21 @@ def init(
     """
     for name in kwargs:
         if name not in _HIDDEN:
-            raise unknown_keyword("haz.init()", name, init.__kwdefaults__ or ())
+            raise unknown_keyword("haz.init()", name, ("address", *(init.__kwdefaults__ or ())))
+    ignore_reinit_error = check_bool("ignore_reinit_error", ignore_reinit_error)
+    local_mode = check_bool("local_mode", local_mode)
+    _check_without_meaning(
+        include_dashboard=include_dashboard,
+        dashboard_host=dashboard_host,
+        dashboard_port=dashboard_port,
+        configure_logging=configure_logging,
+        logging_format=logging_format,
+        enable_resource_isolation=enable_resource_isolation,
+        cgroup_path=cgroup_path,
+        system_reserved_cpu=system_reserved_cpu,
+        system_reserved_memory=system_reserved_memory,
+        proxy_server_url=proxy_server_url,
+    )
     runtime.check_not_forked()
     running = runtime.engine
     if running is not None:
@@ -164,10 +182,10 @@ def init(
         num_cpus=_num_cpus(num_cpus),
         num_gpus=_num_gpus(num_gpus),
         resources=None if resources is None else check_resources("resources", resources),
-        memory=_bytes("_memory", _memory),
-        object_store_memory=_bytes("object_store_memory", object_store_memory),
-        namespace=None if namespace is None else check_text("namespace", namespace),
-        log_to_driver=True if log_to_driver is None else bool(log_to_driver),
+        memory=_bytes("_memory", _memory, 1),
+        object_store_memory=_bytes("object_store_memory", object_store_memory, _LEAST_STORE_BYTES),
+        namespace=None if namespace is None else check_namespace(namespace),
+        log_to_driver=log_to_driver is None or check_bool("log_to_driver", log_to_driver),
         logging_level=_level(logging_level),
         preload=_preload(preload),
         **check_runtime_env(runtime_env),
@@ -195,6 +213,31 @@ def _check_address(address: str | None) -> None:
         )
 
 
+def _check_port(name: str, value: Any) -> int:
+    return _at_most(65535, name, check_int(name, value, 0))
+
+
+#: Arguments without a meaning here; nonsense is an error all the same.
+_WITHOUT_MEANING: dict[str, Callable[[str, Any], object]] = {
+    "include_dashboard": check_bool,
+    "dashboard_host": check_str,
+    "dashboard_port": _check_port,
+    "configure_logging": check_bool,
+    "logging_format": check_str,
+    "enable_resource_isolation": check_bool,
+    "cgroup_path": check_str,
+    "system_reserved_cpu": check_amount,
+    "system_reserved_memory": check_memory,
+    "proxy_server_url": check_str,
+}
+
+
+def _check_without_meaning(**given: Any) -> None:
+    for name, value in given.items():
+        if value is not None:
+            _WITHOUT_MEANING[name](name, value)
+
+
 def _warn_of_ignored(**given: Any) -> None:
     for name, value in given.items():
         if value:
@@ -219,12 +262,12 @@ def _num_gpus(value: int | None) -> int | None:
     return _at_most(_MOST_GPUS, "num_gpus", check_int("num_gpus", value, 0))
 
 
-def _bytes(name: str, value: int | float | None) -> int | None:
+def _bytes(name: str, value: int | float | None, least: int) -> int | None:
     if value is None:
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return _at_most(_MOST_BYTES, name, check_int(name, value, 1))
+    return _at_most(_MOST_BYTES, name, check_int(name, value, least, " (bytes)"))
 
 
 def _at_most(most: int, name: str, value: int) -> int:
@@ -241,22 +284,26 @@ def _level(value: int | str) -> int:
             raise ValueError(
                 f"logging_level {shown(value)} is none of {', '.join(_LEVELS)}"
             ) from None
-    return check_int("logging_level", value, 0)
+    return _at_most(MOST, "logging_level", check_int("logging_level", value, 0))
 
 
 def _preload(value: Sequence[str] | None) -> tuple[str, ...] | None:
     if value is None:
         return None
-    names = None if isinstance(value, str) or not hasattr(value, "__iter__") else tuple(value)
+    is_list = hasattr(value, "__iter__") and not isinstance(value, (str, bytes, dict))
+    names = tuple(value) if is_list else None
     if names is None or not all(isinstance(name, str) for name in names):
         raise TypeError(f"preload must be a list of names of modules, not {shown(value)}")
     return names
 
 
 def _engine_name(engine: str | None, local_mode: bool) -> str:
-    name = engine or ("inline" if local_mode else os.environ.get("HAZ_ENGINE") or "native")
+    if engine is None:
+        name = "inline" if local_mode else os.environ.get("HAZ_ENGINE") or "native"
+    else:
+        name = check_str("engine", engine)
     if name not in ENGINES:
-        raise ValueError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
+        raise ValueError(f"there is no engine {shown(name)}; there are {', '.join(ENGINES)}")
     return name
 
 
@@ -271,6 +318,7 @@ def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = F
     wait_for_processes
         Ray's argument; haz always waits.
     """
+    check_bool("wait_for_processes", wait_for_processes)
     runtime.stop()
 
 

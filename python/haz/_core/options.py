@@ -21,6 +21,7 @@ __all__ = [
     "WITHOUT_MEANING",
     "add_placement",
     "check_amount",
+    "check_bool",
     "check_memory",
     "check_num_gpus",
     "check_task_options",
@@ -43,7 +44,7 @@ def near_matches(word: str, known: Iterable[str]) -> str:
 
 def unknown_keyword(where: str, name: str, known: Iterable[str]) -> TypeError:
     """The error for a keyword that `where` doesn't have."""
-    known = sorted(k for k in known if not k.startswith("_"))
+    known = sorted(known, key=lambda keyword: keyword.lstrip("_"))
     return TypeError(
         f"{where} has no argument {name!r}{near_matches(name, known)} (it has {', '.join(known)})"
     )
@@ -105,6 +106,20 @@ def check_resources(name: str, value: Any) -> dict[str, float]:
     return {key: check_amount(f"{name}[{shown(key)}]", amount) for key, amount in value.items()}
 
 
+def check_bool(name: str, value: Any) -> bool:
+    """Check a flag: True or False, or what is equal to one and of a kind that has no other meaning."""
+    if value is True or value is False:
+        return value
+    is_flag = (type(value) is int and value in (0, 1)) or (
+        type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_")
+    )
+    if not is_flag:
+        raise TypeError(
+            f"{name} must be True or False, not {shown(value)} ({type(value).__name__})"
+        )
+    return bool(value)
+
+
 def check_int(name: str, value: Any, least: int, also: str = "") -> int:
     """Check an integer of at least `least`."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
@@ -128,6 +143,14 @@ def check_text(name: str, value: Any) -> str:
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise ValueError(f"{name} must be text, and {shown(text)} has half a character")
     return text
+
+
+def check_namespace(value: Any) -> str:
+    """Check a namespace of named actors."""
+    namespace = check_text("namespace", value)
+    if not namespace:
+        raise ValueError("a namespace can't be empty; None means that of the caller")
+    return namespace
 
 
 def check_str_dict(name: str, value: Any) -> dict[str, str]:
@@ -234,16 +257,32 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
 #: Options that the engines know by another name.
 RENAMED = {"_generator_backpressure_num_objects": "items_ahead"}
 
-#: Options of Ray's that have no meaning on one machine, and whether a user would miss them.
-WITHOUT_MEANING = {
-    "accelerator_type": True,
-    "enable_task_events": False,
-    "fallback_strategy": False,
-    "label_selector": True,
-    "object_store_memory": False,
-    "_labels": False,
-    "_metadata": False,
+
+def _check_dict(name: str, value: Any) -> object:
+    if not isinstance(value, dict):
+        raise TypeError(f"{name} must be a dictionary, not {shown(value)}")
+    return value
+
+
+def _check_list(name: str, value: Any) -> object:
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"{name} must be a list, not {shown(value)}")
+    return value
+
+
+#: Options of Ray's that have no meaning on one machine, with their checks.
+WITHOUT_MEANING: dict[str, Callable[[str, Any], object]] = {
+    "accelerator_type": check_str,
+    "enable_task_events": check_bool,
+    "fallback_strategy": _check_list,
+    "label_selector": check_str_dict,
+    "object_store_memory": check_memory,
+    "_labels": check_str_dict,
+    "_metadata": _check_dict,
 }
+
+#: Those of them that a user would miss.
+_MISSED = ("accelerator_type", "label_selector")
 
 
 #: Options that say where a task or actor runs: together they make the one called ``placement``.
@@ -264,8 +303,11 @@ def add_placement(checked: dict[str, Any], given: Mapping[str, Any], where: str)
 
 
 def ignore_option(name: str, value: Any) -> None:
-    """Take an option of `WITHOUT_MEANING`; warn where a user would miss its effect."""
-    if value is not None and WITHOUT_MEANING[name]:
+    """Check an option of `WITHOUT_MEANING`; warn where a user would miss its effect."""
+    if value is None:
+        return
+    WITHOUT_MEANING[name](name, value)
+    if name in _MISSED:
         from haz._core.runtime import runtime
 
         runtime.warn_once(name, f"haz runs on one machine and ignores {name}={shown(value)}")

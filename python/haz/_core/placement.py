@@ -71,9 +71,7 @@ def check_placement(given: Mapping[str, Any], where: str) -> Any:
         return None
     if group is not None and not isinstance(group, PlacementGroup):
         raise TypeError(f"{where}: placement_group must be a PlacementGroup or None, not {group!r}")
-    return PlacementGroupSchedulingStrategy(
-        group, -1 if index is None else index, bool(captures) if captures is not None else None
-    )
+    return PlacementGroupSchedulingStrategy(group, -1 if index is None else index, captures)
 
 
 def resolve(engine: Engine, strategy: Any, resources: Mapping[str, float], who: str) -> Place:

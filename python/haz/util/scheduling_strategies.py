@@ -6,6 +6,7 @@ machine: tasks run wherever there is room.
 
 from __future__ import annotations
 
+from haz._core.options import check_bool
 from haz.exceptions import InfeasibleResourcesError
 from haz.util.placement_group import PlacementGroup
 
@@ -60,9 +61,12 @@ class PlacementGroupSchedulingStrategy:
                 f"placement_group_bundle_index must be the number of a bundle, or -1 for any, not "
                 f"{index}"
             )
+        captures = placement_group_capture_child_tasks
+        if captures is not None:
+            captures = check_bool("placement_group_capture_child_tasks", captures)
         self.placement_group = placement_group
         self.placement_group_bundle_index = index
-        self.placement_group_capture_child_tasks = placement_group_capture_child_tasks
+        self.placement_group_capture_child_tasks = captures
 
     def __repr__(self) -> str:
         return (
