@@ -138,6 +138,7 @@ std::shared_ptr<const ActorOptions> actor_options_of(const nb::dict& given) {
   options.is_sequential = nb::cast<bool>(given["is_sequential"]);
   options.is_async = nb::cast<bool>(given["is_async"]);
   options.allow_out_of_order = nb::cast<bool>(given["allow_out_of_order"]);
+  options.is_detached = nb::cast<bool>(given["is_detached"]);
   options.default_group_limit = nb::cast<std::uint32_t>(given["default_group_limit"]);
   options.resources = amounts_of(given["resources"]);
   for (const auto& [name, limit] : nb::cast<nb::dict>(given["groups"])) {
@@ -245,7 +246,9 @@ std::vector<ObjectId> ids_of(const Session& session, nb::handle refs, const char
         set_haz_error("ObjectLostError", "the object of this ObjectRef is gone");
         break;
       case WaitOutcome::kClosed:
-        set_haz_error("NodeDiedError", "haz was shut down while this call waited");
+        set_haz_error("NodeDiedError",
+                      "haz was shut down while this call waited, or the node that this program had "
+                      "joined has ended");
         break;
       default:
         PyErr_SetNone(PyExc_KeyboardInterrupt);
@@ -587,8 +590,9 @@ void bind_runtime(nb::module_& m) {
         "Register the code and options of a function, a method or (with `actor`) a class.\n\n"
         "Returns its number. `items_ahead`: of a streaming one, how many items may wait to be\n"
         "taken, 0: any number; -1: it returns values. `actor` has max_restarts,\n"
-        "max_pending_calls, is_sequential, is_async, allow_out_of_order, resources, groups,\n"
-        "default_group_limit and meta. Only functions of the same `environment` share workers.",
+        "max_pending_calls, is_sequential, is_async, allow_out_of_order, is_detached, resources,\n"
+        "groups, default_group_limit and meta. Only functions of the same `environment` share\n"
+        "workers.",
         nb::sig("def register_function(session: int, name: str, code: bytes, "
                 "resources: dict[str, float], max_retries: int, retry_exceptions: bool, timeout_s: "
                 "float, items_ahead: int = -1, priority: int = 0, group: str = \"\", actor: "

@@ -35,7 +35,10 @@ std::shared_ptr<Session> session_of_stream(nb::handle stream) {
   return session;
 }
 
-[[noreturn]] void throw_unknown() {
+[[noreturn]] void throw_unknown(Session& session) {
+  if (session.ring() != nullptr && session.ring()->is_lost()) {
+    throw_error("NodeDiedError", "the node that this program had joined has ended");
+  }
   throw_error("ObjectLostError", "the stream of this ObjectRefGenerator is gone");
 }
 
@@ -59,16 +62,18 @@ nb::object next_item(nb::handle stream, nb::handle timeout_s) {
       PyErr_SetNone(PyExc_StopIteration);
       throw nb::python_error();
     }
-    if (taken == TakenItem::kUnknown) throw_unknown();
+    if (taken == TakenItem::kUnknown) throw_unknown(*session);
     switch (client.wait(ids, 1, deadline_ns, hooks, ready)) {
       case WaitOutcome::kDone:
         break;
       case WaitOutcome::kTimeout:
         return nb::none();
       case WaitOutcome::kUnknownObject:
-        throw_unknown();
+        throw_unknown(*session);
       case WaitOutcome::kClosed:
-        throw_error("NodeDiedError", "haz was shut down while this call waited");
+        throw_error("NodeDiedError",
+                    "haz was shut down while this call waited, or the node that this program had "
+                    "joined has ended");
       case WaitOutcome::kInterrupted:
         if (PyErr_Occurred() == nullptr) PyErr_SetNone(PyExc_KeyboardInterrupt);
         throw nb::python_error();
@@ -80,7 +85,7 @@ int stream_state(nb::handle stream) {
   const std::shared_ptr<Session> session = session_of_stream(stream);
   GilHooks hooks;
   const TakenItem next = session->client().take_item(id_of_ref(stream.ptr()), nullptr, hooks);
-  if (next == TakenItem::kUnknown) throw_unknown();
+  if (next == TakenItem::kUnknown) throw_unknown(*session);
   return static_cast<int>(next);
 }
 

@@ -55,10 +55,16 @@ Session::Session(std::unique_ptr<RingClient> ring)
       client_(std::move(ring)),
       ring_(static_cast<RingClient*>(client_.get())) {}
 
+Session::Session(std::unique_ptr<RingClient> ring, std::unique_ptr<DriverLink> link)
+    : Session(std::move(ring)) {
+  link_ = std::move(link);
+}
+
 Session::~Session() {
   if (getpid() == owner_pid_) return;
   // The parent's; leaked here, so that nothing of it is torn down.
   static_cast<void>(new (std::nothrow) auto(std::move(node_)));
+  static_cast<void>(new (std::nothrow) auto(std::move(link_)));
   static_cast<void>(new (std::nothrow) auto(std::move(client_)));
 }
 
@@ -119,6 +125,9 @@ void set_python_error(const Error& error) {
       break;
     case ErrorKind::kTimeout:
       set_haz_error("GetTimeoutError", error.message.c_str());
+      break;
+    case ErrorKind::kNodeDied:
+      set_haz_error("NodeDiedError", error.message.c_str());
       break;
     case ErrorKind::kLost:
       set_haz_error("ObjectLostError", error.message.c_str());

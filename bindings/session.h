@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "client/client.h"
+#include "client/driver_link.h"
 #include "client/ring_client.h"
 #include "node/node.h"
 
@@ -21,6 +22,8 @@ class Session {
   explicit Session(std::unique_ptr<Node> node);
   /// A worker of another process' node.
   explicit Session(std::unique_ptr<RingClient> ring);
+  /// A driver that has joined a long-lived node.
+  Session(std::unique_ptr<RingClient> ring, std::unique_ptr<DriverLink> link);
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -28,6 +31,7 @@ class Session {
   Client& client() { return *client_; }
   Node* node() { return node_.get(); }
   RingClient* ring() { return ring_; }
+  DriverLink* link() { return link_.get(); }
   [[nodiscard]] std::uint32_t generation() const { return generation_; }
 
  private:
@@ -36,6 +40,7 @@ class Session {
   std::unique_ptr<Node> node_;
   std::unique_ptr<Client> client_;
   RingClient* ring_ = nullptr;
+  std::unique_ptr<DriverLink> link_;
 };
 
 /// The session of this process; null before init and after shutdown. With the GIL.

@@ -252,7 +252,7 @@ class ActorDiedError(ActorError):
     reason : str
         "constructor" (``__cause__`` is what it raised), "exited" (``exit_actor``), "killed"
         (``haz.kill``), "signal", "exit_code", "out_of_scope", "never_placed",
-        "group_removed" (its placement group), "node", or empty.
+        "group_removed" (its placement group), "node", "driver" (whose it was), or empty.
     pid : int
         The process that died.
     signal : int or None

@@ -17,6 +17,7 @@ enum class ErrorKind : std::uint8_t {
   kLost,         ///< What was asked for is gone (process, object, node).
   kUnavailable,  ///< The platform lacks what is needed.
   kExists,       ///< The name is taken.
+  kNodeDied,     ///< The node has ended, by whatever way.
 };
 
 /// What happened, in words for a person: what, to which thing, and what to do next.

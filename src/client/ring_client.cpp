@@ -57,6 +57,12 @@ ValueEntry entry_of(const NewValue& value) {
                     static_cast<std::uint32_t>(value.refs.size())};
 }
 
+Error node_died() {
+  return Error{ErrorKind::kNodeDied,
+               "the node that this program had joined has ended: see `haz status`, and start "
+               "another by `haz start`"};
+}
+
 /// For calls that can't be interrupted.
 class NoHooks final : public WaitHooks {};
 
@@ -148,7 +154,7 @@ void RingClient::send(MessageKind kind, Parts parts, bool ring) {
     send_gathered(kind, builder.body(), ring);
     return;
   }
-  while (!try_append(kind, size, parts)) {
+  while (!is_lost() && !try_append(kind, size, parts)) {
     ring_host();
     Doorbell nap{};
     (void)nap.sleep(nap.prepare(), kFullRingNapNs);
@@ -167,6 +173,7 @@ void RingClient::send_gathered(MessageKind kind, std::span<const std::byte> body
   }
   NoHooks hooks;
   auto block = allocate(body.size(), hooks, StoreUse::kMessage);
+  if (is_lost()) return;
   HAZ_CHECK(block.ok(), "no room for a message in the object store");
   std::memcpy(arena_->at(block->offset), body.data(), body.size());
   seal(*block);
@@ -197,6 +204,30 @@ void RingClient::announce() {
   host_->news.mark(slot_);
   // pairs with the host's store before it looks at the rings and sleeps
   if (area_->control.wake_on_idle.load(std::memory_order_seq_cst) != 0) ring_host();
+}
+
+bool RingClient::hand_in() {
+  const bool any = !drops_.empty() || unannounced_.load(std::memory_order_relaxed);
+  flush_drops();
+  if (any) ring_host();
+  return any;
+}
+
+void RingClient::lose() {
+  lost_.store(true, std::memory_order_relaxed);
+  stop();
+  const std::lock_guard lock(reply_mutex_);
+  for (auto entry = pending_.begin(); entry != pending_.end();) {
+    if (entry->second.token == 0) {
+      ++entry;
+      continue;
+    }
+    completions_.push_back(entry->second.token);
+    entry = pending_.erase(entry);
+    --subscriptions_;
+  }
+  if (completions_event_) completions_event_->signal();
+  reply_arrived_.notify_all();
 }
 
 // ---- tasks -------------------------------------------------------------------------------------
@@ -513,6 +544,10 @@ bool RingClient::subscribe(ObjectId id, std::uint64_t token) {
   const std::uint64_t number = expect_reply();
   {
     const std::lock_guard lock(reply_mutex_);
+    if (is_lost()) {
+      pending_.erase(number);
+      return false;
+    }
     start_listening();
     pending_[number].token = token;
     ++subscriptions_;
@@ -749,6 +784,7 @@ Result<StoreBlock> RingClient::ask_for_memory(AllocateKind kind, std::uint64_t s
   send(MessageKind::kAllocate, {bytes_of(message)}, true);
   Reply reply;
   const WaitOutcome outcome = await_reply(number, -1, hooks, reply);
+  if (outcome == WaitOutcome::kClosed) return node_died();
   if (outcome != WaitOutcome::kDone) {
     return Error{ErrorKind::kCancelled, "interrupted while waiting for room in the object store"};
   }
@@ -867,6 +903,7 @@ std::span<const std::byte> near_payload(const Submission& submission) {
 }  // namespace
 
 Status RingClient::submit(const Submission& submission) {
+  if (is_lost()) return node_died();
   const SubmitMessage message = submit_message(submission);
   send(MessageKind::kSubmit,
        {bytes_of(message), near_payload(submission), bytes_of_ids(submission.dependencies),
@@ -877,6 +914,7 @@ Status RingClient::submit(const Submission& submission) {
 }
 
 Status RingClient::put(ObjectId id, const NewValue& value) {
+  if (is_lost()) return node_died();
   const PutMessage message{id.value};
   const ValueEntry entry = entry_of(value);
   send(MessageKind::kPut,
@@ -909,9 +947,7 @@ Result<RingClient::Reply> RingClient::ask(MessageKind kind, std::span<const std:
   if (outcome == WaitOutcome::kInterrupted) {
     return Error{ErrorKind::kCancelled, "interrupted while waiting for the node's answer"};
   }
-  if (outcome != WaitOutcome::kDone) {
-    return Error{ErrorKind::kLost, "the node has been shut down"};
-  }
+  if (outcome != WaitOutcome::kDone) return node_died();
   MessageReader reader(reply.body);
   const auto answer = reader.take<AnswerMessage>();
   if (answer.status == AnswerStatus::kOk) return reply;
@@ -1003,9 +1039,7 @@ Result<std::vector<std::byte>> RingClient::query(QueryKind kind, std::uint64_t a
   send(MessageKind::kQuery, {bytes_of(message)}, true);
   NoHooks hooks;
   Reply reply;
-  if (await_reply(number, -1, hooks, reply) != WaitOutcome::kDone) {
-    return Error{ErrorKind::kLost, "the node has been shut down"};
-  }
+  if (await_reply(number, -1, hooks, reply) != WaitOutcome::kDone) return node_died();
   MessageReader reader(reply.body);
   const auto answer = reader.take<AnswerMessage>();
   const std::span<const std::byte> bytes = reader.take_bytes(answer.num_bytes);

@@ -1,5 +1,6 @@
 /// @file
-/// The client of a worker process: talks to the scheduler's host through rings.
+/// The client of a worker process, or of a driver that has joined a long-lived node: talks to the
+/// scheduler's host through rings.
 #pragma once
 
 #include <atomic>
@@ -100,6 +101,16 @@ class RingClient final : public Client {
   bool await_calls(bool spin);
   void drain_calls() { calls_event_->drain(); }
   void signal_calls() { calls_event_->signal(); }
+
+  // ---- a driver that has joined, from any thread
+  // -------------------------------------------------------------------
+
+  /// Hands in what no call has: dropped references, messages that nobody was told of. Whether that
+  /// was anything.
+  bool hand_in();
+  /// The node is gone: waits end with kClosed, what is sent from now on is dropped.
+  void lose();
+  [[nodiscard]] bool is_lost() const { return lost_.load(std::memory_order_relaxed); }
 
   // ---- completions, from any thread
   // -------------------------------------------------------------------
@@ -218,6 +229,7 @@ class RingClient final : public Client {
   std::uint32_t running_attempt_ = 0;
   static inline thread_local std::pair<TaskId, std::uint32_t> attempt_here_;  ///< Not of the main.
   std::atomic<std::uint64_t> finished_count_{0};
+  std::atomic<bool> lost_{false};
   std::atomic<bool> unannounced_{false};  ///< Messages were published without ringing the host.
   SpinPolicy spin_;
   std::int64_t claimed_ns_ = 0;

@@ -138,14 +138,26 @@ void Node::release_block(Task& task) {
   task.block_offset = 0;
 }
 
-void Node::start_worker() {
+/// A place for one more process.
+Result<WorkerPort*> Node::new_port() {
   std::uint32_t slot = 1;
   while (slot < ports_.size() && ports_[slot] != nullptr)
     ++slot;
   if (slot == ports_.size()) {
-    fail_start("all process slots are in use");
-    return;
+    return Error{ErrorKind::kOverloaded, "all process slots are in use"};
   }
+  const std::uint64_t area_offset = kAreasOffset + slot * kProcessAreaStride;
+  (void)arena_->punch(area_offset, kProcessAreaStride);
+  const Status reserved = arena_->reserve(area_offset, align_up(sizeof(ProcessArea), 4 * kKiB));
+  if (!reserved) return reserved.error();
+  auto* area = reinterpret_cast<ProcessArea*>(arena_->at(area_offset));
+  area->control.spin_us.store(cpus_ > 1 ? kMaxWorkerSpinUs : 0, std::memory_order_relaxed);
+  ports_[slot] = std::make_unique<WorkerPort>(slot, scheduler_.new_process(), area);
+  live_ports_.push_back(ports_[slot].get());
+  return ports_[slot].get();
+}
+
+void Node::start_worker() {
   if (!zygote_) {
     const Status started = start_zygote();
     if (!started) {
@@ -153,19 +165,13 @@ void Node::start_worker() {
       return;
     }
   }
-  const std::uint64_t area_offset = kAreasOffset + slot * kProcessAreaStride;
-  (void)arena_->punch(area_offset, kProcessAreaStride);
-  const Status reserved = arena_->reserve(area_offset, align_up(sizeof(ProcessArea), 4 * kKiB));
-  if (!reserved) {
-    fail_start(reserved.error().message);
+  const Result<WorkerPort*> port = new_port();
+  if (!port.ok()) {
+    fail_start(port.error().message);
     return;
   }
-  auto* area = reinterpret_cast<ProcessArea*>(arena_->at(area_offset));
-  area->control.spin_us.store(cpus_ > 1 ? kMaxWorkerSpinUs : 0, std::memory_order_relaxed);
-  ports_[slot] = std::make_unique<WorkerPort>(slot, scheduler_.new_process(), area);
-  live_ports_.push_back(ports_[slot].get());
-  note_busy(*ports_[slot]);
-  unasked_.push_back(slot);
+  note_busy(*port.value());
+  unasked_.push_back(port.value()->slot);
   ask_for_workers();
 }
 
@@ -210,6 +216,10 @@ void Node::stop_worker(Worker& worker) {
 void Node::kill_port(WorkerPort& port) {
   if (port.killed) return;
   port.killed = true;
+  if (port.is_driver) {
+    expelled_.push_back(port.slot);
+    return;
+  }
   // Else on_worker_forked() does it, as soon as the process is known.
   if (zygote_ && port.pid != 0) (void)zygote_->kill_worker(port.pid);
 }

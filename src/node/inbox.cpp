@@ -14,6 +14,8 @@ namespace haz {
 namespace {
 
 constexpr std::uint32_t kMaxReturns = 1U << 24;
+/// A driver that waits for more objects than this does not want to hear of each.
+constexpr std::size_t kBulkObjects = 8;
 
 std::span<const ObjectId> as_ids(std::span<const std::byte> bytes) {
   static_assert(sizeof(ObjectId) == sizeof(std::uint64_t));
@@ -148,7 +150,7 @@ bool Node::handle_body(WorkerPort& port, MessageKind kind, std::span<const std::
     case MessageKind::kReturnItems:
       return on_return_items(port, body);
     case MessageKind::kReady:
-      if (port.worker != nullptr) return false;
+      if (port.worker != nullptr || port.is_driver) return false;
       port.worker = &scheduler_.worker_started(port.slot, port.process);
       return true;
     default:
@@ -214,7 +216,9 @@ bool Node::read_submission(WorkerPort& port, MessageReader& reader, TaskSpec& sp
     return false;
   }
   const Task* parent = scheduler_.find_task(TaskId{message.parent});
-  if (parent != nullptr && parent->worker == port.worker) spec.parent = TaskId{message.parent};
+  if (parent != nullptr && parent->worker == port.worker && port.worker != nullptr) {
+    spec.parent = TaskId{message.parent};
+  }
   return true;
 }
 
@@ -300,6 +304,7 @@ bool Node::on_request(WorkerPort& port, std::span<const std::byte> body) {
   request->wants_values = (message.flags & kRequestGet) != 0;
   request->wants_near = request->wants_values || (message.flags & kRequestNear) != 0;
   request->stop_at_error = request->wants_values;
+  request->bulk = port.is_driver && request->wants_values && ids.size() > kBulkObjects;
   PortRequest& started = *request;
   port.requests.emplace(message.number, std::move(request));
   Worker* blocked = (message.flags & kRequestBlocking) != 0 ? port.worker : nullptr;
@@ -331,8 +336,8 @@ bool Node::on_started(WorkerPort& port, std::span<const std::byte> body) {
   MessageReader reader(body);
   const auto message = reader.take<StartedMessage>();
   const Task* task = scheduler_.find_task(TaskId{message.task});
-  if (task == nullptr || task->worker != port.worker || task->attempt != message.attempt ||
-      task->function->timeout_ns < 0) {
+  if (task == nullptr || port.worker == nullptr || task->worker != port.worker ||
+      task->attempt != message.attempt || task->function->timeout_ns < 0) {
     return reader.ok();
   }
   time_limits_.push_back(
@@ -351,7 +356,8 @@ bool Node::on_allocate(WorkerPort& port, std::span<const std::byte> body) {
 bool Node::on_register(WorkerPort& port, std::span<const std::byte> body) {
   MessageReader reader(body);
   const auto message = reader.take<RegisterMessage>();
-  const FunctionOptions options = decode_function_options(reader);
+  FunctionOptions options = decode_function_options(reader);
+  options.job = job_of(port);
   const std::span<const std::byte> code = reader.take_bytes(message.code_size);
   if (!reader.ok()) return false;
   const Result<Function*> function = add_function(options, code);
@@ -461,6 +467,7 @@ bool Node::on_create_group(WorkerPort& port, std::span<const std::byte> body) {
     return false;
   }
   spec.creator = port.process;
+  spec.job = job_of(port);
   if (port.worker != nullptr && port.worker->actor != nullptr) {
     spec.owner = port.worker->actor->id;
   }
@@ -508,6 +515,8 @@ void Node::answer_completed() {
     completed.swap(completed_);
     for (PortRequest* request : completed) {
       WorkerPort& port = request->port;
+      // The deaths that the node's end brings about are no news to a driver: the node ends.
+      if (shut_down_ && port.is_driver) continue;
       answer_objects(port, *request);
       scheduler_.withdraw(*request);
       port.requests.erase(request->number);

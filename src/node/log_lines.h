@@ -34,6 +34,7 @@ struct LogLine {
   std::int64_t pid = 0;   ///< 0: haz itself says it.
   std::string task_name;  ///< Empty before the worker's first task.
   std::string text;
+  std::uint32_t job = 0;  ///< Whose driver the line is for; 0: nobody's.
 };
 
 /// The line as a terminal shows it, without a newline: "(name pid=123) text", or "(pid=123) text"

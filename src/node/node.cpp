@@ -163,6 +163,10 @@ void Node::shutdown() {
     if (zygote_) zygote_->request_shutdown();
     for (ThreadRequest* request : waiting_threads_)
       request->doorbell.ring();
+    for (WorkerPort* port : driver_ports_) {
+      port->area->control.stop.store(1, std::memory_order_relaxed);
+      port->area->control.doorbell.ring_always();
+    }
   }
   doorbells_->foreground.ring_always();
   doorbells_->background.ring_always();

@@ -56,6 +56,8 @@ struct NodeOptions {
   bool fold_output = true;                 ///< Floods of equal lines as one.
   /// Called from the node's own thread, without locks.
   std::function<void(const std::vector<LogLine>&)> on_output;
+  /// Likewise: nothing of that driver, whose end_driver() was called, runs any more.
+  std::function<void(ProcessId)> on_driver_over;
   double store_full_wait_s = 10;  ///< How long an allocation waits for room without any progress.
 };
 
@@ -131,6 +133,20 @@ class Node final : private Actions {
   /// An encoded value that answers `kind`.
   Result<std::vector<std::byte>> query(QueryKind kind, std::uint64_t argument);
 
+  // ---- other drivers, of a long-lived node
+  // ---------------------------------------------------------
+
+  /// Where a driver joins: RingClient::join() with these and the arena's descriptor.
+  struct DriverPlace {
+    std::uint32_t slot;
+    ProcessId process;
+  };
+  /// Makes room for one more driver. kOverloaded when there is none.
+  Result<DriverPlace> admit_driver();
+  /// The driver has ended or is to: ends its tasks, its actors, its workers. Idempotent. Its
+  /// `on_driver_over` comes when they have.
+  void end_driver(ProcessId driver);
+
   [[nodiscard]] Arena& arena() { return *arena_; }
   [[nodiscard]] std::byte* at(std::uint64_t offset) const { return arena_->at(offset); }
 
@@ -187,6 +203,13 @@ class Node final : private Actions {
   void complete(Request& request) override;
   void free_value(std::uint64_t offset) override;
 
+  Result<WorkerPort*> new_port();
+  [[nodiscard]] bool some_driver_waits() const;
+  [[nodiscard]] ProcessId job_of(const WorkerPort& port) const;
+  void end_driver_port(WorkerPort& port);
+  void end_expelled();
+  void tell_ended_drivers(std::vector<ProcessId>& over);
+  void note_jobs(std::vector<LogLine>& lines) const;
   void fill_command(TaskCommand& command, Task& task);
   static void add_grant(TaskCommand& command, const ResourceGrant& grant);
   bool lay_out_arguments(TaskCommand& command, Task& task, std::size_t near_room);
@@ -327,8 +350,11 @@ class Node final : private Actions {
   std::unique_ptr<ZygoteLink> zygote_;
   std::uint32_t failed_starts_ = 0;  ///< To be told to the scheduler.
   StartFailures start_failures_;
-  bool start_failed_ = false;          ///< Since the last round.
-  std::deque<std::uint32_t> unasked_;  ///< Slots of workers that the zygote is to be asked for.
+  bool start_failed_ = false;  ///< Since the last round.
+  std::vector<WorkerPort*> driver_ports_;
+  std::vector<ProcessId> ending_drivers_;  ///< Whose workers may still be about to end.
+  std::vector<std::uint32_t> expelled_;    ///< Slots of drivers that wrote nonsense.
+  std::deque<std::uint32_t> unasked_;      ///< Slots of workers that the zygote is to be asked for.
   std::vector<std::unique_ptr<OutputReader>> readers_;  ///< The watching thread's own.
   std::vector<std::unique_ptr<WorkerOutput>> outputs_;  ///< Likewise.
   LogFolding folding_;                                  ///< The watching thread's own.

@@ -74,7 +74,7 @@ void Node::finish_round(std::unique_lock<std::mutex>& lock) {
 }
 
 void Node::set_wake_policy(bool every_completion) {
-  const bool somebody = leader_ != nullptr || !waiting_threads_.empty();
+  const bool somebody = leader_ != nullptr || !waiting_threads_.empty() || some_driver_waits();
   const bool backlog = scheduler_.has_backlog();
   for (std::size_t i = 0; i < busy_ports_.size();) {
     WorkerPort* port = busy_ports_[i];
@@ -211,6 +211,7 @@ void Node::background() {
       run_timers(now);
       check_ports();
       told = tell_waiting(now);
+      end_expelled();
       round.end();
     }
     if (!told.empty()) options_.on_output(told);

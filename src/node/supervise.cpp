@@ -64,6 +64,7 @@ Status Node::start_zygote() {
 void Node::watch() {
   std::vector<ZygoteEvent> events;
   std::vector<LogLine> lines;
+  std::vector<ProcessId> over;
   for (;;) {
     std::vector<pollfd> polled{{watch_event_->fd(), POLLIN, 0}};
     {
@@ -80,6 +81,7 @@ void Node::watch() {
     watch_event_->drain();
     events.clear();
     lines.clear();
+    over.clear();
     read_outputs(lines);
     bool stop = false;
     {
@@ -93,6 +95,8 @@ void Node::watch() {
         start_failures_.count_as_one(failures_before, monotonic_ns());
       }
       if (!events.empty()) needs_dispatch_ = true;
+      note_jobs(lines);
+      tell_ended_drivers(over);
       stop = stopping_ &&
              (!zygote_ || zygote_->zygote_pid() == 0 || monotonic_ns() > shutdown_deadline_ns_);
     }
@@ -101,6 +105,8 @@ void Node::watch() {
         finish_output(*output, lines);
     }
     show(lines, stop);
+    for (const ProcessId driver : over)
+      options_.on_driver_over(driver);
     if (stop) return;
     if (!events.empty()) doorbells_->ring();
   }
@@ -222,6 +228,7 @@ void Node::on_worker_exited(const WorkerExited& exited, std::vector<LogLine>& li
                                    });
   if (output != outputs_.end()) {
     finish_output(**output, lines);
+    note_jobs(lines);
     cause.last_stderr = joined((*output)->lines.stderr_tail());
     outputs_.erase(output);
   }

@@ -30,6 +30,7 @@ struct ActorOptions {
   bool is_sequential = true;            ///< One call at a time, on the process' main thread.
   bool is_async = false;                ///< Calls are asyncio's tasks, which can be cancelled.
   bool allow_out_of_order = false;      ///< Calls may overtake those that wait for arguments.
+  bool is_detached = false;             ///< Lives without handles, and longer than its creator.
   /// Groups of methods with the number of calls that each runs at a time. None: the process itself
   /// sees to the number of all.
   std::vector<std::pair<std::string, std::uint32_t>> groups{};
@@ -61,6 +62,7 @@ enum class ActorEnd : std::uint8_t {
   kNeverPlaced,   ///< No process could be had for it.
   kGroupRemoved,  ///< Its placement group was removed.
   kNode,          ///< The node ended.
+  kDriver,        ///< The driver ended whose it was.
 };
 
 /// Calls that run side by side up to a limit.
@@ -92,6 +94,7 @@ struct Actor {
   Worker* worker = nullptr;      ///< Its process, from the start of the constructor on.
   ActorState state = ActorState::kPending;
   bool referenced = true;                     ///< Its object exists.
+  bool is_kept = false;                       ///< The node itself has a handle.
   bool killed = false;                        ///< Its process was told to die.
   bool hungry = false;                        ///< In the scheduler's list of actors to feed.
   bool starved = false;                       ///< In that of those whose process had no room.

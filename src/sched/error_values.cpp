@@ -115,6 +115,12 @@ std::vector<std::byte> lost_error(const std::string& message) {
   return copy_of(writer);
 }
 
+std::vector<std::byte> owner_died_error(const Task& task) {
+  ValueWriter writer = begin_error("owner_died", 2);
+  add(writer, "task_name", task.function->name);
+  return copy_of(writer);
+}
+
 std::vector<std::byte> pending_calls_error(const std::string& message) {
   ValueWriter writer = begin_error("pending_calls", 2);
   add(writer, "message", message);
@@ -145,6 +151,8 @@ const char* reason_of(ActorEnd end, const DeathCause* cause) {
       return "group_removed";
     case ActorEnd::kNode:
       return "node";
+    case ActorEnd::kDriver:
+      return "driver";
     case ActorEnd::kProcess:
       return cause != nullptr && cause->signal != 0 ? "signal" : "exit_code";
   }

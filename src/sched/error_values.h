@@ -41,14 +41,16 @@ std::vector<std::byte> no_process_error(const Task& task, std::size_t workers,
 std::vector<std::byte> node_died_error(const std::string& message);
 /// `object_lost`: message.
 std::vector<std::byte> lost_error(const std::string& message);
+/// `owner_died`: task_name. The driver has ended whose task it was.
+std::vector<std::byte> owner_died_error(const Task& task);
 /// `pending_calls`: message; an actor has as many calls as it takes.
 std::vector<std::byte> pending_calls_error(const std::string& message);
 /// `serialization`: message; for a result that came damaged.
 std::vector<std::byte> damaged_result_error(const Task& task);
 /// `actor_died`: class_name, actor (its id), reason (`exited`, `killed`, `out_of_scope`,
-/// `constructor`, `signal`, `exit_code`, `never_placed`, `group_removed`, `node`), restarts; of a
-/// process: pid, signal, exit_code, stderr; of a constructor: cause, its error. A call that fails
-/// of it gets it by passed_on_error().
+/// `constructor`, `signal`, `exit_code`, `never_placed`, `group_removed`, `node`, `driver`),
+/// restarts; of a process: pid, signal, exit_code, stderr; of a constructor: cause, its error. A
+/// call that fails of it gets it by passed_on_error().
 std::vector<std::byte> actor_died_error(const Actor& actor, ActorEnd end, const DeathCause* cause,
                                         const ValueBytes* error = nullptr);
 /// `actor_unavailable`: class_name, actor, task_name, restarts, pid, signal, exit_code, stderr. The

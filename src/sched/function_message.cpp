@@ -28,7 +28,7 @@ struct ActorHead {
   std::uint32_t is_sequential;
   std::uint32_t allow_out_of_order;
   std::uint32_t is_async;
-  std::uint32_t reserved;
+  std::uint32_t is_detached;
 };
 static_assert(std::is_trivially_copyable_v<ActorHead>);
 
@@ -47,7 +47,7 @@ void encode_function_options(const FunctionOptions& options, MessageBuilder& mes
   message.add(ActorHead{actor.max_restarts, actor.max_pending_calls, actor.default_group_limit,
                         static_cast<std::uint32_t>(actor.groups.size()),
                         actor.is_sequential ? 1U : 0U, actor.allow_out_of_order ? 1U : 0U,
-                        actor.is_async ? 1U : 0U, 0});
+                        actor.is_async ? 1U : 0U, actor.is_detached ? 1U : 0U});
   add_amounts(message, actor.resources);
   for (const auto& [name, limit] : actor.groups) {
     message.add(std::uint64_t{limit});
@@ -78,6 +78,7 @@ FunctionOptions decode_function_options(MessageReader& reader) {
   actor.is_sequential = actor_head.is_sequential != 0;
   actor.allow_out_of_order = actor_head.allow_out_of_order != 0;
   actor.is_async = actor_head.is_async != 0;
+  actor.is_detached = actor_head.is_detached != 0;
   actor.resources = take_amounts(reader);
   for (std::uint32_t i = 0; i < actor_head.num_groups && reader.ok(); ++i) {
     const auto limit = static_cast<std::uint32_t>(reader.take<std::uint64_t>());

@@ -21,7 +21,8 @@ namespace haz {
 struct GroupSpec {
   ObjectId id{};        ///< Of the object that becomes ready when the group is reserved.
   ProcessId creator{};  ///< Gets one reference of that.
-  ObjectId owner{};     ///< The actor with which the group ends; none: the node.
+  ObjectId owner{};     ///< The actor with which the group ends; none: the job, or the node.
+  ProcessId job{};      ///< With which it ends, too; none: there are no jobs.
   std::string name{};   ///< Empty: none.
   std::string name_space{};
   std::string strategy{};  ///< How the bundles lie on nodes: all the same on this one.
@@ -58,6 +59,7 @@ struct PlacementGroup {
   std::uint32_t ticks_held_up = 0;
   std::uint64_t order = 0;  ///< Among those of ready tasks.
   ObjectId owner;
+  ProcessId job;
   std::string name;
   std::string name_space;
   std::string strategy;

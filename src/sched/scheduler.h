@@ -20,6 +20,7 @@
 #include "sched/actions.h"
 #include "sched/actor.h"
 #include "sched/id_map.h"
+#include "sched/job.h"
 #include "sched/object.h"
 #include "sched/placement_group.h"
 #include "sched/pool.h"
@@ -56,6 +57,7 @@ struct FunctionOptions {
   std::int32_t priority = 0;
   std::string group{};                          ///< Concurrency group of a method.
   std::string environment{};                    ///< Functions of one of equal names share workers.
+  ProcessId job{};                              ///< Whose it is; none: it stays for ever.
   std::shared_ptr<const ActorOptions> actor{};  ///< Makes it a constructor.
 };
 
@@ -259,8 +261,22 @@ class Scheduler {
   /// Gives up an idle worker that was not used for longest, if more than `keep` are idle: it gets
   /// no more tasks, and the host ends it. nullptr when there is nothing to give up.
   Worker* retire_idle(std::size_t keep);
-  /// A process without tasks (a driver of a long-lived node) has ended: drops its references.
+  /// A process without tasks and without a job has ended: drops its references.
   void process_ended(ProcessId process);
+
+  // ---- jobs ------------------------------------------------------------------------------------
+
+  /// A driver has joined, which calls itself `process`, a new number: functions of the job of that
+  /// number may be registered.
+  void start_job(ProcessId process);
+  /// That driver has gone, and its ring is drained. Ends what belongs to its job with an error:
+  /// tasks, actors that are not detached; its workers are killed, its references dropped. Its calls
+  /// of other jobs' actors that have begun run to their end. Batched.
+  void end_job(ProcessId process);
+  /// Whether there is a job of that number that has not ended.
+  [[nodiscard]] bool has_job(ProcessId process) const { return jobs_.contains(process.value); }
+  /// Whether a worker of the job has not died yet. Not of what has not been given a task.
+  [[nodiscard]] bool has_workers_of(ProcessId job) const;
 
   // ---- progress --------------------------------------------------------------------------------
 
@@ -353,6 +369,18 @@ class Scheduler {
   [[nodiscard]] static bool may_retry(const Task& task);
   static void remember_run(Function& function, std::int64_t run_ns);
 
+  // Jobs (scheduler_jobs.cpp).
+  Result<std::shared_ptr<Job>> job_for(const FunctionOptions& options);
+  void end_groups_of(const Job& job);
+  void end_actors_of(const Job& job);
+  void end_tasks_of(const Job& job);
+  void kill_workers_of(const Job& job);
+  void forget_functions_of(const Job& job);
+  void release_function(Function& function);
+  void forget_unused_functions();
+  void forget_if_unused(ResourceClass* resources);
+  void end_unused_jobs();
+
   // Actors (scheduler_actors.cpp).
   Result<ResourceRequest> request_of(const std::string& name,
                                      const std::vector<std::pair<std::string, double>>& resources,
@@ -410,10 +438,10 @@ class Scheduler {
   [[nodiscard]] std::string shortage_of(const ResourceRequest& request) const;
 
   ResourceClass* class_for(const ResourceRequest& request, bool for_actors,
-                           std::uint32_t environment);
+                           Environment& environment, const std::shared_ptr<Job>& job);
   static ResourceClass* class_in(PlacementGroup& group, std::int32_t bundle,
                                  const ResourceClass& outside);
-  std::uint32_t environment_of(const std::string& name);
+  Environment& environment_of(const std::string& name, ProcessId job);
   [[nodiscard]] bool has_idle(std::uint32_t environment) const;
   void make_room_for(const ResourceClass& resources);
   void place_ready();
@@ -495,8 +523,12 @@ class Scheduler {
   std::size_t queued_ = 0;        ///< Tasks that are ready to run.
   std::size_t queued_calls_ = 0;  ///< Calls that wait for the process of their actor.
   std::uint32_t starting_ = 0;
-  std::vector<std::string> environments_{{}};  ///< Names; the first is kDefaultEnvironment.
-  std::uint32_t promised_ = kNoEnvironment;    ///< Whose the next worker to start is.
+  std::vector<Environment> environments_{{.number = kDefaultEnvironment}};
+  std::uint32_t next_environment_ = kDefaultEnvironment + 1;
+  std::unordered_map<std::uint32_t, std::shared_ptr<Job>> jobs_;  ///< That have not ended.
+  std::vector<FunctionId> unused_functions_;  ///< To be forgotten, unless they are used again.
+  std::vector<ProcessId> unused_jobs_;        ///< Of detached actors, to be ended.
+  std::uint32_t promised_ = kNoEnvironment;   ///< Whose the next worker to start is.
   std::unordered_map<std::uint64_t, std::unique_ptr<Actor>> actors_;  ///< By id.
   ActorNames actor_names_;
   Groups groups_;

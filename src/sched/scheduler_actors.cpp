@@ -53,12 +53,18 @@ Result<ObjectId> Scheduler::create_actor(const TaskSpec& spec, const ActorSpec& 
     actor->groups[i + 1].limit = options->groups[i].second;
   }
   if (!options->groups.empty()) actor->groups[0].limit = options->default_group_limit;
+  ++spec.function->users;
   actors_.emplace(actor->id.value, std::move(made));
   if (!actor->name.empty()) actor_names_[{actor->name_space, actor->name}] = actor;
   const Status status = submit(created);
-  if (status) return spec.id.return_id(0);
+  if (status) {
+    actor->is_kept = options->is_detached;
+    if (actor->is_kept) add_ref(objects_.find(actor->id.value));
+    return spec.id.return_id(0);
+  }
   if (!actor->name.empty()) actor_names_.erase({actor->name_space, actor->name});
   actors_.erase(spec.id.value);
+  release_function(*spec.function);
   return status.error();
 }
 
@@ -84,6 +90,7 @@ bool Scheduler::place_actor(ResourceClass* resources) {
   worker->actor = &actor;
   std::erase(task_workers_, worker);
   worker->environment = resources->environment;
+  if (resources->job) worker->job = resources->job->id;
   worker->state = WorkerState::kBusy;
   ++processes_of_actors_;
   resources->ticks_held_up = 0;
@@ -385,6 +392,7 @@ void Scheduler::end_actor(Actor& actor, ValueBytes error) {
   if (object != nullptr) add_ref(object);
   end_calls(actor);
   if (actor.creation != nullptr) end_creation(actor);
+  if (std::exchange(actor.is_kept, false)) drop_ref(objects_.find(actor.id.value));
   if (object != nullptr) drop_ref(object);
 }
 
@@ -447,7 +455,9 @@ void Scheduler::stop_process_of(Actor& actor) {
 
 void Scheduler::forget_if_over(Actor& actor) {
   if (actor.referenced || actor.worker != nullptr || actor.state != ActorState::kDead) return;
+  Function& function = *actor.function;
   actors_.erase(actor.id.value);
+  release_function(function);
 }
 
 const ResourceGrant& Scheduler::grant_of(const Task& task) {

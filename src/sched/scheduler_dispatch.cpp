@@ -18,6 +18,11 @@ constexpr std::int64_t kUnknownRunNs = kSecondNs;
 /// A task may be overtaken by this many times the length of a ring before others make way for it,
 /// so that workers do not change between classes all the time.
 constexpr std::uint64_t kPatience = 4;
+/// Tasks of another job that has more make way after so many ticks, each for most of a period: a
+/// job works off some tasks in its turn, and does not lose its worker after each.
+constexpr std::uint32_t kTurnTicks = 1;
+constexpr std::uint32_t kMakeWayForJobTicks = 768;
+constexpr std::uint32_t kMakeWayForJobPeriod = 1024;
 
 /// Measured work that waits in `worker`'s ring behind its first task.
 std::int64_t waiting_work_ns(const Worker& worker) {
@@ -27,7 +32,17 @@ std::int64_t waiting_work_ns(const Worker& worker) {
   return waiting * (mean < 0 ? kUnknownRunNs : std::max(mean, kShortestRunNs));
 }
 
+bool of_different_jobs(const ResourceClass& a, const ResourceClass& b) {
+  return a.job != b.job && a.job && b.job;
+}
+
 bool goes_before(const ResourceClass& a, const ResourceClass& b) {
+  // Among jobs the one that has least goes first, then the one whose turn was longest ago, whatever
+  // the priorities inside.
+  if (of_different_jobs(a, b)) {
+    if (a.job->cpu_held != b.job->cpu_held) return a.job->cpu_held < b.job->cpu_held;
+    if (a.job->last_turn != b.job->last_turn) return a.job->last_turn < b.job->last_turn;
+  }
   const std::int64_t rank_a = a.ready.front_rank();
   const std::int64_t rank_b = b.ready.front_rank();
   return rank_a != rank_b ? rank_a > rank_b : a.ready.front()->order < b.ready.front()->order;
@@ -35,24 +50,20 @@ bool goes_before(const ResourceClass& a, const ResourceClass& b) {
 
 }  // namespace
 
-std::uint32_t Scheduler::environment_of(const std::string& name) {
-  auto known = std::find(environments_.begin(), environments_.end(), name);
-  if (known == environments_.end()) known = environments_.insert(known, name);
-  return kDefaultEnvironment + static_cast<std::uint32_t>(known - environments_.begin());
-}
-
 ResourceClass* Scheduler::class_for(const ResourceRequest& request, bool for_actors,
-                                    std::uint32_t environment) {
+                                    Environment& environment, const std::shared_ptr<Job>& job) {
   for (const auto& known : classes_) {
     if (known->request == request && known->for_actors == for_actors &&
-        known->environment == environment) {
+        known->environment == environment.number) {
       return known.get();
     }
   }
   classes_.push_back(std::make_unique<ResourceClass>());
   classes_.back()->request = request;
   classes_.back()->for_actors = for_actors;
-  classes_.back()->environment = environment;
+  classes_.back()->environment = environment.number;
+  classes_.back()->job = job;
+  ++environment.classes;
   return classes_.back().get();
 }
 
@@ -193,10 +204,17 @@ bool Scheduler::must_make_way(const ResourceClass& resources) {
   const std::int64_t rank = resources.ready.front_rank();
   const Task& task = *resources.ready.front();
   for (ResourceClass* other : ready_classes_) {
-    if (!other->stuck || other->ready.front_rank() < rank) continue;
-    const std::uint64_t patience = kPatience * pipeline_limit(*task.function);
-    if (other->ready.front_rank() == rank && other->ready.front()->order + patience >= task.order) {
-      continue;
+    if (!other->stuck) continue;
+    const bool is_turn = of_different_jobs(*other, resources);
+    if (is_turn) {
+      if (other->job->cpu_held >= resources.job->cpu_held) continue;
+    } else {
+      if (other->ready.front_rank() < rank) continue;
+      const std::uint64_t patience = kPatience * pipeline_limit(*task.function);
+      if (other->ready.front_rank() == rank &&
+          other->ready.front()->order + patience >= task.order) {
+        continue;
+      }
     }
     // What it lacks is a resource that both need, or a worker.
     const bool lacks_worker = fits(*other) && !has_idle(other->environment) && starting_ == 0;
@@ -205,7 +223,11 @@ bool Scheduler::must_make_way(const ResourceClass& resources) {
   }
   if (first != nullptr) {
     first->held_up = making_way_ = true;
-    if (makes_others_wait(first->ticks_held_up) && !is_held_by_actors(*first)) return true;
+    const std::uint32_t ticks = first->ticks_held_up % kMakeWayForJobPeriod;
+    const bool waits = of_different_jobs(*first, resources)
+                           ? ticks >= kTurnTicks && ticks < kMakeWayForJobTicks
+                           : makes_others_wait(first->ticks_held_up);
+    if (waits && !is_held_by_actors(*first)) return true;
   }
   return resources.group == nullptr && must_make_way_for_group(task, resources.request);
 }
@@ -269,6 +291,8 @@ void Scheduler::place_ready() {
 }
 
 void Scheduler::dispatch() {
+  if (!unused_functions_.empty()) forget_unused_functions();
+  if (!unused_jobs_.empty()) end_unused_jobs();
   if (has_abandoned()) close_abandoned();
   if (!orphans_.empty()) remove_orphans();
   feed_actors();

@@ -98,6 +98,7 @@ Status Scheduler::create_group(const GroupSpec& spec, const NewValue& value) {
   }
   group->id = spec.id;
   group->owner = spec.owner;
+  group->job = spec.job;
   group->name = spec.name;
   group->name_space = spec.name_space;
   group->strategy = spec.strategy;
@@ -325,6 +326,7 @@ ResourceClass* Scheduler::class_in(PlacementGroup& group, std::int32_t bundle,
   made->request = outside.request;
   made->for_actors = outside.for_actors;
   made->environment = outside.environment;
+  made->job = outside.job;
   made->group = &group;
   made->bundle = bundle;
   group.classes.push_back(std::move(made));

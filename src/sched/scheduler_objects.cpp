@@ -271,12 +271,18 @@ void Scheduler::lend_cpu(Task* task) {
   if (task->lends_cpu) return;
   task->lends_cpu = true;
   amounts_of(grant_of(*task)).add_cpu(lent_cpu_of(*task));
+  if (Job* job = task->function->resources->job.get(); job != nullptr && task->actor == nullptr) {
+    job->cpu_held -= lent_cpu_of(*task);
+  }
 }
 
 void Scheduler::take_cpu_back(Task* task) {
   if (!task->lends_cpu || task->waiting_threads != 0) return;
   task->lends_cpu = false;
   amounts_of(grant_of(*task)).add_cpu(-lent_cpu_of(*task));
+  if (Job* job = task->function->resources->job.get(); job != nullptr && task->actor == nullptr) {
+    job->cpu_held += lent_cpu_of(*task);
+  }
 }
 
 void Scheduler::block(Request& request, Task* task) {

@@ -66,10 +66,15 @@ Result<Function*> Scheduler::register_function(const FunctionOptions& options) {
     function->actor = options.actor;
     function->actor_request = std::move(*held);
   }
+  Result<std::shared_ptr<Job>> job = job_for(options);
+  if (!job) return job.error();
   function->id = FunctionId{next_function_++};
   function->name = options.name;
-  function->resources =
-      class_for(*request, options.actor != nullptr, environment_of(options.environment));
+  const ProcessId job_id = *job ? (*job)->id : ProcessId{};
+  function->resources = class_for(*request, options.actor != nullptr,
+                                  environment_of(options.environment, job_id), *job);
+  ++function->resources->functions;
+  function->owner = options.job;
   function->max_retries = options.max_retries;
   function->retry_exceptions = options.retry_exceptions;
   function->timeout_ns = options.timeout_ns;
@@ -87,6 +92,9 @@ Status Scheduler::submit(const TaskSpec& spec) {
     if (!spec.id || objects_.find(spec.id.return_id(i).value) != nullptr) {
       return Error{ErrorKind::kInvalid, "submit: the task id is in use"};
     }
+  }
+  if (spec.function->is_forgotten) {
+    return Error{ErrorKind::kLost, "submit: the driver that registered the function has ended"};
   }
   Actor* actor = nullptr;
   if (spec.actor) {
@@ -134,6 +142,7 @@ Task* Scheduler::make_task(const TaskSpec& spec) {
   Task* task = task_pool_.make();
   task->id = spec.id;
   task->function = spec.function;
+  ++spec.function->users;
   task->submitter = spec.submitter;
   task->priority = spec.function->priority;
   task->num_returns = spec.num_returns;
@@ -394,6 +403,7 @@ void Scheduler::release_task(Task* task) {
   Actor* called = task->creates_actor ? nullptr : task->actor;
   PlacementGroup* group = task->resources->group;
   if (group != nullptr) group->tasks.remove(task);
+  release_function(*task->function);
   task_pool_.destroy(task);
   if (group != nullptr) forget_if_over(*group);
   if (called == nullptr) return;

@@ -48,6 +48,9 @@ Worker& Scheduler::worker_started(std::uint32_t slot, ProcessId process) {
   worker->process = process;
   worker->environment = std::exchange(promised_, kNoEnvironment);
   why_no_starts_.clear();
+  for (const Environment& environment : environments_) {
+    if (environment.number == worker->environment) worker->job = environment.job;
+  }
   workers_.push_back(worker);
   task_workers_.push_back(worker);
   idle_.push_back(worker);
@@ -140,6 +143,11 @@ void Scheduler::take_lease(Worker* worker, ResourceClass* resources) {
   worker->grant = acquire(*resources);
   worker->lease = resources;
   worker->environment = resources->environment;
+  if (resources->job) {
+    worker->job = resources->job->id;
+    resources->job->cpu_held += cpu_units(resources->request);
+    resources->job->last_turn = next_order_++;
+  }
   worker->state = WorkerState::kBusy;
   resources->holders.push_back(worker);
 }
@@ -147,7 +155,10 @@ void Scheduler::take_lease(Worker* worker, ResourceClass* resources) {
 void Scheduler::give_up_lease(Worker* worker) {
   ResourceClass* resources = std::exchange(worker->lease, nullptr);
   std::erase(resources->holders, worker);
+  if (resources->job) resources->job->cpu_held -= cpu_units(resources->request);
+  const bool is_unused = resources->job && resources->group == nullptr && resources->functions == 0;
   release(resources->request, worker->grant);
+  if (is_unused) forget_if_unused(resources);
 }
 
 void Scheduler::settle_worker(Worker* worker) {

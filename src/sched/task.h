@@ -22,6 +22,7 @@ namespace haz {
 
 struct Actor;
 struct ActorOptions;
+struct Job;
 struct PlacementGroup;
 struct Request;
 struct ResourceClass;
@@ -44,6 +45,9 @@ struct Function {
   ResourceRequest actor_request;              ///< What that actor holds while it lives.
   std::string group;          ///< Concurrency group of a method; empty: the default.
   std::int32_t priority = 0;  ///< Greater ones start earlier.
+  ProcessId owner{};          ///< Job that registered it; none: there are no jobs.
+  std::uint32_t users = 0;    ///< Tasks of it that have not ended, and actors.
+  bool is_forgotten = false;  ///< Its owner has ended: it goes with the last user.
 
   [[nodiscard]] bool streams() const { return items_ahead >= 0; }
 };
@@ -251,6 +255,8 @@ struct ResourceClass {
   std::int32_t bundle = kAnyBundle;  ///< Of `group`.
   bool for_actors = false;  ///< Its tasks are constructors: each takes a worker for itself.
   std::uint32_t environment = kDefaultEnvironment;  ///< Only its workers run these tasks.
+  std::shared_ptr<Job> job;     ///< Whose tasks these are; none: there are no jobs.
+  std::uint32_t functions = 0;  ///< That name it.
   ReadyQueue ready;
   std::vector<Worker*> holders;  ///< Workers that hold this class' resources.
   bool stuck = false;            ///< Its first task could not be placed in this round.
@@ -277,6 +283,7 @@ struct Worker {
   bool doomed = false;     ///< Was told to end, or is given up: gets no more tasks.
   Actor* actor = nullptr;  ///< Whose process it is: it runs nothing else.
   std::uint32_t environment = kNoEnvironment;  ///< That of its first task, and so of all.
+  ProcessId job;                               ///< Likewise.
   ResourceClass* lease = nullptr;  ///< Whose resources the tasks in its ring use; nested ones have
                                    ///< their own. None while its ring is empty.
   ResourceGrant grant;             ///< What it was given of that.

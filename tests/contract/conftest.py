@@ -10,7 +10,8 @@ import haz
 import pytest
 from haz.testing import leak_check
 
-from tests.engines import ENGINES, native_has_actors, no_threads_of_blas
+from tests.engines import ENGINES, HAS_NATIVE, native_has_actors, no_threads_of_blas
+from tests.nodes import Nodes, joining
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,13 +19,29 @@ def _no_threads_of_blas():
     yield from no_threads_of_blas()
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(scope="session")
+def nodes():
+    """Long-lived nodes to join."""
+    started = Nodes()
+    yield started
+    started.end()
+
+
+@pytest.fixture(params=[*ENGINES, *(["joined"] if HAS_NATIVE else [])])
 def engine_name(request):
-    """The name of the engine; nothing runs yet."""
+    """The name of the engine; nothing runs yet. Of "joined" it is the native one of a node that
+    another process hosts.
+    """
+    if request.param == "joined":
+        if request.node.get_closest_marker("own_node") is not None:
+            pytest.skip("about a node of the program's own")
+        with joining(request.getfixturevalue("nodes")):
+            yield "native"
+        return
     is_of_actors = request.node.path.name.startswith(("test_actor", "test_util"))
     if request.param == "native" and is_of_actors and not native_has_actors():
         pytest.skip("the native engine has no actors here")
-    return request.param
+    yield request.param
 
 
 @pytest.fixture(autouse=True)

@@ -162,6 +162,7 @@ def test_memory_and_custom_resources_of_an_actor(engine_name):
         Holder.options(memory=2000).remote()
 
 
+@pytest.mark.own_node
 def test_memory_by_default(engine_name):
     haz.init(engine=engine_name, num_cpus=1)
     assert haz.cluster_resources()["memory"] > 1e6

@@ -96,7 +96,7 @@ def test_code_of_a_section(section, tmp_path):
 
 @pytest.mark.parametrize("name", PAGES)
 def test_blocks_say_what_they_are(name):
-    assert read_page(name).languages <= {"python", "text", "sh"}
+    assert read_page(name).languages <= {"python", "text", "sh", "ini"}
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -109,6 +109,8 @@ def test_commands_exist(name):
         if target:
             assert re.search(rf"^[a-z -]*\b{target.group(1)}\b[a-z -]*:", makefile, re.MULTILINE)
             continue
-        assert re.match(r"(pip install|python|\.venv/bin/python|kill|$)", command), line
+        assert re.match(
+            r"(pip install|python|haz (start|status|stop)|\.venv/bin/python|kill|$)", command
+        ), line
         for path in re.findall(r"\S+/\S+\.py", command):
             assert (ROOT / path).is_file(), line

@@ -190,7 +190,6 @@ def test_async_and_order(fake):
         ({"namespace": 3}, TypeError, "string"),
         ({"get_if_exists": True}, ValueError, "needs a name"),
         ({"get_if_exists": "yes"}, TypeError, "True or False"),
-        ({"lifetime": "detached"}, NotImplementedError, "haz start"),
         ({"lifetime": "forever"}, ValueError, "non_detached"),
         ({"max_restarts": -2}, ValueError, "-1: without end"),
         ({"max_restarts": 1.5}, TypeError, "integer"),

@@ -43,15 +43,18 @@ def _actor_name(value: Any) -> str:
 
 
 def check_lifetime(value: Any) -> str:
-    """Check the lifetime of an actor or a placement group, if there is one."""
+    """Check the lifetime of a placement group, if there is one."""
     if value == "detached":
         raise NotImplementedError(
-            "lifetime='detached' needs a node that outlives the program (haz start), and there is "
-            "none yet: what is needed for as long as the program runs needs no lifetime"
+            "lifetime='detached' is for actors: a placement group ends with its program"
         )
-    if value != "non_detached":
+    return _lifetime(value)
+
+
+def _lifetime(value: Any) -> str:
+    if value not in ("non_detached", "detached"):
         raise ValueError(f"lifetime must be None, 'non_detached' or 'detached', not {shown(value)}")
-    return "non_detached"
+    return str(value)
 
 
 def _max_concurrency(value: Any) -> int:
@@ -90,7 +93,7 @@ _ACTOR_CHECKS: dict[str, Callable[[Any], Any]] = {
     "name": _actor_name,
     "namespace": check_namespace,
     "get_if_exists": lambda value: check_bool("get_if_exists", value),
-    "lifetime": check_lifetime,
+    "lifetime": _lifetime,
     "max_restarts": lambda value: retries("max_restarts", value),
     "max_task_retries": lambda value: retries("max_task_retries", value),
     "max_concurrency": _max_concurrency,
@@ -184,7 +187,7 @@ def make_actor_options(checked: Mapping[str, Any], *, is_async: bool, where: str
             f"{where}: an actor {kind} may run calls out of order, and "
             f"allow_out_of_order_execution=False can't change that"
         )
-    given.pop("lifetime", None)
+    given["detached"] = given.pop("lifetime", None) == "detached"
     if "num_cpus" in given:
         given["num_cpus_to_place"] = given["num_cpus"]
     return ActorOptions(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "actor_hint",
     "check_waitables",
+    "detached_without_node",
     "duplicate_ref",
     "force_on_actor_call",
     "no_get_of",
@@ -85,6 +86,14 @@ def actor_hint(value: object) -> str:
     if type(value).__module__ != "haz._core.actor":
         return ""
     return "; calls of an actor give refs: handle.method.remote(...)"
+
+
+def detached_without_node() -> ValueError:
+    """The error of ``lifetime="detached"`` where the node ends with the program."""
+    return ValueError(
+        "lifetime='detached' needs a node that outlives this program: start one by `haz start`, and "
+        "join it by haz.init(address='auto')"
+    )
 
 
 def force_on_actor_call() -> ValueError:

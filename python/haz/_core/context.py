@@ -23,7 +23,7 @@ def make_address_info(engine: Engine) -> dict[str, Any]:
     context = engine.context()
     return {
         "node_ip_address": "127.0.0.1",
-        "address": "local",
+        "address": context.get("address", "local"),
         "node_id": context.get("node_id"),
         "session_name": context.get("session_name"),
         "webui_url": "",
@@ -182,8 +182,8 @@ class RuntimeContext:
 
     @property
     def gcs_address(self) -> str:
-        """Address of the node: there is no server."""
-        return "local"
+        """Address of the node: of its socket, or "local" where it has no server."""
+        return str(self._value("address") or "local")
 
     @property
     def was_current_actor_reconstructed(self) -> bool:

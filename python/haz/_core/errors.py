@@ -429,6 +429,13 @@ def _pick(kind: Callable[..., HazError], *names: str) -> Callable[[Info], HazErr
     return make
 
 
+def _owner_died(info: Info) -> HazError:
+    name = info.get("task_name") or "task"
+    return errors_of_haz.OwnerDiedError(
+        f"'{name}' was not run to its end: the program that had submitted it has ended"
+    )
+
+
 def _said(kind: type[HazError], otherwise: str) -> Callable[[Info], HazError]:
     return lambda info: kind(str(info.get("message") or otherwise))
 
@@ -486,6 +493,7 @@ _REASONS = {
     "never_placed": "no process could be started for it",
     "group_removed": "its placement group was removed",
     "node": "its node ended",
+    "driver": "the program ended that had made it, and it was not detached",
 }
 
 
@@ -515,6 +523,7 @@ _MAKERS: dict[str, Callable[[Info], HazError]] = {
     "out_of_memory": _said(errors_of_haz.OutOfMemoryError, "memory ran out"),
     "out_of_disk": _said(errors_of_haz.OutOfDiskError, "the disk is full"),
     "object_lost": _said(errors_of_haz.ObjectLostError, "the object is gone"),
+    "owner_died": _owner_died,
     "freed": _said(errors_of_haz.ObjectFreedError, "the object was dropped by haz.free"),
     "node_died": _said(errors_of_haz.NodeDiedError, "the node ended"),
     "serialization": _said(errors_of_haz.SerializationError, "a value can't be pickled"),

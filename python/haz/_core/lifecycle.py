@@ -92,7 +92,10 @@ def init(
     Parameters
     ----------
     address
-        None, ``"local"`` or ``"auto"``: this machine. Another address raises ConnectionError.
+        Of a long-lived node to join (``haz start``): ``"auto"``, the one that the environment
+        variable ``HAZ_ADDRESS`` names, else the default one; or its name; or the path of its
+        socket. ``"local"``: a node of this program's own. Default: ``HAZ_ADDRESS``, else
+        ``"local"``. What is the node's own, as `num_cpus`, can't be given then.
     num_cpus
         Number of CPU slots: tasks of one CPU that run at a time. Default: the environment variable
         ``HAZ_NUM_CPUS``, else what the machine or its cgroup gives.
@@ -142,6 +145,8 @@ def init(
 
     Raises
     ------
+    ConnectionError
+        If there is no node at `address`, or it is of another version of haz.
     RuntimeError
         If haz is initialized already, unless `ignore_reinit_error`.
     TypeError
@@ -172,14 +177,15 @@ def init(
     running = runtime.engine
     if running is not None:
         return _join(running, ignore_reinit_error)
-    _check_address(address)
+    engine_name = _engine_name(engine, local_mode)
+    address = _address(address, engine_name)
     _warn_of_ignored(
         include_dashboard=include_dashboard,
         enable_resource_isolation=enable_resource_isolation,
         logging_config=logging_config,
     )
     options = InitOptions(
-        num_cpus=_num_cpus(num_cpus),
+        num_cpus=_num_cpus(num_cpus, address),
         num_gpus=_num_gpus(num_gpus),
         resources=None if resources is None else check_resources("resources", resources),
         memory=_bytes("_memory", _memory, 1),
@@ -190,8 +196,9 @@ def init(
         preload=_preload(preload),
         **check_runtime_env(runtime_env),
         labels=None if labels is None else check_str_dict("labels", labels),
+        address=address,
     )
-    started = runtime.start(_engine_name(engine, local_mode), options)
+    started = runtime.start(engine_name, options)
     runtime.address_info = make_address_info(started)
     return HazContext(runtime.address_info)
 
@@ -205,12 +212,23 @@ def _join(running: Any, ignore_reinit_error: bool) -> HazContext:
     return HazContext(runtime.address_info or make_address_info(running))
 
 
-def _check_address(address: str | None) -> None:
-    if address is not None and address not in ("local", "auto"):
-        check_str("address", address)
+def _address(address: str | None, engine: str) -> str | None:
+    """Return the address of the node to join, or None for a node of our own."""
+    named = os.environ.get("HAZ_ADDRESS") or None
+    if address is None:
+        address = named if engine == "native" else None
+    elif check_str("address", address) == "auto":
+        address = named or address
+    if address is None or address == "local":
+        return None
+    if "://" in address or (":" in address and "/" not in address):
         raise ConnectionError(
-            f"haz runs on this machine, and can't connect to {shown(address)}: leave the address out"
+            f"haz runs on this machine, and can't connect to {shown(address)}: an address is 'auto', "
+            f"the name of a node or the path of its socket"
         )
+    if engine != "native":
+        raise ValueError(f"the {engine} engine can't join the node at {address!r}")
+    return address
 
 
 def _check_port(name: str, value: Any) -> int:
@@ -244,9 +262,11 @@ def _warn_of_ignored(**given: Any) -> None:
             runtime.warn_once(name, f"haz.init ignores {name}={shown(value)}")
 
 
-def _num_cpus(value: int | None) -> int | None:
+def _num_cpus(value: int | None, address: str | None) -> int | None:
     if value is not None:
         return _at_most(MOST, "num_cpus", check_int("num_cpus", value, 0))
+    if address is not None:
+        return None
     text = os.environ.get("HAZ_NUM_CPUS")
     if not text:
         return None

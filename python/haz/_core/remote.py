@@ -340,7 +340,8 @@ def remote(*args: Any, **options: Any) -> Any:
         Whether a call may overtake earlier ones that wait for arguments. Default: only where
         several can run at a time.
     lifetime : str
-        None or "non_detached".
+        "non_detached", or "detached": the actor outlives the program and lives until ``haz.kill``
+        or its own end, which needs a node that does (``haz start``). Default: "non_detached".
 
     Examples
     --------

@@ -10,6 +10,7 @@ import marshal
 import os
 
 from haz import _native
+from haz._core import zygote
 from haz._core.gpus import VISIBLE
 from haz._core.process_state import ProcessState, open_streams
 from haz._core.runtime import attach_worker_engine, runtime
@@ -40,6 +41,7 @@ class _Worker:
         self._state = state
         self._environment: bytes = b""
         self._failed: Exception | None = None
+        self._is_of_program = False
         self._retried: dict[int, Callable[[BaseException], bool]] = {}
 
     def load(self, code: bytes, number: int) -> Callable[..., Any] | str:
@@ -68,10 +70,16 @@ class _Worker:
         """Become a worker of the environment; the scheduler gives it no tasks of others."""
         if environment == self._environment:
             return
+        from haz._core.environment import unpack
         from haz._core.environment_setup import Environment, SetupFailed
 
         if self._failed is not None:
             raise self._failed
+        program = unpack(environment).get("program")
+        if program is not None and not self._is_of_program:
+            self._is_of_program = True
+            zygote.become_program(program)
+            self._engine.enter_program(zygote.job)
         try:
             entered = Environment(environment)
             entered.enter([])

@@ -304,6 +304,24 @@ def _resemble(setup: "dict[str, Any]") -> None:
             print(f"haz: workers miss an import hook: {line!r}: {error!r}", file=sys.stderr)
 
 
+def become_program(packed: bytes) -> None:
+    """In a worker of a long-lived node: become what the driver is that has joined it."""
+    import marshal
+    import os
+
+    setup = marshal.loads(packed)
+    environ = os.environb
+    for name in environ.keys() - setup["environ"].keys() - {_NODE_MARK}:
+        del environ[name]
+    _resemble(setup)
+    if "as_ray" in job:
+        from haz import as_ray
+
+        as_ray.install()
+    for name in setup["preload_first"]:
+        __import__(name)
+
+
 def _add_site_builtins() -> None:
     import _sitebuiltins
     import builtins

@@ -100,9 +100,12 @@ class InitOptions(Record):
         Of ``runtime_env``: variables for the workers, and the rest (see `haz._core.environment`).
     labels
         Labels of the node, shown by ``haz.nodes()``.
+    address
+        Of the long-lived node to join: ``"auto"``, a name or a path; None: a node of its own.
     """
 
     __slots__ = (
+        "address",
         "env_vars",
         "environment",
         "labels",
@@ -132,7 +135,9 @@ class InitOptions(Record):
         env_vars: dict[str, str] | None = None,
         environment: bytes = b"",
         labels: dict[str, str] | None = None,
+        address: str | None = None,
     ) -> None:
+        self.address = address
         self.num_cpus = num_cpus
         self.num_gpus = num_gpus
         self.resources: dict[str, float] = {} if resources is None else resources

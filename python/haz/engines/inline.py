@@ -21,7 +21,12 @@ from itertools import count
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from haz._core import serialize
-from haz._core.checks import check_waitables, force_on_actor_call, not_a_ref
+from haz._core.checks import (
+    check_waitables,
+    detached_without_node,
+    force_on_actor_call,
+    not_a_ref,
+)
 from haz._core.errors import pack_exception, through_task, unpack_error
 from haz._core.gpus import VISIBLE, gpu_names, shown_ids
 from haz._core.refs import ObjectRef
@@ -445,6 +450,8 @@ class InlineEngine:
         kwargs: dict[str, Any],
     ) -> tuple[ObjectRef[Any], bytes]:
         """See :class:`haz.engines.base.Engine`."""
+        if options.detached:
+            raise detached_without_node()
         return self.actors.create(cls, options, descriptor, meta, args, kwargs)
 
     def bind_method(

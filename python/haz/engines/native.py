@@ -13,7 +13,7 @@ from _thread import allocate_lock, start_new_thread
 
 from haz import _native
 from haz._core import plain_functions, zygote, zygote_copy
-from haz._core.checks import force_on_actor_call
+from haz._core.checks import detached_without_node, force_on_actor_call
 from haz._core.gpus import gpu_names, shown_ids
 from haz._core.refs import ObjectRef
 from haz._core.runtime import runtime
@@ -70,8 +70,12 @@ _PRELOADED_OF_LIBRARY = (
 
 
 def create_engine(options: InitOptions) -> NativeEngine:
-    """Start a node and return its engine."""
+    """Start a node, or join the one that `options` name; return the engine."""
     engine = NativeEngine(options)
+    if options.address is not None:
+        from haz.engines.joined import JoinedEngine
+
+        engine = JoinedEngine(options)
     try:
         engine.start()
     except BaseException:
@@ -216,8 +220,13 @@ class UnpackedFunction:
         self.function: Callable[..., Any] = plain_functions.load(function)
 
 
+def _end_session() -> None:
+    _native.leave_node(0, 1.0)
+    _native.stop_node()
+
+
 # Native threads must end before the interpreter does, whatever became of the engine.
-runtime.at_end(_native.stop_node)
+runtime.at_end(_end_session)
 
 
 class _Callbacks:
@@ -301,6 +310,9 @@ class NativeEngine:
 
     name = "native"
 
+    #: Whether the node outlives this program.
+    can_detach = False
+
     def __init__(self, options: InitOptions | None) -> None:
         self._options = options
         self._registered: dict[tuple[Any, ...], int] = {}
@@ -314,6 +326,8 @@ class NativeEngine:
         self._labels = dict(zip(labels[::2], labels[1::2], strict=False))
         if options is not None:
             self._labels = options.labels
+        #: Of the driver that has joined a long-lived node; empty: the node is the job.
+        self._job_id = ""
         #: In a worker: resources of the functions that it has loaded, by their number.
         self.resources_of: dict[int, dict[str, float]] = {}
         #: In the process of an actor: the actor.
@@ -348,6 +362,12 @@ class NativeEngine:
     def join(cls) -> NativeEngine:
         """Return the engine of a worker process that has joined its node."""
         return cls(None)
+
+    def enter_program(self, job: dict[str, str]) -> None:
+        """In a worker: work for the driver of these facts, which has joined the node."""
+        self._namespace = job.get("namespace", "")
+        self._job_id = job.get("job_id", "")
+        self.can_detach = True
 
     def start(self) -> None:
         """Start the node."""
@@ -391,7 +411,7 @@ class NativeEngine:
                 _preloaded_when_quiet(),
                 is_copied,
             ),
-            _show_output if options.log_to_driver else None,
+            show_output if options.log_to_driver else None,
             os.environ.get("HAZ_DEDUP_LOGS") != "0",
             zygote_copy.become if is_copied else None,
         )
@@ -478,11 +498,8 @@ class NativeEngine:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> tuple[ObjectRef[Any], bytes]:
-        if options.detached:
-            raise ValueError(
-                "lifetime='detached' needs a node that outlives this program: `haz start`, which "
-                "is not there yet"
-            )
+        if options.detached and not self.can_detach:
+            raise detached_without_node()
         descriptor.check_call(args, kwargs)
         key = (descriptor.uid, options.registered())
         number = self._registered.get(key)
@@ -529,6 +546,7 @@ class NativeEngine:
                 and not options.concurrency_groups,
                 "is_async": options.is_async,
                 "allow_out_of_order": options.allow_out_of_order,
+                "is_detached": options.detached,
                 "resources": resources_of(options),
                 "groups": options.concurrency_groups,
                 "default_group_limit": concurrency,
@@ -672,7 +690,7 @@ class NativeEngine:
         epoch, process = _native.identity()
         running = _native.running_task()
         shown: dict[str, Any] = {
-            "job_id": f"{epoch & 0xFFFFFFFF:08x}",
+            "job_id": self._job_id or f"{epoch & 0xFFFFFFFF:08x}",
             "node_id": f"{epoch:016x}",
             "worker_id": f"{epoch:016x}{process:08x}",
             "namespace": self._namespace,
@@ -732,7 +750,8 @@ def _positive(amounts: dict[str, float]) -> dict[str, float]:
     return {name: amount for name, amount in amounts.items() if amount > 0}
 
 
-def _show_output(lines: list[tuple[bool, str]]) -> None:
+def show_output(lines: list[tuple[bool, str]]) -> None:
+    """Print what tasks have printed: in a notebook this goes to the running cell."""
     from haz._core.task_output import show  # most programs print nothing before their first result
 
     show(lines)

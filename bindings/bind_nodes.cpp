@@ -1,0 +1,173 @@
+/// @file
+/// Long-lived nodes, for Python: what their server runs, and how a driver joins one.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "client/driver_link.h"
+#include "node/node.h"
+#include "os/fd.h"
+#include "session.h"
+#include "session_checks.h"
+#include "shm/copy.h"
+
+namespace nb = nanobind;
+
+namespace haz::py {
+
+namespace {
+
+[[noreturn]] void throw_error(const Error& error) {
+  set_python_error(error);
+  throw nb::python_error();
+}
+
+void check_no_session() {
+  if (!current_session()) return;
+  PyErr_SetString(PyExc_RuntimeError, "a node runs already");
+  throw nb::python_error();
+}
+
+// ---- in the server -----------------------------------------------------------------------------
+
+void hand_over(const nb::callable& take_lines, const std::vector<LogLine>& lines) {
+  const nb::gil_scoped_acquire gil;
+  try {
+    nb::list given;
+    for (const LogLine& line : lines) {
+      const std::string text = shown(line);
+      nb::object decoded = nb::steal(PyUnicode_DecodeUTF8(
+          text.data(), static_cast<Py_ssize_t>(text.size()), "backslashreplace"));
+      given.append(nb::make_tuple(line.job, line.stream == LogStream::kStderr, decoded));
+    }
+    take_lines(given);
+  } catch (nb::python_error& error) {
+    error.discard_as_unraisable(take_lines);
+  }
+}
+
+void tell_over(const nb::callable& on_over, ProcessId driver) {
+  const nb::gil_scoped_acquire gil;
+  try {
+    on_over(driver.value);
+  } catch (nb::python_error& error) {
+    error.discard_as_unraisable(on_over);
+  }
+}
+
+void serve_node(double num_cpus, const nb::dict& resources, std::uint64_t object_store_bytes,
+                std::vector<std::string> zygote_argv, const nb::bytes& zygote_setup,
+                const nb::callable& take_lines, const nb::callable& on_over) {
+  check_no_session();
+  NodeOptions options;
+  options.num_cpus = num_cpus;
+  for (const auto& [name, amount] : resources) {
+    options.resources.emplace_back(nb::cast<std::string>(name), nb::cast<double>(amount));
+  }
+  options.object_store_bytes = object_store_bytes;
+  options.zygote_argv = std::move(zygote_argv);
+  options.zygote_setup.assign(zygote_setup.c_str(), zygote_setup.size());
+  options.fold_output = false;
+  // Kept for ever: the node's thread may still use them when nobody else does.
+  auto* take = new nb::callable(take_lines);
+  auto* over = new nb::callable(on_over);
+  options.on_output = [take](const std::vector<LogLine>& lines) { hand_over(*take, lines); };
+  options.on_driver_over = [over](ProcessId driver) { tell_over(*over, driver); };
+  auto node = Node::create(std::move(options));
+  if (!node) throw_error(node.error());
+  set_session(std::make_shared<Session>(std::move(*node)));
+}
+
+Node& served_node(const std::shared_ptr<Session>& session) {
+  if (session->node() != nullptr) return *session->node();
+  PyErr_SetString(PyExc_RuntimeError, "only in the process that hosts the node");
+  throw nb::python_error();
+}
+
+nb::tuple admit_driver() {
+  const std::shared_ptr<Session> session = session_or_throw();
+  auto place = served_node(session).admit_driver();
+  if (!place) throw_error(place.error());
+  return nb::make_tuple(place->slot, place->process.value);
+}
+
+// ---- in a driver -------------------------------------------------------------------------------
+
+void join_node(int socket_fd, int arena_fd, std::uint32_t slot, std::uint32_t process_id,
+               const nb::callable& on_message) {
+  UniqueFd socket(socket_fd);
+  UniqueFd arena(arena_fd);
+  check_no_session();
+  auto ring = RingClient::join(std::move(arena), slot, ProcessId{process_id});
+  if (!ring) throw_error(ring.error());
+  auto* tell = new nb::callable(on_message);  // kept for ever, as those of a node are
+  auto link =
+      DriverLink::start(std::move(socket), **ring, [tell](std::span<const std::byte> message) {
+        const nb::gil_scoped_acquire gil;
+        try {
+          (*tell)(nb::bytes(reinterpret_cast<const char*>(message.data()), message.size()));
+        } catch (nb::python_error& error) {
+          error.discard_as_unraisable(*tell);
+        }
+      });
+  if (!link) throw_error(link.error());
+  set_session(std::make_shared<Session>(std::move(*ring), std::move(*link)));
+}
+
+void leave_node(std::uint32_t generation, double timeout_s) {
+  const std::shared_ptr<Session> session = current_session();
+  if (!session || session->link() == nullptr) return;
+  if (generation != 0 && session->generation() != generation) return;
+  set_session(nullptr);
+  const nb::gil_scoped_release no_gil;
+  session->link()->leave(static_cast<std::int64_t>(timeout_s * 1e9));
+  shutdown_copy_threads();
+}
+
+}  // namespace
+
+/// Adds long-lived nodes to `m`.
+void bind_nodes(nb::module_& m) {
+  m.def("serve_node", serve_node, nb::arg("num_cpus"), nb::arg("resources"),
+        nb::arg("object_store_bytes"), nb::arg("zygote_argv"), nb::arg("zygote_setup"),
+        nb::arg("take_lines"), nb::arg("on_over"),
+        "Start a node that other programs join.\n\n"
+        "`take_lines` is called with lists of (driver, is_stderr, line), where driver 0 is none;\n"
+        "`on_over` with the number of a driver of which nothing runs any more.",
+        nb::sig("def serve_node(num_cpus: float, resources: dict[str, float], object_store_bytes: "
+                "int, zygote_argv: list[str], zygote_setup: bytes, take_lines: "
+                "collections.abc.Callable[[list[tuple[int, bool, str]]], None], on_over: "
+                "collections.abc.Callable[[int], None]) -> None"));
+  m.def("admit_driver", admit_driver,
+        "Make room for one more driver; return its (slot, process number).",
+        nb::sig("def admit_driver() -> tuple[int, int]"));
+  m.def(
+      "end_driver",
+      [](std::uint32_t driver) {
+        const std::shared_ptr<Session> session = session_or_throw();
+        Node& node = served_node(session);
+        const nb::gil_scoped_release no_gil;
+        node.end_driver(ProcessId{driver});
+      },
+      nb::arg("driver"), "End what belongs to a driver, by its process number.");
+  m.def(
+      "arena_fd", [] { return session_or_throw()->client().arena().fd(); },
+      "Descriptor of the node's memory; the node's own.");
+  m.def("join_node", join_node, nb::arg("socket_fd"), nb::arg("arena_fd"), nb::arg("slot"),
+        nb::arg("process_id"), nb::arg("on_message"),
+        "Join a node as a driver. Takes over both descriptors. `on_message` is called with what\n"
+        "the server sends, in another thread.",
+        nb::sig("def join_node(socket_fd: int, arena_fd: int, slot: int, process_id: int, "
+                "on_message: collections.abc.Callable[[bytes], None]) -> None"));
+  m.def("leave_node", leave_node, nb::arg("session"), nb::arg("timeout_s"),
+        "Leave the node that this driver has joined, if it is of that session or that is 0.\n\n"
+        "Waits until its server has ended what was the driver's, at most `timeout_s`.");
+}
+
+}  // namespace haz::py
