@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_NAME",
+    "SUFFIX",
     "ask",
     "build_identity",
     "check_name",
     "connect",
+    "interpreter_flags",
+    "is_name",
     "path_of",
     "runtime_folder",
     "socket_path",
@@ -31,7 +34,8 @@ DEFAULT_NAME = "default"
 #: Longest message in bytes.
 MOST_BYTES = 64 * 1024
 
-_SUFFIX = ".sock"
+#: Of a server's socket.
+SUFFIX = ".sock"
 #: What fits into an address of a Unix socket.
 _MOST_PATH_BYTES = 107
 
@@ -55,9 +59,14 @@ def runtime_folder(create: bool = False) -> str:
     return folder
 
 
+def is_name(name: str) -> bool:
+    """Whether a node may have this name."""
+    return bool(name) and name[0] != "." and all(one.isalnum() or one in "-_." for one in name)
+
+
 def check_name(name: str) -> str:
     """Return the name of a node if it is one."""
-    if not name or not all(one.isalnum() or one in "-_." for one in name) or name[0] == ".":
+    if not is_name(name):
         raise ValueError(
             f"the name of a node is made of letters, digits, '-', '_' and '.', and {name!r} is not"
         )
@@ -79,7 +88,7 @@ def socket_path(address: str) -> str:
     """Return the socket that `address` means: ``"auto"``, the name of a node, or a path."""
     if "/" in address:
         return os.path.abspath(address)
-    return path_of(DEFAULT_NAME if address == "auto" else address, _SUFFIX)
+    return path_of(DEFAULT_NAME if address == "auto" else address, SUFFIX)
 
 
 def connect(address: str, timeout_s: float = 10.0) -> socket.socket:
@@ -114,6 +123,14 @@ def peer_of(connection: socket.socket) -> tuple[int, int]:
     return pid, uid
 
 
+def interpreter_flags() -> list[str]:
+    """Return those options of this interpreter that all processes of a node must have."""
+    import sys
+
+    flags = ["-" + "O" * sys.flags.optimize] if sys.flags.optimize else []
+    return flags + (["-X", "utf8"] if sys.flags.utf8_mode else [])
+
+
 def build_identity() -> dict[str, Any]:
     """Return what must be equal in all processes of a node."""
     import sys
@@ -129,6 +146,7 @@ def build_identity() -> dict[str, Any]:
         "version": haz.__version__,
         "python": "{}.{}.{}".format(*sys.version_info[:3]),
         "build": f"{checksum:08x}",
+        "interpreter options": " ".join(interpreter_flags()) or "none",
     }
 
 

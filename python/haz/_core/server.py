@@ -331,9 +331,9 @@ class Server:
                 self._answer(
                     driver,
                     {
-                        "error": f"its {what} is {mine} and this program's is "
-                        f"{greeting.get(what)}: they must be the same. Start the node with the "
-                        f"Python environment of the program, by `haz start --name ...`"
+                        "error": f"it has the {what} {mine} and this program "
+                        f"{greeting.get(what)}: they must be the same. Start a node with the Python "
+                        f"of the program, by `python -m haz start --name ...`"
                     },
                 )
                 self._close(driver)

@@ -34,9 +34,19 @@ def start(options: dict[str, Any], block: bool) -> int:
         return server.serve(server.NodeOptions(**options))
     read_end, write_end = os.pipe()
     log = node_address.path_of(name, ".log", create=True)
+    environ = dict(os.environ)
+    if environ.get("PYTHONPATH"):
+        folders = environ["PYTHONPATH"].split(os.pathsep)
+        environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, folders))
     with open(log, "ab") as output, open(read_end, "rb") as ready:
         child = subprocess.Popen(
-            [sys.executable, "-m", "haz._core.server", str(write_end), json.dumps(options)],
+            [
+                sys.executable,
+                *node_address.interpreter_flags(),
+                *("-m", "haz._core.server", str(write_end), json.dumps(options)),
+            ],
+            cwd="/",  # where -m looks for modules first
+            env=environ,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -65,7 +75,12 @@ def names() -> list[str]:
         entries = os.listdir(node_address.runtime_folder())
     except FileNotFoundError:
         return []
-    return sorted(entry[:-5] for entry in entries if entry.endswith(".sock"))
+    found = (
+        entry[: -len(node_address.SUFFIX)]
+        for entry in entries
+        if entry.endswith(node_address.SUFFIX)
+    )
+    return sorted(filter(node_address.is_name, found))
 
 
 def states(name: str | None) -> list[dict[str, Any]]:

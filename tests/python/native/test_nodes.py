@@ -157,6 +157,52 @@ def test_nodes_have_names(node):
     assert "one, two" in node.command("stop", "--all").stdout
 
 
+def test_of_starts_at_once_one_succeeds(node):
+    starts = [
+        subprocess.Popen(
+            [sys.executable, "-m", "haz", "start", "--num-cpus", "1"],
+            env=node.environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    ends = [(one.communicate(timeout=120), one.returncode) for one in starts]
+    assert sorted(code for _, code in ends) == [0, 1, 1, 1], ends
+    assert all("haz stop" in err for (_, err), code in ends if code), ends
+    assert node.is_empty()
+
+
+def test_a_folder_that_is_not_ones_own_is_refused(node):
+    elsewhere = os.path.join(node.folder, "elsewhere")
+    os.mkdir(elsewhere, 0o700)
+    os.symlink(elsewhere, os.path.join(node.folder, "haz"))
+    done = node.command("start", check=False)
+    assert done.returncode == 1
+    assert "chmod 700" in done.stderr
+    with pytest.raises(PermissionError, match="700"):
+        haz.init(address="auto")
+    assert os.listdir(elsewhere) == []
+
+
+def test_what_lies_beside_is_not_run(node):
+    beside = os.path.join(node.folder, "beside")
+    os.mkdir(beside)
+    with open(os.path.join(beside, "socket.py"), "w") as file:
+        file.write("raise SystemExit('run')")
+    code = "import sys; sys.path.remove(''); from haz.cli.main import main; main(['start'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=beside,
+        env=node.environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_server_that_was_killed_is_replaced(running):
     pid = running.status()["pid"]
     os.kill(pid, signal.SIGKILL)
@@ -200,6 +246,19 @@ def test_another_build_is_refused(running):
     assert "build" in answer["error"]
     assert not fds
     assert running.is_empty()
+
+
+def test_a_node_has_the_options_of_its_programs_interpreter(running):
+    code = "import haz; haz.init(); print(haz.get(haz.remote(lambda: __debug__).remote()))"
+    environ = {**running.environ, "HAZ_ADDRESS": "auto"}
+    run = [sys.executable, "-O", "-c", code]
+    refused = subprocess.run(run, env=environ, capture_output=True, text=True, timeout=120)
+    assert "interpreter options" in refused.stderr
+    running.command("stop")
+    start = [sys.executable, "-O", "-m", "haz", "start"]
+    subprocess.run(start, env=running.environ, check=True, timeout=120, capture_output=True)
+    done = subprocess.run(run, env=environ, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "False\n", done.stderr
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs a second user")
@@ -367,11 +426,11 @@ threading.Timer(0.3, lambda: print("ready", flush=True)).start()
 def test_a_forked_child_does_not_keep_its_parents_work(running):
     program = running.driver(
         """
-        import haz, os, time
+        import haz, os, sys, time
         haz.init()
         held = haz.put(bytes(1_000_000))
         if os.fork() == 0:
-            time.sleep(5)
+            sys.stdin.read()  # until the test lets it go
             os._exit(0)
         print("ready", flush=True)
         time.sleep(1000)
@@ -379,7 +438,7 @@ def test_a_forked_child_does_not_keep_its_parents_work(running):
     )
     said(program, "ready")
     program.kill()
-    wait_until(running.is_empty, deadline_s=4)
+    wait_until(running.is_empty)
 
 
 def test_joins_and_leaves_do_not_add_up(running):
