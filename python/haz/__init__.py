@@ -41,11 +41,13 @@ if TYPE_CHECKING:
     from haz._core.refs import ObjectRef as ObjectRef
     from haz._core.remote import RemoteFunction as RemoteFunction
     from haz._core.remote import remote as remote
+    from haz.executor import Executor as Executor
 
 __version__ = "0.1.0"
 
 _HOME = {
     "DynamicObjectRefGenerator": "haz._core.generator",
+    "Executor": "haz.executor",
     "HazContext": "haz._core.context",
     "ObjectRef": "haz._core.refs",
     "ObjectRefGenerator": "haz._core.generator",

@@ -303,17 +303,45 @@ class ActorDiedError(ActorError):
 
 
 class ActorUnavailableError(ActorError):
-    """The actor can't be reached now; a later call may succeed."""
+    """The actor can't be reached now; a later call may succeed.
+
+    Attributes
+    ----------
+    pid : int
+        The process that died while it ran the call; 0 where none did.
+    signal : int or None
+        The signal that killed it.
+    exit_code : int or None
+        The exit code, if it ended without a signal.
+    stderr : str
+        The last lines that it wrote to its stderr.
+    """
 
     def __init__(
         self,
-        message: str = "the actor can't be reached now, a later call may succeed",
+        message: str = "",
         *,
         actor_id: str | None = None,
         class_name: str = "",
         task_name: str = "",
+        pid: int = 0,
+        signal: int | None = None,
+        exit_code: int | None = None,
+        stderr: str = "",
     ) -> None:
+        signal = signal or None
+        if not message and pid:
+            message = (
+                f"the call {task_name or '?'} has no result: {_death(pid, signal, exit_code)}; "
+                f"actor {class_name or actor_id or ''} is being started again, and a later call may "
+                f"succeed" + _last_lines(stderr)
+            )
+        message = message or "the actor can't be reached now, a later call may succeed"
         super().__init__(message, actor_id=actor_id, class_name=class_name, task_name=task_name)
+        self.pid = pid
+        self.signal = signal
+        self.exit_code = exit_code
+        self.stderr = stderr
 
 
 class ActorAlreadyExistsError(HazError, ValueError):

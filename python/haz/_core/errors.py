@@ -38,8 +38,8 @@ __all__ = [
 ]
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-#: Frames of these are haz's own and left out of remote tracebacks; faces and testing are not.
-_OWN_FOLDERS = (_PACKAGE + "_core" + os.sep, _PACKAGE + "engines" + os.sep)
+#: Frames of these are haz's own and left out of remote tracebacks; public helpers are not.
+_OWN_FOLDERS = tuple(_PACKAGE + name + os.sep for name in ("_core", "_faces", "engines"))
 
 #: A longer remote traceback loses its middle.
 _MOST_TRACEBACK_CHARS = 64 * 1024
@@ -391,7 +391,8 @@ def unpack_error(info: dict[str, Any]) -> BaseException:
             constructor's call, such a dictionary itself, or ``haz._native.encode`` of it. Or
             ``message`` instead of all but ``actor_id``
         ``actor_unavailable``
-            ``actor_id``, ``class_name``, ``task_name``; ``message``
+            ``actor_id``, ``class_name``, ``task_name``; ``message``, or where a process died of it
+            ``pid``, ``signal``, ``exit_code``, ``stderr``
 
         Each may have ``through``, see `through_task`.
     """
@@ -476,13 +477,14 @@ def _actor_died(info: Info) -> HazError:
 
 def _actor_unavailable(info: Info) -> HazError:
     info = _with_actor_id(info)
-    if not info.get("message"):
+    if not info.get("message") and not info.get("pid"):
         shown = info.get("class_name") or info.get("actor_id") or ""
         info = {
             **info,
             "message": f"actor {shown} is being started again; a later call may succeed",
         }
-    return _pick(errors_of_haz.ActorUnavailableError, *_actor_fields)(info)
+    death = ("pid", "signal", "exit_code", "stderr")
+    return _pick(errors_of_haz.ActorUnavailableError, *_actor_fields, *death)(info)
 
 
 _REASONS = {

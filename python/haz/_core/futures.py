@@ -11,7 +11,7 @@ from haz.exceptions import HazError, ObjectLostError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from concurrent.futures import Future
     from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["await_ref", "future_of", "until_ready"]
+__all__ = ["await_ref", "future_of", "until_ready", "when_ready"]
 
 
 def _engine_of(ref: ObjectRef[Any]) -> Engine:
@@ -60,6 +60,15 @@ def future_of(ref: ObjectRef[T]) -> Future[T]:
 
     engine.add_done_callback(ref, deliver)
     return future
+
+
+def when_ready(ref: ObjectRef[Any], callback: Callable[[], None]) -> None:
+    """Call `callback` once, when `ref` is ready or haz ends; here and now if it is ready already.
+
+    Otherwise it runs in a thread of the engine, and should be short. ObjectLostError if `ref` is of
+    another run of haz.
+    """
+    _engine_of(ref).add_done_callback(ref, callback)
 
 
 class _LoopBridge:

@@ -1,0 +1,199 @@
+"""Writable arrays of what haz hands out read-only: `writable`.
+
+A large array is mapped once more, privately: the kernel copies a page when it is written to, and
+nothing before. The view of the store that it came from is kept for as long as the mapping is, since
+pages that were not written to still show the store's. A small array is copied.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+__all__ = ["PLAIN", "writable"]
+
+#: A smaller array is copied: that costs less than a mapping, and there may be many.
+_LEAST_MAPPED_BYTES = 256 * 1024
+#: Types of values that hold no arrays.
+PLAIN = frozenset((type(None), bool, int, float, complex, str, bytes))
+#: Of their objects, those with arrays inside are made again around other memory.
+_ARRAY_LIBRARIES = frozenset(("numpy", "pandas", "polars", "scipy", "xarray"))
+
+#: Address range, its place in the file, and a descriptor of the file: the last one that was found.
+_known: tuple[int, int, int, int] | None = None
+
+
+def writable(value: Any) -> Any:
+    """Return `value`, whose read-only arrays are replaced by writable ones that nobody else sees.
+
+    Looked at are arrays, data frames and the like, also inside of lists, tuples and dictionaries, and
+    arrays that are attributes of objects. Lists, dictionaries and objects are changed in place: for
+    values that the caller owns.
+    """
+    if type(value) in PLAIN:
+        return value
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return value  # so there are no arrays
+    return _writable(value, numpy.ndarray, {})
+
+
+def _writable(value: Any, array_type: Any, seen: dict[int, Any]) -> Any:
+    kind = type(value)
+    if kind in PLAIN:
+        return value
+    if id(value) in seen:
+        return seen[id(value)]
+    if kind is array_type:
+        made = value if value.flags.writeable or value.dtype.hasobject else _copy_of(value)
+    elif kind is list:
+        seen[id(value)] = value
+        for index, item in enumerate(value):
+            if type(item) not in PLAIN:
+                value[index] = _writable(item, array_type, seen)
+        return value
+    elif kind is dict:
+        seen[id(value)] = value
+        for key, item in value.items():
+            if type(item) not in PLAIN:
+                value[key] = _writable(item, array_type, seen)
+        return value
+    elif kind is tuple:
+        items = [_writable(item, array_type, seen) for item in value]
+        same = all(new is old for new, old in zip(items, value, strict=True))
+        made = value if same else tuple(items)
+    else:
+        made = _with_writable_parts(value, array_type)
+    seen[id(value)] = made
+    return made
+
+
+def _copy_of(array: Any) -> Any:
+    if array.nbytes < _LEAST_MAPPED_BYTES or not array.flags.c_contiguous:
+        return array.copy(order="K")
+    mapped = _private_memory(array.__array_interface__["data"][0], array.nbytes, array)
+    if mapped is None:
+        return array.copy(order="K")
+    import numpy
+
+    flat = numpy.frombuffer(mapped, dtype=numpy.uint8)
+    return flat.view(array.dtype).reshape(array.shape)
+
+
+def _with_writable_parts(value: Any, array_type: Any) -> Any:
+    if type(value).__module__.partition(".")[0] in _ARRAY_LIBRARIES:
+        return _rebuilt(value)
+    attributes = getattr(value, "__dict__", None)
+    if type(attributes) is dict:
+        for name, part in attributes.items():
+            if type(part) is array_type and not part.flags.writeable and not part.dtype.hasobject:
+                attributes[name] = _copy_of(part)
+    return value
+
+
+def _rebuilt(value: Any) -> Any:
+    """Make an object anew around writable copies of the buffers that it pickles out of band."""
+    import pickle
+
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        data = pickle.dumps(value, 5, buffer_callback=buffers.append)
+        views = [buffer.raw() for buffer in buffers]
+        if not any(view.readonly and view.nbytes for view in views):
+            return value
+        return pickle.loads(data, buffers=[_memory_like(view) for view in views])
+    except Exception:
+        return value  # it came by other means than plain pickle, and stays as it is
+
+
+def _memory_like(view: memoryview) -> Any:
+    if view.nbytes >= _LEAST_MAPPED_BYTES:
+        numpy = sys.modules.get("numpy")
+        if numpy is not None:
+            address = numpy.frombuffer(view, numpy.uint8).__array_interface__["data"][0]
+            mapped = _private_memory(address, view.nbytes, view)
+            if mapped is not None:
+                return mapped
+    return bytearray(view)
+
+
+def _private_memory(address: int, size: int, owner: object) -> memoryview | None:
+    """Map the file that lies at an address there once more, privately; None where that can't be."""
+    global _known
+    if _known is None or not _known[0] <= address < _known[1]:
+        _known = _find_file(address)
+        if _known is None:
+            return None
+    begin, end, offset, descriptor = _known
+    if address + size > end:
+        return None
+    place = offset + address - begin
+    before = place % _page_size()
+    try:
+        mapping = _mapping_type()(descriptor, before + size, place - before)
+    except (OSError, ValueError):
+        _known = None  # haz has ended, and its file was closed
+        return None
+    mapping.owner = owner
+    return memoryview(mapping)[before:]
+
+
+def _page_size() -> int:
+    import mmap
+
+    return mmap.ALLOCATIONGRANULARITY
+
+
+_type: Any = None
+
+
+def _mapping_type() -> Callable[[int, int, int], Any]:
+    global _type
+    if _type is None:
+        import mmap
+
+        class PrivateMapping(mmap.mmap):
+            """A copy-on-write mapping that keeps what it maps."""
+
+            owner: object
+
+            def __new__(cls, descriptor: int, size: int, offset: int) -> PrivateMapping:
+                return mmap.mmap.__new__(
+                    cls, descriptor, size, access=mmap.ACCESS_COPY, offset=offset
+                )
+
+        _type = PrivateMapping
+    made: Callable[[int, int, int], Any] = _type
+    return made
+
+
+def _find_file(address: int) -> tuple[int, int, int, int] | None:
+    """Find the shared mapping at an address: its range, its offset, an open descriptor of its file."""
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                span, access, offset, device, inode, *_ = line.split(None, 5)
+                begin, _, end = span.partition("-")
+                if int(begin, 16) <= address < int(end, 16):
+                    break
+            else:
+                return None
+    except OSError:
+        return None
+    if access[3] != "s" or inode == "0":
+        return None
+    major, _, minor = device.partition(":")
+    number = os.makedev(int(major, 16), int(minor, 16))
+    for entry in os.listdir("/proc/self/fd"):
+        try:
+            status = os.fstat(int(entry))
+        except OSError:
+            continue
+        if status.st_ino == int(inode) and status.st_dev == number:
+            return int(begin, 16), int(end, 16), int(offset, 16), int(entry)
+    return None
