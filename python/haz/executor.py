@@ -20,7 +20,7 @@ from haz._faces.functions import code_of
 from haz._faces.group import WorkerGroup
 from haz._faces.outcomes import plain_error
 from haz._faces.private import PLAIN, writable
-from haz._faces.worker import NotAnError
+from haz._faces.worker import RaisedInCall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class _Future(Future):  # type: ignore[type-arg]
     def deliver(self, value: Any, error: BaseException | None) -> None:
         self.code = self.args = self.kwargs = None
         if error is None:
-            if type(value) is NotAnError:
+            if type(value) is RaisedInCall:
                 error = plain_error(value)
         else:
             error = plain_error(error)

@@ -173,3 +173,6 @@ def test_a_long_call_does_not_hold_others_up(native):
         long = pool.apply_async(time.sleep, (600,))
         assert [pool.apply(abs, (x,)) for x in range(20)] == list(range(20))
         assert not long.ready()
+        pool.terminate()
+        with pytest.raises(ValueError, match="terminated"):
+            long.get(60)

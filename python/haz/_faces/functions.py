@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from types import BuiltinFunctionType, FunctionType
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType
 
 from haz._core import serialize
 from haz._core.api import put
@@ -21,7 +22,7 @@ _MOST_CODE_BYTES = 16 * 1024
 #: How many functions a worker keeps.
 _MOST_KEPT = 256
 
-_NAMED = (FunctionType, BuiltinFunctionType)
+_NAMED = (FunctionType, BuiltinFunctionType, type)
 #: Functions that are pickled by name, which says the same at any time.
 _known: dict[Any, bytes] = {}
 #: In a worker: what was made of code.
@@ -46,7 +47,7 @@ def code_of(function: Callable[..., Any]) -> bytes | ObjectRef[Any]:
         return _code_of_data(function)
     if isinstance(function, _NAMED) and is_importable(
         function, function.__module__, function.__qualname__
-    ):
+    ):  # by its name, whatever becomes of what it refers to
         if len(_known) >= _MOST_KEPT:
             _known.clear()
         code = _known[function] = serialize.dump_function(function)
@@ -68,13 +69,19 @@ def _code_of_data(function: Callable[..., Any]) -> bytes | ObjectRef[Any]:
 
 def _holds_arrays(function: Any) -> bool:
     """Whether a partial, a method or a closure has a large buffer at hand; it is then not copied."""
-    parts = [*getattr(function, "args", ()), *(getattr(function, "keywords", None) or {}).values()]
-    for cell in getattr(function, "__closure__", None) or ():
-        try:
-            parts.append(cell.cell_contents)
-        except ValueError:  # empty
-            pass
-    return any((getattr(part, "nbytes", 0) or 0) > _MOST_CODE_BYTES for part in parts)
+    parts: list[Any] = []
+    if isinstance(function, partial):
+        parts = [*function.args, *function.keywords.values()]
+    elif isinstance(function, MethodType):
+        parts = [function.__self__]
+    elif isinstance(function, FunctionType):
+        for cell in function.__closure__ or ():
+            try:
+                parts.append(cell.cell_contents)
+            except ValueError:  # empty
+                pass
+    sizes = (getattr(part, "nbytes", 0) for part in parts)
+    return any(type(size) is int and size > _MOST_CODE_BYTES for size in sizes)
 
 
 def function_of(code: Any) -> Any:

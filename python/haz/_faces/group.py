@@ -57,6 +57,9 @@ _END_S = 5.0
 _RESTARTS = 100
 
 
+_MANAGERS = "multiprocessing.managers"
+
+
 class Call:
     """One call of a function by a worker. Subclasses say what becomes of its outcome.
 
@@ -118,6 +121,8 @@ class WorkerGroup:
         Options of the actors; by default they hold no CPUs.
     name
         Of the group, in errors and output.
+    numbered
+        Whether ``multiprocessing.current_process()`` in a worker tells the worker's number.
     on_broken
         Called with the error when an initializer has failed, instead of failing only the calls of
         that worker: the group has no calls then, and takes no more.
@@ -132,6 +137,7 @@ class WorkerGroup:
         max_calls: int | None = None,
         options: dict[str, Any] | None = None,
         name: str = "pool",
+        numbered: bool = False,
         on_broken: Callable[[BaseException], None] | None = None,
     ) -> None:
         if not is_initialized():
@@ -143,6 +149,10 @@ class WorkerGroup:
         }
         self._class = remote(**given)(GroupWorker)
         self._init = (initializer, initargs)
+        #: That of the managers of multiprocessing; None as long as the program has none.
+        self._key: bytes | None = None
+        self._made = 0
+        self._numbered = numbered
         self._engine = runtime.engine
         self._on_broken = on_broken
         self.size = size
@@ -180,6 +190,8 @@ class WorkerGroup:
         """
         with self._lock:
             self._check_open()
+            if self._key is None and _MANAGERS in sys.modules:
+                self._give_key()
             worker = None if self._waiting else self._free_worker()
             if self._thread is None:
                 self._start_thread()
@@ -195,6 +207,8 @@ class WorkerGroup:
         """Let workers run `calls`, which may wait together."""
         with self._lock:
             self._check_open()
+            if self._key is None and _MANAGERS in sys.modules:
+                self._give_key()
             if self._thread is None:
                 self._start_thread()
             before = len(self._waiting)
@@ -237,9 +251,20 @@ class WorkerGroup:
     # ---- calls to workers ----------------------------------------------------------------------
 
     def _make_worker(self) -> _Worker:
-        worker = _Worker(self._class.remote(*self._init), self._max_calls)
+        self._made += 1
+        number = self._made if self._numbered else 0
+        worker = _Worker(self._class.remote(number, self._key, *self._init), self._max_calls)
         self._workers.append(worker)
         return worker
+
+    def _give_key(self) -> None:
+        """Let workers reach the managers of ``multiprocessing`` that this program has."""
+        from multiprocessing.process import current_process
+
+        self._key = bytes(current_process().authkey)
+        for worker in self._workers:
+            if worker.left > 0:
+                worker.actor.set_key.remote(self._key)
 
     def _free_worker(self) -> _Worker | None:
         if self._idle:

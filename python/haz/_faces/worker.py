@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
+from haz._core.api import get
+from haz._core.refs import ObjectRef
 from haz._faces.functions import function_of
 from haz._faces.private import PLAIN, writable
 
@@ -10,11 +14,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-__all__ = ["GroupWorker", "NotAnError"]
+__all__ = [
+    "GroupWorker",
+    "RaisedInCall",
+    "Shared",
+    "map_chunk",
+    "map_until_error",
+    "starmap_chunk",
+]
 
 
-class NotAnError:
-    """Holds what a function raised that is not an ``Exception``, and must not end the worker."""
+class RaisedInCall:
+    """Holds what a function raised and a worker returns, so that it goes on."""
 
     __slots__ = ("error", "traceback")
 
@@ -23,19 +34,40 @@ class NotAnError:
         self.traceback = traceback
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return NotAnError, (self.error, self.traceback)
+        return RaisedInCall, (self.error, self.traceback)
 
 
 class GroupWorker:
     """One process of a group: an actor, whose calls are those of users' functions."""
 
-    def __init__(self, initializer: Callable[..., object] | None, args: tuple[Any, ...]) -> None:
+    def __init__(
+        self,
+        number: int,
+        key: bytes | None,
+        initializer: Callable[..., object] | None,
+        args: tuple[Any, ...],
+    ) -> None:
+        if key is not None:
+            self.set_key(key)
+        #: Of a pool, as long as ``multiprocessing.current_process()`` does not tell it.
+        self._number = number
         if initializer is not None:
+            if number and "multiprocessing.process" in sys.modules:
+                _be_process_of_pool(number)
             initializer(*args)
+
+    def set_key(self, key: bytes) -> None:
+        """Have the program's key, so that values of its managers can be arguments."""
+        from multiprocessing import process
+
+        process.current_process().authkey = key
 
     def call(self, code: Any, args: Any, kwargs: dict[str, Any] | None) -> Any:
         """Call the function with the arguments."""
         function = function_of(code)
+        if self._number and "multiprocessing.process" in sys.modules:
+            _be_process_of_pool(self._number)
+            self._number = 0
         for value in args:
             if type(value) not in PLAIN:
                 args = writable(args)
@@ -50,14 +82,70 @@ class GroupWorker:
             return _held(error)
 
 
-def _held(error: BaseException) -> NotAnError:
+def _be_process_of_pool(number: int) -> None:
+    """Let ``multiprocessing.current_process()`` tell the processes of a pool apart."""
+    from multiprocessing import process
+
+    current: Any = process.current_process()
+    current._identity = (number,)
+    current.name = f"PoolWorker-{number}"
+
+
+def _held(error: BaseException) -> RaisedInCall:
     import os
 
     from haz._core.errors import pack_exception
 
     info = pack_exception(error, task_name="", pid=os.getpid(), function="")
     if info["pickled"] is None:
-        error = (
-            SystemExit(*error.args[:1]) if isinstance(error, SystemExit) else KeyboardInterrupt()
-        )
-    return NotAnError(error.with_traceback(None), info["traceback"])
+        error = SystemExit(str(error)) if isinstance(error, SystemExit) else Exception(repr(error))
+    return RaisedInCall(error.with_traceback(None), info["traceback"])
+
+
+# ---- functions of pools, for several items ------------------------------------------------------
+
+
+class Shared:
+    """Stands for a large argument that several calls have: it lies in the store once."""
+
+    __slots__ = ("ref",)
+
+    def __init__(self, ref: Any) -> None:
+        self.ref = ref
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Shared, (self.ref,)
+
+
+def _function(code: Any) -> Any:
+    return function_of(get(code) if isinstance(code, ObjectRef) else code)
+
+
+def _own(value: Any) -> Any:
+    return writable(get(value.ref)) if type(value) is Shared else value
+
+
+def map_chunk(code: Any, chunk: list[Any]) -> list[Any]:
+    """Return what the function makes of each item."""
+    function = _function(code)
+    return [function(_own(item)) for item in chunk]
+
+
+def starmap_chunk(code: Any, chunk: list[Any]) -> list[Any]:
+    """Return what the function makes of each tuple of arguments."""
+    function = _function(code)
+    return [function(*map(_own, args)) for args in chunk]
+
+
+def map_until_error(code: Any, chunk: list[Any]) -> tuple[list[Any], RaisedInCall | None]:
+    """Return what the function makes of the items, up to one where it raises; and what it raises."""
+    function = _function(code)
+    results: list[Any] = []
+    for item in chunk:
+        try:
+            results.append(function(item))
+        except Exception as error:
+            if not results:
+                raise
+            return results, _held(error)
+    return results, None

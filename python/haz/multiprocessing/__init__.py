@@ -1,0 +1,41 @@
+"""The standard library's ``multiprocessing``, with pools of haz.
+
+``Pool`` is haz's own: see `haz.multiprocessing.pool`. All else is the standard library's, which it
+stands on: processes, queues, locks, shared memory, managers.
+"""
+
+from multiprocessing import *  # what is below replaces some of it
+from multiprocessing import __all__ as _names
+
+from haz.multiprocessing.context import (  # type: ignore[assignment]
+    Context,
+    Pool,
+    get_context,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from multiprocessing import connection as connection
+    from multiprocessing import managers as managers
+    from multiprocessing import queues as queues
+    from multiprocessing import shared_memory as shared_memory
+    from multiprocessing import synchronize as synchronize
+
+    from haz.multiprocessing import pool as pool
+
+__all__ = [*_names, "Context"]
+
+#: Modules of the standard library's that are imported when they are used.
+_MODULES = ("connection", "managers", "process", "queues", "shared_memory", "synchronize")
+
+
+def __getattr__(name: str) -> object:
+    if name == "pool":
+        return __import__("haz.multiprocessing.pool", fromlist=["Pool"])
+    if name in _MODULES:
+        return __import__(f"multiprocessing.{name}", fromlist=["__name__"])
+    raise AttributeError(f"module 'haz.multiprocessing' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES, "pool"})

@@ -1,0 +1,262 @@
+"""What the ``*_async`` calls of a pool return, and ``imap``."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from _thread import allocate_lock
+from collections import deque
+from multiprocessing import TimeoutError
+
+from haz._faces.group import Call
+from haz._faces.outcomes import pool_error
+from haz._faces.private import PLAIN, writable
+from haz._faces.worker import RaisedInCall
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+__all__ = ["ApplyResult", "AsyncResult", "IMapIterator", "MapResult"]
+
+#: Guards the ends of results, and making what is waited for. Nothing else is locked inside.
+_lock = allocate_lock()
+
+
+class AsyncResult(Call):
+    """The result of an ``*_async`` call. Thread-safe."""
+
+    _event: threading.Event | None = None
+    _is_done = False
+    _value: Any = None
+    _error: BaseException | None = None
+    _callback: Callable[[Any], object] | None = None
+    _error_callback: Callable[[BaseException], object] | None = None
+    #: Told of the end.
+    _ended: Callable[[], object] | None = None
+
+    def get(self, timeout: float | None = None) -> Any:
+        """Return the result, or raise the call's error.
+
+        Raises
+        ------
+        multiprocessing.TimeoutError
+            After `timeout` seconds.
+        ValueError
+            When the pool was terminated first.
+        ActorDiedError
+            When the process that ran it died.
+        """
+        if not self._is_done:
+            self.wait(timeout)
+            if not self._is_done:
+                raise TimeoutError
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until the result is there, `timeout` seconds at most."""
+        with _lock:
+            if self._is_done:
+                return
+            event = self._event
+            if event is None:
+                event = self._event = threading.Event()
+        event.wait(timeout)
+
+    def ready(self) -> bool:
+        """Whether the call has ended."""
+        return self._is_done
+
+    def successful(self) -> bool:
+        """Whether it ended without an error; ValueError where it has not ended."""
+        if not self._is_done:
+            raise ValueError(f"{self!r} not ready")
+        return self._error is None
+
+    def deliver(self, value: Any, error: BaseException | None) -> None:
+        self.code = self.args = self.kwargs = None
+        self._finish(*_plain(value, error))
+
+    def _finish(self, value: Any, error: BaseException | None) -> None:
+        try:
+            if error is None:
+                if self._callback is not None:
+                    self._callback(value)
+            elif self._error_callback is not None:
+                self._error_callback(error)
+        finally:
+            self._callback = self._error_callback = None
+            with _lock:
+                self._value, self._error = value, error
+                self._is_done = True
+                event = self._event
+            if event is not None:
+                event.set()
+            ended, self._ended = self._ended, None
+            if ended is not None:
+                ended()
+
+
+#: The standard library's name of it.
+ApplyResult = AsyncResult
+
+
+class MapResult(AsyncResult):
+    """The result of a ``map_async`` or ``starmap_async``."""
+
+    def begin_chunks(self, chunks: list[Call]) -> list[Call]:
+        """Be the result of these calls, each of which returns a list."""
+        self._chunks: list[Any] = [None] * len(chunks)
+        self._left = len(chunks)
+        self._first_error: BaseException | None = None
+        if not chunks:
+            self._finish([], None)
+        return chunks
+
+    def take_chunk(self, place: int, value: Any, error: BaseException | None) -> None:
+        """Take the outcome of one of them."""
+        with _lock:
+            self._chunks[place] = value
+            self._left -= 1
+            if self._first_error is None:
+                self._first_error = error
+            if self._left != 0:
+                return
+        chunks, self._chunks = self._chunks, []
+        if self._first_error is None:
+            self._finish(list(itertools.chain.from_iterable(chunks)), None)
+        else:
+            self._finish(None, self._first_error)
+
+
+class ChunkCall(Call):
+    """A call for several items of a ``map`` or ``imap``; `take` gets its place and its outcome."""
+
+    def __init__(
+        self, code: Any, args: Any, place: int, take: Callable[[int, Any, Any], object]
+    ) -> None:
+        self.code = code
+        self.args = args
+        self.kwargs = None
+        self._place = place
+        self._take = take
+
+    def deliver(self, value: Any, error: BaseException | None) -> None:
+        self.code = self.args = None
+        self._take(self._place, *_plain(value, error))
+
+
+def _plain(value: Any, error: BaseException | None) -> tuple[Any, BaseException | None]:
+    if error is not None:
+        return None, pool_error(error)
+    if type(value) in PLAIN:
+        return value, None
+    if type(value) is RaisedInCall:
+        return None, pool_error(value)
+    return writable(value), None
+
+
+class IMapIterator:
+    """What ``imap`` and ``imap_unordered`` return: results, one by one. Thread-safe.
+
+    It reads its iterable as it is read itself, a few chunks ahead.
+    """
+
+    def __init__(
+        self,
+        submit: Callable[[Any, int, Callable[[int, Any, Any], object]], object],
+        chunks: Iterator[Any],
+        ahead: int,
+        *,
+        ordered: bool,
+    ) -> None:
+        self._submit = submit
+        self._chunks = chunks
+        self._ahead = ahead
+        self._ordered = ordered
+        self._lock = threading.Condition()
+        self._next_submitted = 0
+        self._next_taken = 0
+        self._all_submitted = False
+        self._arrived: dict[int, tuple[Any, BaseException | None]] = {}
+        self._items: deque[tuple[bool, Any]] = deque()
+        self.feed()
+
+    def feed(self, everything: bool = False) -> None:
+        """Submit more chunks: as many as may be ahead, or all."""
+        while True:
+            with self._lock:
+                under_way = self._next_submitted - self._next_taken
+                if self._all_submitted or (under_way >= self._ahead and not everything):
+                    return
+                try:
+                    chunk = next(self._chunks, None)
+                except Exception as error:  # of the iterable: the last result
+                    self._arrived[self._next_submitted] = (None, error)
+                    self._next_submitted += 1
+                    chunk = None
+                if chunk is None:
+                    self._all_submitted = True
+                    self._lock.notify_all()
+                    return
+                place = self._next_submitted
+                self._next_submitted += 1
+            try:
+                self._submit(chunk, place, self._take)
+            except Exception as error:
+                self._take(place, None, error)
+
+    def _take(self, place: int, value: Any, error: BaseException | None) -> None:
+        with self._lock:
+            self._arrived[place] = (value, error)
+            self._lock.notify_all()
+
+    def _arrived_place(self) -> int | None:
+        if self._ordered:
+            return self._next_taken if self._next_taken in self._arrived else None
+        return next(iter(self._arrived), None)
+
+    def __iter__(self) -> IMapIterator:
+        return self
+
+    def __next__(self) -> Any:
+        return self.next()
+
+    def next(self, timeout: float | None = None) -> Any:
+        """Return the next result; `multiprocessing.TimeoutError` if it takes longer."""
+        if not self._items:
+            self.feed()
+        with self._lock:
+            while not self._items:
+                if self._all_submitted and self._next_taken == self._next_submitted:
+                    raise StopIteration
+                if not self._lock.wait_for(self._may_go_on, timeout):
+                    raise TimeoutError
+                self._unpack_next()
+            is_value, item = self._items.popleft()
+        if not self._items:
+            self.feed()
+        if is_value:
+            return item
+        raise item
+
+    def _may_go_on(self) -> bool:
+        is_over = self._all_submitted and self._next_taken == self._next_submitted
+        return is_over or self._arrived_place() is not None
+
+    def _unpack_next(self) -> None:
+        place = self._arrived_place()
+        if place is None:
+            return  # another thread took the last one
+        value, error = self._arrived.pop(place)
+        self._next_taken += 1
+        if value is not None:
+            results, error = value
+            self._items.extend((True, result) for result in results)
+            if error is not None:
+                error = pool_error(error)
+        if error is not None:
+            self._items.append((False, error))

@@ -1,0 +1,334 @@
+"""haz.multiprocessing.Pool beside multiprocessing.Pool: the same programs, the same outcomes."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import itertools
+import multiprocessing
+import operator
+import os
+import threading
+import time
+
+import haz
+import haz.multiprocessing
+import pytest
+from haz.exceptions import ActorDiedError
+
+
+@pytest.fixture(params=["standard", "inline", "native"])
+def module(request):
+    """The standard module, or haz's on an engine."""
+    if request.param == "standard":
+        yield multiprocessing.get_context("fork")  # leaves no server behind
+        gc.collect()  # tracebacks that keep a pool
+    else:
+        haz.init(engine=request.param, num_cpus=2)
+        yield haz.multiprocessing
+
+
+def test_calls_and_maps(module):
+    with module.Pool(2) as pool:
+        assert pool.apply(divmod, (7, 2)) == (3, 1)
+        assert pool.apply(dict, [[(1, 2)]], {"a": 1}) == {1: 2, "a": 1}
+        assert pool.apply_async(abs, [-1]).get(60) == 1
+        assert pool.map(abs, range(-50, 0)) == list(range(50, 0, -1))
+        assert pool.map(abs, (x for x in [-1, 2]), 1) == [1, 2]
+        assert pool.map(abs, []) == []
+        assert pool.starmap(pow, [(2, 3), [3, 2]]) == [8, 9]
+        assert list(pool.imap(abs, iter([-1, 2]))) == [1, 2]
+        assert list(pool.imap(abs, range(-20, 0), 3)) == list(range(20, 0, -1))
+        assert sorted(pool.imap_unordered(abs, range(-20, 0), chunksize=3)) == list(range(1, 21))
+        assert pool.map_async(abs, [-5]).get(60) == [5]
+        assert pool.starmap_async(divmod, [(5, 3)]).get(60) == [(1, 2)]
+        assert pool.apply(eval, ("[ValueError(3)]",))[0].args == (3,)
+        assert isinstance(pool.apply(ValueError, (3,)), ValueError)
+
+
+def test_results(module):
+    told = []
+    with module.Pool(1) as pool:
+        good = pool.apply_async(abs, (-3,), callback=told.append)
+        good.wait(60)
+        assert (good.ready(), good.successful(), good.get(0)) == (True, True, 3)
+        bad = pool.apply_async(operator.truediv, (1, 0), error_callback=told.append)
+        bad.wait(60)
+        assert (bad.ready(), bad.successful()) == (True, False)
+        with pytest.raises(ZeroDivisionError) as caught:
+            bad.get()
+        assert type(caught.value.__cause__).__name__ == "RemoteTraceback"
+        assert "ZeroDivisionError: division by zero" in str(caught.value.__cause__)
+        pool.map_async(abs, [-1, 1], callback=told.append).get(60)
+        with pytest.raises(ZeroDivisionError):
+            pool.starmap(operator.truediv, [(1, 1), (1, 0), (2, 1)])
+        pool.close()
+        pool.join()
+    assert told == [3, caught.value, [1, 1]]
+
+
+def test_results_that_take_long(module, tmp_path):
+    if module is haz.multiprocessing and haz._core.runtime.runtime.engine.name == "inline":
+        pytest.skip("calls have ended there before anybody can wait")
+    with module.Pool(1) as pool:
+        result = pool.apply_async(_wait_for, (str(tmp_path / "gate"),))
+        with pytest.raises(multiprocessing.TimeoutError):
+            result.get(0.05)
+        result.wait(0.05)
+        assert not result.ready()
+        with pytest.raises(ValueError, match="not ready"):
+            result.successful()
+        (tmp_path / "gate").touch()
+        assert result.get(60)
+
+
+def _wait_for(path, deadline_s=90.0):
+    end = time.monotonic() + deadline_s
+    while not os.path.exists(path):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.002)
+    return True
+
+
+def test_what_cannot_be_pickled(module):
+    with module.Pool(1) as pool:
+        with pytest.raises(multiprocessing.pool.MaybeEncodingError):
+            pool.apply(threading.Lock)
+        with pytest.raises(TypeError):
+            pool.apply(abs, (threading.Lock(),))
+        assert pool.apply(abs, (-1,)) == 1
+        with pytest.raises(NotImplementedError):
+            pool.__reduce__()
+
+
+def test_the_end(module):
+    pool = module.Pool(1)
+    with pytest.raises(ValueError, match="still running"):
+        pool.join()
+    waiting = pool.map_async(abs, range(-10, 0))
+    pool.close()
+    for call in (pool.map, pool.imap, pool.apply_async, pool.starmap):
+        with pytest.raises(ValueError, match="not running"):
+            call(abs, [])
+    pool.join()
+    assert waiting.get(0) == list(range(10, 0, -1))
+    pool.terminate()
+    pool.join()
+    with pytest.raises(ValueError), pool:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"processes": 0}, ValueError),
+        ({"processes": 1, "initializer": 3}, TypeError),
+        ({"processes": 1, "maxtasksperchild": 0}, ValueError),
+    ],
+)
+def test_bad_arguments(module, arguments, error):
+    with pytest.raises(error):
+        module.Pool(**arguments)
+
+
+def test_bad_chunks(module):
+    with module.Pool(1) as pool:
+        for call in (pool.imap, pool.imap_unordered):
+            with pytest.raises(ValueError, match=r"1\+"):
+                call(abs, [1], 0)
+
+
+def _set_variable(value):
+    os.environ["HAZ_TEST_POOL"] = value
+
+
+def test_initializer(module):
+    try:
+        with module.Pool(2, _set_variable, ("set",)) as pool:
+            assert pool.map(os.getenv, ["HAZ_TEST_POOL"] * 6) == ["set"] * 6
+    finally:
+        os.environ.pop("HAZ_TEST_POOL", None)
+
+
+def test_an_unclosed_pool_warns(engine):
+    pool = haz.multiprocessing.Pool(1)
+    pool.apply(abs, (1,))
+    with pytest.warns(ResourceWarning, match="unclosed running multiprocessing"):  # noqa: PT031
+        del pool
+        gc.collect()
+
+
+def test_a_pool_of_threads():
+    with haz.multiprocessing.pool.ThreadPool(2) as pool:
+        assert pool.map(abs, [-1, -2]) == [1, 2]
+
+
+def test_names():
+    for name in multiprocessing.__all__:
+        assert hasattr(haz.multiprocessing, name), name
+    assert haz.multiprocessing.Process is multiprocessing.Process
+    assert haz.multiprocessing.TimeoutError is multiprocessing.TimeoutError
+    for context in (haz.multiprocessing.get_context(), haz.multiprocessing.get_context("spawn")):
+        assert context.Pool is haz.multiprocessing.Pool
+        assert context.cpu_count() == multiprocessing.cpu_count()
+        assert context.get_context() is context
+    with pytest.raises(ValueError, match="nonsense"):
+        haz.multiprocessing.get_context("nonsense")
+
+
+# ---- what the standard one does not have -----------------------------------------------------------
+
+
+@pytest.fixture
+def native():
+    haz.init(engine="native", num_cpus=2)
+    return haz.multiprocessing
+
+
+class TwoArguments(Exception):
+    def __init__(self, first, second):
+        super().__init__(f"{first} and {second}")
+        self.second = second
+
+
+def test_errors_that_do_not_unpickle(native):
+    def fail():
+        raise TwoArguments(1, 2)
+
+    with native.Pool(1) as pool:
+        with pytest.raises(TwoArguments, match="1 and 2") as caught:
+            pool.apply(fail)
+        assert caught.value.second == 2
+        assert pool.apply(abs, (-1,)) == 1
+
+
+@pytest.mark.parametrize("end", ["os._exit(3)", "sys.exit(3)", "os.kill(os.getpid(), 9)"])
+def test_a_process_that_ends_fails_its_own_call(native, end):
+    with native.Pool(2) as pool:
+        results = [pool.apply_async(abs, (-x,)) for x in range(20)]
+        bad = pool.apply_async(lambda: eval(end, {"os": os, "sys": __import__("sys")}))
+        many = pool.map_async(abs, range(100), chunksize=5)
+        with pytest.raises(ActorDiedError):
+            bad.get(60)
+        assert [result.get(60) for result in results] == list(range(20))
+        assert many.get(60) == list(range(100))
+        with pytest.raises(ActorDiedError):
+            pool.map(lambda x: x or os._exit(3), [1, 2, 0, 3], chunksize=1)
+        assert pool.apply(abs, (-1,)) == 1
+
+
+def test_leaving_the_block_loses_results_and_says_so(native):
+    with pytest.warns(RuntimeWarning, match="2 results are lost"):  # noqa: PT031
+        with native.Pool(1) as pool:
+            done = pool.apply_async(abs, (-1,))
+            done.wait(60)
+            running = pool.apply_async(time.sleep, (600,))
+            waiting = pool.map_async(abs, range(5))
+    assert done.get(0) == 1
+    for result in (running, waiting):
+        with pytest.raises(ValueError, match="terminated"):
+            result.get()
+
+
+def test_an_iterator_of_a_pool_that_was_terminated(native):
+    with native.Pool(1) as pool:
+        lazy = pool.imap(time.sleep, [0, 600, 600])
+        assert next(lazy) is None
+    with pytest.raises(ValueError, match="terminated"):
+        list(lazy)
+
+
+def test_terminate_in_a_callback(native):
+    pool = native.Pool(1)
+    pool.apply_async(abs, (-1,), callback=lambda _: pool.terminate())
+    waiting = pool.apply_async(time.sleep, (600,))
+    with pytest.raises(ValueError, match="terminated"):
+        waiting.get(60)
+    pool.join()
+
+
+def test_a_callback_that_fails_ends_nothing(native, capsys):
+    with native.Pool(1) as pool:
+        result = pool.apply_async(abs, (-1,), callback=lambda _: 1 / 0)
+        assert result.get(60) == 1
+        assert pool.apply(abs, (-2,)) == 2
+        pool.close()
+        pool.join()
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_pools_in_pools(engine):
+    def inner(count):
+        with haz.multiprocessing.Pool(2) as pool:
+            return sum(pool.map(lambda x: x * x, range(count)))
+
+    with haz.multiprocessing.Pool(2) as pool:
+        assert pool.map(inner, [1, 2, 3, 4]) == [0, 1, 5, 14]
+
+
+def test_endless_iterables_are_read_as_results_are(engine):
+    read = itertools.count()
+    with haz.multiprocessing.Pool(2) as pool:
+        results = pool.imap_unordered(abs, (next(read) for _ in itertools.repeat(None)), 5)
+        assert len(set(itertools.islice(results, 50))) == 50
+    assert next(read) <= 50 + 2 * 2 * 5
+
+
+def test_processes_have_names_and_numbers(native):
+    def name():
+        process = multiprocessing.current_process()
+        time.sleep(0.01)
+        return process.name, process._identity
+
+    with native.Pool(2) as pool:
+        names = {result.get(60) for result in [pool.apply_async(name) for _ in range(10)]}
+    assert names <= {("PoolWorker-1", (1,)), ("PoolWorker-2", (2,))}
+
+
+def test_an_array_that_many_calls_have_is_stored_once(native):
+    numpy = pytest.importorskip("numpy")
+    array = numpy.ones(4_000_000)
+
+    def change(array, x):
+        assert array.sum() == 4_000_000
+        array[:10] += x
+        return float(array[0])
+
+    with native.Pool(2) as pool:
+        for _ in range(2):
+            results = pool.starmap(change, [(array, x) for x in range(20)])
+            assert results == [1.0 + x for x in range(20)]
+            array[0] = 1.0
+        array[:] = 0  # is seen by the next map
+        assert pool.map(numpy.sum, [array] * 4) == [0] * 4
+    assert array.flags.writeable
+
+
+def _note(values, key):
+    values[key] = os.getpid()
+    return len(values)
+
+
+@pytest.mark.parametrize("first", ["manager", "pool"])
+def test_values_of_a_manager(native, first):
+    """Also where the program makes the manager after the pool; and in an executor."""
+    with contextlib.ExitStack() as stack:
+        if first == "manager":
+            manager = stack.enter_context(multiprocessing.get_context("fork").Manager())
+        pool = stack.enter_context(native.Pool(2))
+        executor = stack.enter_context(haz.Executor(1))
+        assert pool.apply(abs, (-1,)) == executor.submit(abs, -1).result(60) == 1
+        if first == "pool":
+            manager = stack.enter_context(multiprocessing.get_context("fork").Manager())
+        values = manager.dict()
+        pool.starmap(_note, [(values, key) for key in range(4)])
+        executor.submit(_note, values, "executor").result(60)
+        assert sorted(values, key=str) == [0, 1, 2, 3, "executor"]
+        assert os.getpid() not in values.values()
+
+
+def test_maxtasksperchild_of_maps(native):
+    with native.Pool(2, maxtasksperchild=1) as pool:
+        pids = pool.map(lambda _: os.getpid(), range(6), chunksize=1)
+    assert len(set(pids)) == 6
