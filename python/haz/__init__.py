@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from haz._core.refs import ObjectRef as ObjectRef
     from haz._core.remote import RemoteFunction as RemoteFunction
     from haz._core.remote import remote as remote
+    from haz._faces.mapping import map as map
     from haz.executor import Executor as Executor
 
 __version__ = "0.1.0"
@@ -64,6 +65,7 @@ _HOME = {
     "init": "haz._core.lifecycle",
     "is_initialized": "haz._core.lifecycle",
     "kill": "haz._core.actor_api",
+    "map": "haz._faces.mapping",
     "method": "haz._core.api",
     "nodes": "haz._core.api",
     "put": "haz._core.api",
