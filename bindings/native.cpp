@@ -8,6 +8,7 @@ namespace haz::py {
 void bind_actors(nb::module_& m);
 void bind_codec(nb::module_& m);
 void bind_groups(nb::module_& m);
+void bind_kernels(nb::module_& m);
 void bind_nodes(nb::module_& m);
 void bind_runtime(nb::module_& m);
 void bind_streams(nb::module_& m);
@@ -23,6 +24,7 @@ NB_MODULE(_native, m) {
   haz::py::bind_actors(m);
   haz::py::bind_codec(m);
   haz::py::bind_groups(m);
+  haz::py::bind_kernels(m);
   haz::py::bind_nodes(m);
   haz::py::bind_runtime(m);
   haz::py::bind_streams(m);

@@ -16,6 +16,7 @@ import sys as _sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from haz import actor as actor
+    from haz import cpp as cpp
     from haz import exceptions as exceptions
     from haz import util as util
     from haz._core.actor_api import get_actor as get_actor
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from haz._core.context import RuntimeContext as RuntimeContext
     from haz._core.generator import DynamicObjectRefGenerator as DynamicObjectRefGenerator
     from haz._core.generator import ObjectRefGenerator as ObjectRefGenerator
+    from haz._core.include import get_include as get_include
     from haz._core.lifecycle import init as init
     from haz._core.lifecycle import is_initialized as is_initialized
     from haz._core.lifecycle import shutdown as shutdown
@@ -62,6 +64,7 @@ _HOME = {
     "get_actor": "haz._core.actor_api",
     "get_gpu_ids": "haz._core.api",
     "get_runtime_context": "haz._core.api",
+    "get_include": "haz._core.include",
     "init": "haz._core.lifecycle",
     "is_initialized": "haz._core.lifecycle",
     "kill": "haz._core.actor_api",
@@ -75,7 +78,7 @@ _HOME = {
 }
 
 #: Public modules, which `haz.<name>` imports.
-_MODULES = ("actor", "as_ray", "exceptions", "testing", "util")
+_MODULES = ("actor", "as_ray", "cpp", "exceptions", "testing", "util")
 
 __all__ = ["__version__", "actor", "exceptions", "util", *_HOME]
 

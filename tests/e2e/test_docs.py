@@ -2,12 +2,14 @@
 
 The Python blocks of one section (from one heading to the next) are one program, run as a script. A
 `text` block after a Python block is what that prints; `...` there stands for anything. A `sh` block
-may only name commands that exist.
+may only name commands that exist. A `cpp` block is a file that compiles, or, if it begins with the magic
+`%%haz_cpp`, a cell that does.
 """
 
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -15,7 +17,7 @@ import pytest
 
 from tests.e2e.programs import ROOT, Program
 
-PAGES = ["README.md", "docs/tutorial.md", "docs/guide.md", "docs/troubleshooting.md"]
+PAGES = ["README.md", "docs/tutorial.md", "docs/guide.md", "docs/troubleshooting.md", "docs/cpp.md"]
 FENCE = re.compile(r"^```(\w*)$")
 
 
@@ -38,10 +40,11 @@ class Page:
     sections: list[Section]
     shell: list[str]
     languages: set[str]
+    cpp: list[str]
 
 
 def read_page(name: str) -> Page:
-    page = Page([Section(name, "top")], [], set())
+    page = Page([Section(name, "top")], [], set(), [])
     language = None  # of the block that the line is in
     for number, line in enumerate((ROOT / name).read_text(encoding="utf-8").splitlines()):
         fence = FENCE.match(line)
@@ -49,6 +52,8 @@ def read_page(name: str) -> Page:
         if fence and language is None:
             language = fence.group(1)
             page.languages.add(language)
+            if language == "cpp":
+                page.cpp.append("")
         elif fence:
             language = None
         elif language == "python":
@@ -56,6 +61,8 @@ def read_page(name: str) -> Page:
             section.code.append(line)
         elif language == "text":
             section.printed.append(line)
+        elif language == "cpp":
+            page.cpp[-1] += line + "\n"
         elif language == "sh":
             page.shell.append(line)
         elif line.startswith("#"):
@@ -82,6 +89,7 @@ def test_code_of_a_section(section, tmp_path):
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     environ = {"HAZ_NUM_CPUS": "4", "PYTHONWARNINGS": quiet, "TMPDIR": str(temporary)}
+    environ["XDG_CACHE_HOME"] = str(tmp_path / "cache")
     finished = Program([program], cwd=tmp_path, **environ).finish()
     assert not list(temporary.iterdir()), "the code leaves temporary files behind"
     assert finished.code == 0, finished.stderr
@@ -94,9 +102,29 @@ def test_code_of_a_section(section, tmp_path):
         )
 
 
+def _cpp_blocks() -> Iterator[tuple[str, str]]:
+    for name in PAGES:
+        for source in read_page(name).cpp:
+            yield name, source
+
+
+@pytest.mark.parametrize(("name", "source"), _cpp_blocks())
+def test_cpp_blocks_compile(name, source, tmp_path, monkeypatch):
+    import haz.cpp
+
+    monkeypatch.setenv("HAZ_CPP_CACHE", str(tmp_path / "cache"))
+    if source.startswith("%%haz_cpp"):
+        haz.cpp.compile(source.partition("\n")[2])
+        return
+    file = tmp_path / "block.cpp"
+    file.write_text(source)
+    command = ["g++", "-std=c++20", "-fopenmp", "-fsyntax-only", "-Wall", "-Werror"]
+    subprocess.run([*command, f"-I{haz.get_include()}", str(file)], check=True)
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_blocks_say_what_they_are(name):
-    assert read_page(name).languages <= {"python", "text", "sh", "ini"}
+    assert read_page(name).languages <= {"python", "text", "sh", "ini", "cpp"}
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -1,0 +1,159 @@
+"""The machine's C++ compiler: which one it is, how it is called, what its errors say."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from haz._core.include import get_include
+from haz.cpp._errors import CompileError, CompilerNotFoundError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Compiler", "Options", "find_compiler"]
+
+#: Those of every kernel; a call's own flags come later, and win.
+_FLAGS = ("-std=c++20", "-O3", "-march=native", "-fopenmp", "-fPIC", "-fvisibility=hidden")
+_SHOWN_LINES = 60
+
+_NO_COMPILER = """\
+{what}. C++ functions are compiled on your machine. Install a compiler:
+  Debian, Ubuntu:  apt-get install g++
+  Fedora, RHEL:    dnf install gcc-c++
+  conda:           conda install -c conda-forge cxx-compiler
+or name one: haz.cpp.compile(source, compiler="/path/to/g++"), or the variable CXX."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How one source is compiled; can be hashed and pickled."""
+
+    flags: tuple[str, ...] = ()
+    include_dirs: tuple[str, ...] = ()
+    check_bounds: bool = False
+    compiler: str | None = None
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A compiler, and the words of its command line that come first."""
+
+    words: tuple[str, ...]
+
+    def identity(self) -> tuple[str, ...]:
+        """What differs between two compilers, without running them."""
+        path = os.path.realpath(shutil.which(self.words[0]) or self.words[0])
+        state = os.stat(path)
+        return (*self.words, path, str(state.st_size), str(state.st_mtime_ns))
+
+    def flags(self, options: Options) -> list[str]:
+        """Return the flags that decide what comes out."""
+        found = [*_FLAGS, "-I", get_include()]
+        for folder in options.include_dirs:
+            found += ["-I", folder]
+        if options.check_bounds:
+            found.append("-DHAZ_CHECK_BOUNDS")
+        return [*found, *options.flags]
+
+    def preprocess(self, unit: Path, options: Options, shown: dict[str, str]) -> str:
+        """Return the unit with all that it includes."""
+        return self._run([*self.flags(options), "-E", str(unit)], shown)
+
+    def build(self, unit: Path, library: Path, options: Options, shown: dict[str, str]) -> None:
+        """Compile a unit into a shared library.
+
+        `shown` says by which names errors show paths. Raises CompileError, with the compiler's words.
+        """
+        flags = self.flags(options)
+        # Libraries among a call's flags have to come after the unit.
+        self._run(["-shared", "-o", str(library), str(unit), *flags], shown)
+
+    def _run(self, arguments: Sequence[str], shown: dict[str, str]) -> str:
+        command = [*self.words, "-fdiagnostics-color=never", *arguments]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL
+            )
+        except OSError as error:
+            raise CompilerNotFoundError(
+                _NO_COMPILER.format(what=f"{command[0]}: {error}")
+            ) from None
+        if done.returncode == 0:
+            return done.stdout
+        output = _readable(done.stderr, shown)
+        lines = output.splitlines()
+        if len(lines) > _SHOWN_LINES:
+            left_out = len(lines) - _SHOWN_LINES
+            lines[_SHOWN_LINES:] = [f"... {left_out} more lines: see the attribute `output`"]
+        if done.returncode < 0:
+            lines.append(f"(the compiler was ended by signal {-done.returncode})")
+        raise CompileError(
+            f"{self.words[0]} can't compile this:\n" + "\n".join(lines) + _hint(output), output
+        )
+
+
+def _readable(output: str, shown: dict[str, str]) -> str:
+    """The compiler's words with the user's own names, and without our files."""
+    for path, name in shown.items():
+        output = output.replace(path, name)
+    lines = [
+        line
+        for line in output.splitlines()
+        if not re.match(r"In file included from \S*haz_unit\.cpp", line)
+    ]
+    return "\n".join(lines)
+
+
+def _hint(output: str) -> str:
+    if re.search(r"omp\.h.*not found|omp\.h: No such|-lomp|-lgomp|libgomp\.spec", output):
+        return "\nOpenMP is missing: install libomp-dev for clang++ (g++ brings its own)."
+    if re.search(r"unrecognized.*-std=c\+\+20|invalid value 'c\+\+20'", output):
+        return "\nThis compiler is too old: g++ 10 and clang++ 13 know C++20."
+    return ""
+
+
+def find_compiler(wanted: str | None) -> Compiler:
+    """Return the compiler `wanted`, or that of ``CXX``, or the first of g++, clang++ and c++.
+
+    Raises CompilerNotFoundError, which says what to install.
+    """
+    named = wanted or os.environ.get("CXX")
+    if named:
+        words = tuple(shlex.split(named))
+        if not words or shutil.which(words[0]) is None:
+            raise CompilerNotFoundError(
+                _NO_COMPILER.format(what=f"There is no compiler {named!r} on this machine")
+            )
+        return Compiler(words)
+    for name in ("g++", "clang++", "c++"):
+        if shutil.which(name) is not None:
+            return Compiler((name,))
+    raise CompilerNotFoundError(
+        _NO_COMPILER.format(what="There is no C++ compiler on this machine (g++, clang++, c++)")
+    )
+
+
+@lru_cache(maxsize=1)
+def processor_identity() -> str:
+    """What ``-march=native`` depends on: a home folder may be shared by machines."""
+    wanted = ("vendor_id", "cpu family", "model", "stepping", "flags", "Features", "CPU part")
+    found: dict[str, str] = {}
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                name, _, value = line.partition(":")
+                if not name.strip() and found:
+                    break  # the next processor
+                if name.strip() in wanted:
+                    found.setdefault(name.strip(), value.strip())
+    except OSError:
+        pass
+    return repr((os.uname().machine, sorted(found.items())))

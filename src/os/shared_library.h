@@ -1,0 +1,21 @@
+/// @file
+/// Shared libraries that are loaded by name, and those that are loaded already.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+
+namespace haz {
+
+/// Loads the library at `path` for good, and returns the address of `symbol` in it. kInvalid, in
+/// the words of the dynamic linker, if one of the two can't be done. Runs constructors of the
+/// library.
+Result<const void*> load_symbol(const std::string& path, const char* symbol);
+
+/// Tells each OpenMP library of this process how many threads loops of the calling thread have from
+/// now on, where they do not say; nothing where there is none. Thread-safe. Microseconds, or less
+/// while no library was loaded since the last call.
+void set_openmp_threads(int num_threads);
+
+}  // namespace haz
