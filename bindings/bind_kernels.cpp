@@ -115,6 +115,8 @@ PyMemberDef kernel_members[] = {
 PyGetSetDef kernel_getters[] = {
     {"__signature__", get_of_origin, nullptr, "For `inspect.signature`.",
      const_cast<char*>("_signature_of")},
+    {"_haz_parameters", get_of_origin, nullptr, "As haz._core.signature has them.",
+     const_cast<char*>("_parameters_of")},
     {"__doc__", get_of_origin, nullptr, nullptr, const_cast<char*>("_doc_of")},
     {"_types", get_types, nullptr,
      "Types of arguments and of results, each as (name, dimensions, text); number of required "

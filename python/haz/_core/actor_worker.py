@@ -10,6 +10,7 @@ import os
 from haz import _native
 from haz._core import plain_functions
 from haz._core.gpus import VISIBLE
+from haz._core.threads import VARIABLE, threads_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,6 +115,10 @@ def _constructor(
     meta: bytes,
 ) -> Callable[..., Any]:
     os.environ.update(env_vars)
+    threads = threads_for(resources, env_vars)
+    if threads > 1:
+        os.environ[VARIABLE] = str(threads)
+        _native.set_openmp_threads(threads)
     cls = plain_functions.load(code)
 
     def construct(*args: Any, **kwargs: Any) -> None:

@@ -193,8 +193,12 @@ class FunctionDescriptor(CallDescriptor):
     __slots__ = ("_function",)
 
     def __init__(self, function: Callable[..., Any], uid: bytes) -> None:
-        is_plain = type(function) is FunctionType
-        parameters = parameters_of(function) if is_plain else ANY_PARAMETERS  # type: ignore[arg-type]
+        if type(function) is FunctionType:
+            parameters = parameters_of(function)
+        elif hasattr(type(function), "_haz_parameters"):  # of haz.cpp
+            parameters = function._haz_parameters  # type: ignore[attr-defined]
+        else:
+            parameters = ANY_PARAMETERS
         super().__init__(name_of(function), uid, parameters)
         self._function = function
 

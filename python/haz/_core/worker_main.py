@@ -62,6 +62,12 @@ class _Worker:
             function = collecting_items(function, is_retried)
         if "GPU" in unpacked.resources:
             function = _with_gpus(function, self._engine)
+        if unpacked.resources.get("CPU", 1) >= 2 or unpacked.env_vars:
+            from haz._core.threads import threads_for, with_threads
+
+            threads = threads_for(unpacked.resources, unpacked.env_vars)
+            if threads > 1:
+                function = with_threads(function, threads)
         if unpacked.env_vars or unpacked.max_calls:
             return _wrapped(function, unpacked.env_vars, unpacked.max_calls)
         return function

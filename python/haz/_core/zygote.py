@@ -9,6 +9,7 @@ What differs in workers of a new interpreter: ``sys.flags`` says ``isolated``, `
 ``ignore_environment`` and ``no_user_site`` (the driver's ``sys.path`` already is the outcome of all
 that), and ``site`` is not imported. In all workers ``OMP_NUM_THREADS``, ``OPENBLAS_NUM_THREADS`` and
 ``MKL_NUM_THREADS`` are 1 unless the user has said otherwise: there is one worker for each core already.
+For a task that takes more CPUs see :mod:`haz._core.threads`.
 """
 
 import sys
@@ -152,7 +153,10 @@ def make_setup(
     variables = dict(os.environb if environ is None else environ)
     variables.pop(_NODE_MARK, None)
     # A library without a setting of its own follows OMP_NUM_THREADS.
-    if b"OMP_NUM_THREADS" not in variables:
+    facts = dict(job or {})
+    if b"OMP_NUM_THREADS" in variables:
+        facts["openmp"] = "set by the user"
+    else:
         for name in THREAD_LIMITS:
             variables.setdefault(name, b"1")
     try:
@@ -173,7 +177,7 @@ def make_setup(
             "preload": list(preload),
             "preload_first": list(preload_first),
             "preload_when_quiet": list(preload_when_quiet),
-            "job": dict(job or {}),
+            "job": facts,
         }
     )
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from inspect import Signature
     from typing import Any
 
+    from haz._core.signature import Parameters
+
 __all__ = ["KernelModule", "compile"]
 
 #: What kernels may use without including it.
@@ -88,9 +90,7 @@ class KernelModule:
         from inspect import Parameter, Signature
 
         names = kernel._parameters
-        is_named = len(set(names)) == len(names) and all(
-            name.isidentifier() and not keyword.iskeyword(name) for name in names
-        )
+        is_named = _are_keywords(names)
         kind = Parameter.POSITIONAL_OR_KEYWORD if is_named else Parameter.POSITIONAL_ONLY
         arguments, results, required = kernel._types
         parameters = [
@@ -105,6 +105,11 @@ class KernelModule:
         returned = ", ".join(text for _, _, text in results) or None
         return Signature(parameters, return_annotation=returned)
 
+    def _parameters_of(self, kernel: Any) -> Parameters:
+        names = kernel._parameters
+        positional_only = 0 if _are_keywords(names) else len(names)
+        return positional_only, names, len(names) - kernel._types[2], (), (), False, False
+
     def _doc_of(self, kernel: Any) -> str:
         arguments, results, required = kernel._types
         lines = [f"A function of {self._spec.name}, compiled from C++. It takes"]
@@ -117,6 +122,13 @@ class KernelModule:
             lines[0] = lines[0].replace("takes", "takes nothing")
         lines.append("It returns " + (", ".join(text for _, _, text in results) or "None"))
         return "\n".join(lines)
+
+
+def _are_keywords(names: tuple[str, ...]) -> bool:
+    """Whether Python can name arguments so."""
+    return len(set(names)) == len(names) and all(
+        name.isidentifier() and not keyword.iskeyword(name) for name in names
+    )
 
 
 _modules: dict[_Spec, KernelModule] = {}
