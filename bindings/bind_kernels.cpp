@@ -27,8 +27,11 @@ PyObject* call_kernel(PyObject* callable, PyObject* const* args, std::size_t nar
   const Kernel& self = *as_kernel(callable);
   KernelArguments arguments(self);
   if (!arguments.load(args, PyVectorcall_NARGS(nargsf), names)) return nullptr;
+  // A kilobyte that the kernel writes, or else nobody reads.
+  // NOLINTBEGIN(cppcoreguidelines-pro-type-member-init)
   std::array<detail::kernel_value, detail::max_kernel_results> results;
   detail::kernel_failure failure;
+  // NOLINTEND(cppcoreguidelines-pro-type-member-init)
   bool returned = false;
   Py_BEGIN_ALLOW_THREADS;
   returned = self.function->call(arguments.values(), arguments.count(), results.data(), &failure);
