@@ -66,3 +66,68 @@ def test_timeout():
 
     with joblib.parallel_backend("haz", n_jobs=2), pytest.raises(multiprocessing.TimeoutError):
         joblib.Parallel(timeout=0.2)(joblib.delayed(time.sleep)(600) for _ in range(2))
+
+
+def test_register():
+    import haz.joblib
+
+    haz.joblib.register("other")
+    with joblib.parallel_config("other", n_jobs=2):
+        assert joblib.Parallel()(joblib.delayed(abs)(-x) for x in range(5)) == list(range(5))
+
+
+@pytest.mark.parametrize("n_jobs", [2, 3])
+def test_no_more_run_than_there_are_jobs(tmp_path, n_jobs):
+    import time
+
+    haz.shutdown()
+    haz.init(num_cpus=2 if n_jobs == 3 else 4)
+
+    def work(number):
+        path = tmp_path / str(number)
+        path.touch()
+        time.sleep(0.02)
+        count = len(list(tmp_path.iterdir()))
+        path.unlink()
+        return count
+
+    with joblib.parallel_config("haz", n_jobs=n_jobs):
+        counts = joblib.Parallel(batch_size=1)(joblib.delayed(work)(x) for x in range(30))
+    assert max(counts) <= n_jobs
+
+
+def test_a_worker_that_dies_is_an_error():
+    with joblib.parallel_config("haz", n_jobs=2):
+        with pytest.raises(haz.exceptions.WorkerCrashedError, match="exit code 3"):
+            joblib.Parallel()(joblib.delayed(os._exit)(3) for _ in range(2))
+        assert joblib.Parallel()(joblib.delayed(abs)(-x) for x in range(5)) == list(range(5))
+
+
+def _threads(_):
+    import numpy  # noqa: F401
+    import threadpoolctl
+
+    return max(library["num_threads"] for library in threadpoolctl.threadpool_info())
+
+
+def test_threads_of_libraries_in_calls():
+    pytest.importorskip("numpy")
+    with joblib.parallel_config("haz", n_jobs=2):
+        assert joblib.Parallel()(joblib.delayed(_threads)(x) for x in range(4)) == [1] * 4
+    with joblib.parallel_config("haz", n_jobs=2, inner_max_num_threads=2):
+        assert joblib.Parallel()(joblib.delayed(_threads)(x) for x in range(4)) == [2] * 4
+    with joblib.parallel_config("haz", n_jobs=2):
+        assert joblib.Parallel()(joblib.delayed(_threads)(x) for x in range(4)) == [1] * 4
+
+
+def test_unordered_generators_and_what_cannot_be_pickled():
+    import threading
+
+    with joblib.parallel_config("haz", n_jobs=2):
+        results = joblib.Parallel(return_as="generator_unordered")(
+            joblib.delayed(abs)(-x) for x in range(50)
+        )
+        assert sorted(results) == list(range(50))
+        lock = threading.Lock()
+        with pytest.raises(TypeError, match="lock"):
+            joblib.Parallel()(joblib.delayed(str)(lock) for _ in range(4))
