@@ -287,8 +287,8 @@ TEST(SchedulerStream, NonsenseIsTold) {
             TakenItem::kUnknown);
   EXPECT_EQ(node.take_text(one.task), "a") << "it was not lost";
   node.scheduler->free_object(stream_of(one.task));
-  const TaskSpec spec = node.spec_of(f, {.dependencies = {stream_of(one.task)}});
-  EXPECT_FALSE(node.scheduler->submit(spec).ok()) << "a stream is no argument";
+  const TaskOptions options{.dependencies = {stream_of(one.task)}};
+  EXPECT_FALSE(node.scheduler->submit(node.spec_of(f, options)).ok()) << "a stream is no argument";
   node.finish(*one.worker, one.claim, "1");
   node.finish(*other.worker, other.claim);
   node.end();
