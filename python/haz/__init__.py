@@ -78,7 +78,7 @@ _HOME = {
 }
 
 #: Public modules, which `haz.<name>` imports.
-_MODULES = ("actor", "as_ray", "cpp", "exceptions", "testing", "util")
+_MODULES = ("actor", "as_ray", "cpp", "exceptions", "ipyparallel", "testing", "util")
 
 __all__ = ["__version__", "actor", "exceptions", "util", *_HOME]
 

@@ -17,7 +17,14 @@ import pytest
 
 from tests.e2e.programs import ROOT, Program
 
-PAGES = ["README.md", "docs/tutorial.md", "docs/guide.md", "docs/troubleshooting.md", "docs/cpp.md"]
+PAGES = [
+    "README.md",
+    "docs/tutorial.md",
+    "docs/guide.md",
+    "docs/ipyparallel.md",
+    "docs/troubleshooting.md",
+    "docs/cpp.md",
+]
 FENCE = re.compile(r"^```(\w*)$")
 
 

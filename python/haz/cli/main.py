@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 
 import haz
@@ -79,6 +82,49 @@ def status(name: str | None, as_json: bool) -> None:
 def stop(name: str | None, all_nodes: bool) -> None:
     """End a node with all that runs on it. Programs that have joined it get NodeDiedError."""
     _run(lambda: nodes.stop(name, all_nodes))
+
+
+@main.group()
+def cluster() -> None:
+    """Clusters of engines for haz.ipyparallel that outlive the programs which use them."""
+
+
+_PROFILE = click.option("--profile", default="default", show_default=True, help="Its name.")
+_CLUSTER_ID = click.option("--cluster-id", default="", help="Appended to the name.")
+
+
+@cluster.command("start")
+@click.option("-n", "--n", type=click.IntRange(min=1), help="Engines. Default: one for each CPU.")
+@_PROFILE
+@_CLUSTER_ID
+@click.option("--daemonize/--no-daemonize", default=True, help="ipcluster's option; accepted.")
+def cluster_start(n: int | None, profile: str, cluster_id: str, daemonize: bool) -> None:
+    """Start a cluster; it runs until it is stopped."""
+    _run_cluster(lambda clusters: clusters.start(n, profile, cluster_id))
+
+
+@cluster.command("stop")
+@_PROFILE
+@_CLUSTER_ID
+@click.option("--all", "all_clusters", is_flag=True, help="All clusters of this user.")
+def cluster_stop(profile: str, cluster_id: str, all_clusters: bool) -> None:
+    """Stop a cluster."""
+    _run_cluster(lambda clusters: clusters.stop(profile, cluster_id, all_clusters))
+
+
+@cluster.command("list")
+def cluster_list() -> None:
+    """Show the clusters of this user that run. Exit code 1: there are none."""
+    _run_cluster(lambda clusters: clusters.list_clusters())
+
+
+def _run_cluster(command: Callable[[Any], int]) -> None:
+    def run() -> int:
+        from haz.cli import clusters
+
+        return command(clusters)
+
+    _run(run)
 
 
 def _run(command: nodes.Command) -> None:

@@ -32,6 +32,25 @@ def start(options: dict[str, Any], block: bool) -> int:
 
         os.chdir("/")
         return server.serve(server.NodeOptions(**options))
+    pid, log = start_server(options)
+    address = "auto" if name == node_address.DEFAULT_NAME else name
+    click.echo(
+        f"The node {name} runs (process {pid}, log in {log}).\n"
+        f"Join it:  haz.init(address={address!r})\n"
+        f"End it:   haz stop" + ("" if address == "auto" else f" --name {name}")
+    )
+    return 0
+
+
+def start_server(options: dict[str, Any]) -> tuple[int, str]:
+    """Start the server of a node; return its process and its log.
+
+    Raises
+    ------
+    RuntimeError
+        If it did not start.
+    """
+    name = node_address.check_name(options["name"])
     read_end, write_end = os.pipe()
     log = node_address.path_of(name, ".log", create=True)
     environ = dict(os.environ)
@@ -59,14 +78,17 @@ def start(options: dict[str, Any], block: bool) -> int:
         child.wait(_START_S)
         _kind, _, reason = said.partition(": ")
         raise RuntimeError(reason or f"the server ended while it started: see {log}")
-    address = "auto" if name == node_address.DEFAULT_NAME else name
-    click.echo(
-        f"The node {name} runs (process {child.pid}, log in {log}).\n"
-        f"Join it:  haz.init(address={address!r})\n"
-        f"End it:   haz stop" + ("" if address == "auto" else f" --name {name}")
-    )
     child.returncode = 0  # it lives on; nobody here waits for it
-    return 0
+    return child.pid, log
+
+
+def is_running(name: str) -> bool:
+    """Whether the server of a node answers."""
+    try:
+        node_address.ask(name, {"op": "status"})
+    except ConnectionError:
+        return False
+    return True
 
 
 def names() -> list[str]:
@@ -148,15 +170,16 @@ def _duration(seconds: float) -> str:
 def stop(name: str | None, all_nodes: bool) -> int:
     """End a node, or all; return the exit code."""
     if all_nodes:
-        stopped = [one for one in names() if _stop_one(one, must_run=False)]
+        stopped = [one for one in names() if end_server(one, must_run=False)]
         click.echo(f"Ended: {', '.join(stopped)}." if stopped else "No node ran.")
         return 0
-    _stop_one(name or node_address.DEFAULT_NAME, must_run=True)
+    end_server(name or node_address.DEFAULT_NAME)
     click.echo(f"Ended: {name or node_address.DEFAULT_NAME}.")
     return 0
 
 
-def _stop_one(name: str, must_run: bool) -> bool:
+def end_server(name: str, must_run: bool = True) -> bool:
+    """End the server of a node; return whether there was one."""
     try:
         connection = node_address.connect(name)
     except ConnectionError:

@@ -1,0 +1,277 @@
+"""`LoadBalancedView`: calls that run on whichever engine is free."""
+
+from __future__ import annotations
+
+import time
+
+from haz.ipyparallel._messages import BalancedMessage
+from haz.ipyparallel._sequences import (
+    check_callable,
+    check_sequences,
+    cut_to_shortest,
+    equal_sequences,
+)
+from haz.ipyparallel._view import View
+from haz.ipyparallel.asyncresult import AsyncMapResult, AsyncResult
+from haz.ipyparallel.dependency import Dependency
+from haz.ipyparallel.partition import mappable
+from haz.ipyparallel.remotefunction import (
+    ParallelFunction,
+    name_of,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from haz.ipyparallel.client import Client
+
+__all__ = ["LazyMapIterator", "LoadBalancedView"]
+
+
+class LoadBalancedView(View):
+    """A view whose calls run on whichever engine is free.
+
+    Attributes
+    ----------
+    after : Dependency
+        Calls that must have ended before.
+    follow : Dependency
+        Calls on whose engine it must run.
+    timeout : float or None
+        Seconds within which an engine must be found.
+    retries : int
+        How many times a call that failed runs again, on another engine each time.
+    """
+
+    _flag_names = (*View._flag_names, "follow", "after", "timeout", "retries")
+
+    def __init__(self, client: Client, targets: Any = None, **flags: Any) -> None:
+        self.follow: Any = None
+        self.after: Any = None
+        self.timeout: float | None = None
+        self.retries = 0
+        super().__init__(client, targets, **flags)
+
+    def set_flags(self, **flags: Any) -> View:
+        """Set flags: targets, block, track, label, after, follow, timeout, retries."""
+        timeout = flags.get("timeout")
+        if timeout is not None and not (isinstance(timeout, (int, float)) and timeout >= 0):
+            raise ValueError(f"a timeout is a number of seconds, 0 or more, and not {timeout!r}")
+        return super().set_flags(**flags)
+
+    def _message(self, method: str, function: Any, args: Any, kwargs: Any) -> BalancedMessage:
+        message = BalancedMessage(self.client._new_id(), self.label, method)
+        message.function = function
+        message.args = args
+        message.kwargs = kwargs
+        if self.retries:
+            if isinstance(self.retries, bool) or not isinstance(self.retries, int):
+                raise TypeError(f"retries is an int, and not {self.retries!r}")
+            message.retries = self.retries
+        if self.targets is not None and self.targets != "all":
+            message.targets = frozenset(
+                engine.id for engine in self.client._engines_of(self.targets)
+            )
+        if self.after:
+            message.after = _dependency(self.after)
+            message.metadata["after"] = list(message.after.ids)
+        if self.follow:
+            message.follow = _dependency(self.follow)
+            message.metadata["follow"] = list(message.follow.ids)
+            if message.after is None:
+                message.after = Dependency(message.follow.ids, all=message.follow.all, failure=True)
+        if self.timeout:
+            message.deadline = time.monotonic() + self.timeout
+        return message
+
+    def _really_apply(
+        self, f: Any, args: Any = (), kwargs: Any = None, block: bool | None = None
+    ) -> Any:
+        check_callable(f)
+        message = self._message(
+            "apply",
+            self.client._can_callable(f),
+            self.client._can(tuple(args)),
+            self.client._can(dict(kwargs or {})),
+        )
+        self._remember((message,))
+        self.client._balancer.submit(message)
+        result = AsyncResult(self.client, [message], name_of(f), None, single=True)
+        return result.get() if (self.block if block is None else block) else result
+
+    def _spread(
+        self,
+        function: ParallelFunction,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        is_map: bool,
+    ) -> AsyncMapResult:
+        sequences, length = (
+            cut_to_shortest(list(args)) if is_map else equal_sequences(args, function)
+        )
+        size = function.chunksize
+        if size is None:
+            size = 1 if is_map else max(1, -(-length // max(1, len(self))))
+        canned_f, canned_kwargs = self.client._can_callable(function.func), self.client._can(kwargs)
+        messages: list[BalancedMessage] = []
+        sizes: list[int] = []
+        for low in range(0, length, size):
+            part = [seq[low : low + size] if mappable(seq) or is_map else seq for seq in sequences]
+            sizes.append(min(size, length - low))
+            if is_map:
+                message = self._message(
+                    "map", canned_f, self.client._can(part), function.return_exceptions
+                )
+            else:
+                message = self._message(
+                    "apply", canned_f, self.client._can(tuple(part)), canned_kwargs
+                )
+            messages.append(message)
+        self._remember(messages)
+        for message in messages:
+            self.client._balancer.submit(message)
+        return AsyncMapResult(
+            self.client,
+            messages,
+            function.mapObject,
+            function.__name__,
+            None,
+            function.ordered,
+            function.return_exceptions,
+            length if is_map else len(messages),
+            sizes,
+        )
+
+    def map(
+        self,
+        f: Any,
+        *sequences: Any,
+        block: bool | None = None,
+        chunksize: int = 1,
+        ordered: bool = True,
+        return_exceptions: bool = False,
+        label: Any = None,
+    ) -> Any:
+        """Call a function with the items of sequences, on whichever engines are free.
+
+        Parameters
+        ----------
+        *sequences
+            Lists, arrays, or any iterables; the shortest one ends the map.
+        block
+            Whether to wait for the results. None: as the view says.
+        chunksize
+            Items that one call runs.
+        ordered
+            Whether iterating over the AsyncMapResult gives the items in order.
+        return_exceptions
+            Return exceptions in the place of results, instead of raising them.
+
+        Returns
+        -------
+        list or AsyncMapResult
+        """
+        check_sequences(sequences)
+        check_callable(f)
+        function = ParallelFunction(
+            self,
+            f,
+            block=self.block if block is None else block,
+            chunksize=chunksize,
+            ordered=ordered,
+            return_exceptions=return_exceptions,
+        )
+        with self.temp_flags(label=self.label if label is None else label):
+            return function.map(*sequences)
+
+    def imap(
+        self,
+        f: Any,
+        *sequences: Any,
+        ordered: bool = True,
+        max_outstanding: int | str = "auto",
+        return_exceptions: bool = False,
+    ) -> LazyMapIterator:
+        """Iterate over ``f`` of the items of iterables, which may be endless; see `View.imap`."""
+        check_sequences(sequences)
+        check_callable(f)
+        most = len(self) if max_outstanding == "auto" else max_outstanding
+        if isinstance(most, bool) or not isinstance(most, int) or most < 0:
+            raise ValueError(f"max_outstanding is 'auto', 0 or more, and not {max_outstanding!r}")
+        return LazyMapIterator(self, f, sequences, ordered, most, return_exceptions)
+
+    def register_joblib_backend(
+        self, name: str = "ipyparallel", make_default: bool = False
+    ) -> None:
+        """Register this view as a backend of joblib."""
+        from haz.ipyparallel._joblib import register
+
+        register(self, name, make_default)
+
+
+def _dependency(what: Any) -> Dependency:
+    return what if isinstance(what, Dependency) else Dependency(what)
+
+
+class LazyMapIterator:
+    """The results of `LoadBalancedView.imap`, one by one."""
+
+    def __init__(
+        self,
+        view: LoadBalancedView,
+        f: Any,
+        sequences: tuple[Any, ...],
+        ordered: bool,
+        most: int,
+        return_exceptions: bool,
+    ) -> None:
+        self._view = view
+        self._f = f
+        self._items = zip(*sequences, strict=False)
+        self._ordered = ordered
+        self._most = most
+        self._return_exceptions = return_exceptions
+        self._running: list[AsyncResult] = []
+        self._ended = False
+        view._outstanding_maps.add(self)
+        self._fill()
+
+    def _fill(self) -> None:
+        while not self._ended and (not self._most or len(self._running) < self._most):
+            try:
+                args = next(self._items)
+            except StopIteration:
+                self._end()
+                return
+            self._running.append(self._view.apply_async(self._f, *args))
+
+    def _end(self) -> None:
+        self._ended = True
+        self._view._outstanding_maps.discard(self)
+
+    def _submit_all(self) -> None:
+        self._most = 0
+        self._fill()
+
+    def __iter__(self) -> LazyMapIterator:
+        return self
+
+    def __next__(self) -> Any:
+        if not self._running:
+            raise StopIteration
+        result = self._running.pop(0 if self._ordered else self._first_ready())
+        try:
+            return result.get(return_exceptions=self._return_exceptions)
+        finally:
+            self._fill()
+
+    def _first_ready(self) -> int:
+        from haz.ipyparallel.asyncresult import wait_for_some
+
+        wait_for_some([each._messages[0] for each in self._running], None, "FIRST_COMPLETED")
+        return next(i for i, each in enumerate(self._running) if each.ready())
+
+    def cancel(self) -> None:
+        """Take no more items."""
+        self._end()

@@ -1,0 +1,368 @@
+"""An engine: a process with a namespace, that runs what views send it. The class is an actor."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from types import ModuleType
+
+from haz.ipyparallel._canning import can, set_user_namespace, uncan, uncan_callable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeAlias
+
+    #: (status, value, started, completed, output): status "ok", "error", "unmet"; times in seconds
+    #: since 1970; output None or what `_Output.take` returns.
+    Reply: TypeAlias = tuple[str, Any, float, float, Any]
+
+__all__ = ["Engine"]
+
+
+class _Stream:
+    """Keeps what is written, for the reply; it stands for `sys.stdout` or `sys.stderr`."""
+
+    encoding = "utf-8"
+    errors = "strict"
+    closed = False
+    newlines: str | None = None
+    line_buffering = False
+
+    def __init__(self, name: str, number: int, parts: list[tuple[str, Any]]) -> None:
+        self.name = f"<{name}>"
+        self._kind = name
+        self._number = number
+        self._parts = parts
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        if text:
+            self._parts.append((self._kind, text))
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        pass
+
+    def isatty(self) -> bool:
+        return False
+
+    def readable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def fileno(self) -> int:
+        return self._number
+
+
+class _Output:
+    """What a call prints and displays."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[str, Any]] = []
+        self.data: dict[str, Any] = {}
+        self.stdout = _Stream("stdout", 1, self.parts)
+        self.stderr = _Stream("stderr", 2, self.parts)
+
+    def install(self) -> None:
+        sys.stdout = self.stdout
+        sys.stderr = self.stderr
+
+    def take(self) -> dict[str, Any] | None:
+        """What came since the last time: {stdout, stderr, outputs, data}; None for nothing."""
+        if not self.parts and not self.data:
+            return None
+        parts, data = list(self.parts), self.data
+        self.parts.clear()
+        self.data = {}
+        return {
+            "stdout": "".join(text for kind, text in parts if kind == "stdout"),
+            "stderr": "".join(text for kind, text in parts if kind == "stderr"),
+            "outputs": [what for kind, what in parts if kind == "display"],
+            "data": data,
+        }
+
+
+def _looks_plain(code: str) -> bool:
+    """Whether `code` is Python that needs nothing of IPython."""
+    if "IPython" in sys.modules or "display" in code or "IPython" in code or "pylab" in code:
+        return False
+    try:
+        compile(code, "<code>", "exec")
+    except (SyntaxError, ValueError):
+        return False
+    return True
+
+
+class Engine:
+    """One engine. Its methods are called by views; none of them raises what the user's code does.
+
+    Parameters
+    ----------
+    engine_id, uuid
+        Its number in the cluster, and a name that is never used again.
+    environment
+        Environment variables to set.
+    """
+
+    def __init__(self, engine_id: int, uuid: str, environment: dict[str, str] | None = None):
+        self._id = engine_id
+        self._uuid = uuid
+        os.environ.update(environment or {})
+        main = ModuleType("__main__")
+        main.__dict__["__builtins__"] = __builtins__
+        sys.modules["__main__"] = main
+        self._main = main
+        self._namespace = vars(main)
+        set_user_namespace(self._namespace)
+        self._count = 0
+        self._shell: Any = None
+        self._busy = False
+        self._output = _Output()
+        self._output.install()
+        self._fresh = dict(self._namespace)
+        signal.signal(signal.SIGINT, self._interrupted)
+        _current.append(self)
+
+    def _interrupted(self, number: int, frame: Any) -> None:
+        if self._busy:
+            raise KeyboardInterrupt
+
+    def hello(self) -> dict[str, Any]:
+        """Who it is: {uuid, pid, hostname}."""
+        import socket
+
+        return {"uuid": self._uuid, "pid": os.getpid(), "hostname": socket.gethostname()}
+
+    # ---- calls ----------------------------------------------------------------------------
+
+    def _run(self, method: str, call: Callable[[], Any]) -> Reply:
+        started = time.time()
+        status: str = "ok"
+        try:
+            try:
+                self._busy = True
+                value = call()
+            finally:
+                self._busy = False
+        except BaseException as error:
+            if type(error).__name__ == "UnmetDependency":
+                status, value = "unmet", None
+            else:
+                status, value = "error", self._describe(error, method)
+        if sys.stdout is not self._output.stdout or sys.stderr is not self._output.stderr:
+            self._output.install()
+        return status, value, started, time.time(), self._output.take()
+
+    def _describe(self, error: BaseException, method: str) -> dict[str, Any]:
+        import traceback
+
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+            trace = trace.tb_next  # what is haz's own
+        try:
+            message = str(error)
+        except Exception:
+            message = "<its message can't be made>"
+        return {
+            "ename": type(error).__name__,
+            "evalue": message,
+            "traceback": "".join(traceback.format_exception(type(error), error, trace)),
+            "engine_info": {
+                "engine_id": self._id,
+                "engine_uuid": self._uuid,
+                "method": method,
+            },
+        }
+
+    def apply(self, function: Any, args: Any, kwargs: Any) -> Reply:
+        """Call a function; args and kwargs are canned."""
+
+        def call() -> Any:
+            return can(uncan_callable(function)(*uncan(args), **uncan(kwargs)))
+
+        return self._run("apply", call)
+
+    def map(self, function: Any, sequences: Any, return_exceptions: bool) -> Reply:
+        """Call a function with the items of a part of the sequences."""
+
+        def call() -> Any:
+            f = uncan_callable(function)
+            if not return_exceptions:
+                return can(list(map(f, *map(uncan, sequences))))
+            results = []
+            for items in zip(*map(uncan, sequences), strict=False):
+                try:
+                    results.append(f(*items))
+                except Exception as error:
+                    results.append(_Failed(self._describe(error, "map")))
+            return can(results)
+
+        return self._run("map", call)
+
+    def batch(self, calls: list[tuple[str, Any, Any, Any]]) -> list[Reply]:
+        """Run short calls, one after the other."""
+        return [getattr(self, method)(*parts) for method, *parts in calls]
+
+    def push(self, namespace: Any) -> Reply:
+        """Set names; a dotted one sets an attribute."""
+
+        def call() -> None:
+            for name, value in uncan(namespace).items():
+                if "." in name or "[" in name:
+                    self._namespace["_haz_pushed"] = value
+                    try:
+                        exec(f"{name} = _haz_pushed", self._namespace)
+                    finally:
+                        del self._namespace["_haz_pushed"]
+                else:
+                    self._namespace[name] = value
+
+        return self._run("push", call)
+
+    def pull(self, names: Any) -> Reply:
+        """The values of names, or of one."""
+
+        def call() -> Any:
+            if isinstance(names, str):
+                return can(eval(names, self._namespace))
+            return [can(eval(name, self._namespace)) for name in names]
+
+        return self._run("pull", call)
+
+    def clear(self) -> Reply:
+        """Forget all names."""
+
+        def call() -> None:
+            self._namespace.clear()
+            self._namespace.update(self._fresh)
+            if self._shell is not None:
+                self._shell.reset(new_session=False)
+
+        return self._run("clear", call)
+
+    def execute(self, code: str, silent: bool, in_notebook: bool) -> Reply:
+        """Run code as a cell of a notebook; the value is {execution_count, result}."""
+        if not silent:
+            self._count += 1
+        if self._shell is None and (in_notebook or not _looks_plain(code)):
+            self._make_shell()
+        if self._shell is not None:
+            return self._execute_in_shell(code, silent)
+
+        def call() -> Any:
+            import ast
+
+            tree = ast.parse(code, "<ipython>")
+            last: Any = None
+            if not silent and tree.body and isinstance(tree.body[-1], ast.Expr):
+                last = tree.body.pop()
+            _keep_lines(code)
+            exec(compile(tree, "<ipython>", "exec"), self._namespace)
+            result = None
+            if last is not None:
+                expression = ast.Expression(last.value)
+                value = eval(compile(expression, "<ipython>", "eval"), self._namespace)
+                if value is not None:
+                    self._namespace["_"] = value
+                    result = {"data": {"text/plain": repr(value)}, "metadata": {}}
+            return {"execution_count": self._count, "result": result}
+
+        return self._run("execute", call)
+
+    def _make_shell(self) -> None:
+        try:
+            from haz.ipyparallel._shell import make_shell
+        except ImportError:
+            return  # no IPython here: magics fail as a SyntaxError, and displays are printed
+        self._shell = make_shell(self._main, self._output.parts)
+        self._output.install()
+
+    def _execute_in_shell(self, code: str, silent: bool) -> Reply:
+        result: Any = None
+
+        def call() -> Any:
+            nonlocal result
+            self._shell.begin_cell(self._count)
+            result = self._shell.run_cell(code, silent=silent, store_history=False)
+            result.raise_error()
+            return {"execution_count": self._count, "result": self._shell.take_result()}
+
+        status, value, started, ended, output = self._run("execute", call)
+        if status == "error" and result is not None:
+            value["traceback"] = self._shell.last_traceback() or value["traceback"]
+        return status, value, started, ended, output
+
+    def run_file(self, path: str) -> Reply:
+        """Run the file at a path that this process can read."""
+
+        def call() -> None:
+            with open(path, encoding="utf-8") as file:
+                code = file.read()
+            exec(compile(code + "\n", path, "exec"), self._namespace)
+
+        return self._run("run", call)
+
+    def prepare(self) -> None:
+        """Make the shell now, so that calls which display something find it."""
+        if self._shell is None:
+            self._make_shell()
+
+
+class _Failed:
+    """An exception in the place of a result."""
+
+    __slots__ = ("content",)
+
+    def __init__(self, content: dict[str, Any]) -> None:
+        self.content = content
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Failed, (self.content,)
+
+    def _haz_uncan(self) -> Any:
+        from haz.ipyparallel.error import RemoteError
+
+        return RemoteError(**self.content)
+
+
+def _keep_lines(code: str) -> None:
+    """Let tracebacks show the lines of `code`."""
+    import linecache
+
+    lines = [line + "\n" for line in code.splitlines()]
+    linecache.cache["<ipython>"] = (len(code), None, lines, "<ipython>")
+
+
+#: The engine of this process.
+_current: list[Engine] = []
+
+
+def current_engine() -> Engine:
+    """The engine of this process.
+
+    Raises
+    ------
+    RuntimeError
+        Where this process is none.
+    """
+    if not _current:
+        raise RuntimeError("this runs on engines only: send it there by view.apply or %px")
+    return _current[0]
+
+
+def publish(data: dict[str, Any]) -> None:
+    """Add to the data which the running call publishes; the client sees it as ``ar.data``."""
+    current_engine()._output.data.update(data)

@@ -1,0 +1,402 @@
+"""One call to one engine: where it stands, its outcome, and what is known of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import datetime, timezone
+
+from haz._core.api import get, wait
+from haz.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    GetTimeoutError,
+    HazError,
+    TaskCancelledError,
+    TaskError,
+)
+from haz.ipyparallel._canning import uncan
+from haz.ipyparallel.error import RemoteError, TaskAborted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from haz._core.refs import ObjectRef
+    from haz.ipyparallel._engine import Reply
+    from haz.ipyparallel.cluster import EngineHandle
+
+__all__ = ["BalancedMessage", "DirectMessage", "ExecuteReply", "Message", "Metadata", "unreachable"]
+
+
+def _utc(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, timezone.utc)
+
+
+class Metadata(dict):  # type: ignore[type-arg]
+    """What is known of one call; its keys are attributes, too.
+
+    submitted, started, completed, received are times (datetime, UTC), None before; status is "ok",
+    "error", "aborted" or None; stdout and stderr are texts; outputs what was displayed; data what
+    was published.
+    """
+
+    def __init__(self, msg_id: str, label: Any) -> None:
+        super().__init__(
+            msg_id=msg_id,
+            submitted=_utc(time.time()),
+            started=None,
+            completed=None,
+            received=None,
+            engine_uuid=None,
+            engine_id=None,
+            follow=None,
+            after=None,
+            status=None,
+            execute_input=None,
+            execute_result=None,
+            error=None,
+            stdout="",
+            stderr="",
+            outputs=[],
+            data={},
+            outputs_ready=False,
+            label=label,
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in self:
+            raise AttributeError(name)
+        self[name] = value
+
+
+class ExecuteReply:
+    """What running code on one engine gave: its last value, in all its formats, and its output."""
+
+    def __init__(self, msg_id: str, count: int, result: Any, metadata: Metadata) -> None:
+        self.msg_id = msg_id
+        self.execution_count = count
+        self.execute_result = result
+        self.metadata = metadata
+
+    def __getitem__(self, key: str) -> Any:
+        return self.metadata[key]
+
+    def __getattr__(self, key: str) -> Any:
+        if key.startswith("_") or key == "metadata" or key not in self.metadata:
+            raise AttributeError(key)
+        return self.metadata[key]
+
+    @property
+    def text(self) -> str:
+        """The value as text."""
+        return "" if self.execute_result is None else str(self._format("text/plain"))
+
+    def __repr__(self) -> str:
+        text = self.text
+        if len(text) > 32:
+            text = text[:29] + "..."
+        return f"<ExecuteReply[{self.execution_count}]: {text}>"
+
+    def _format(self, kind: str) -> Any:
+        if self.execute_result is None:
+            return None
+        return self.execute_result["data"].get(kind)
+
+    def _with_metadata(self, kind: str) -> Any:
+        data = self._format(kind)
+        if data is None:
+            return None
+        about = self.execute_result["metadata"].get(kind)
+        return (data, about) if about else data
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        engine = self.metadata["engine_id"]
+        printer.text(f"Out[{engine}:{self.execution_count}]: {self.text}" if self.text else "")
+
+    def _repr_html_(self) -> Any:
+        return self._with_metadata("text/html")
+
+    def _repr_latex_(self) -> Any:
+        return self._with_metadata("text/latex")
+
+    def _repr_json_(self) -> Any:
+        return self._with_metadata("application/json")
+
+    def _repr_javascript_(self) -> Any:
+        return self._with_metadata("application/javascript")
+
+    def _repr_png_(self) -> Any:
+        return self._with_metadata("image/png")
+
+    def _repr_jpeg_(self) -> Any:
+        return self._with_metadata("image/jpeg")
+
+    def _repr_svg_(self) -> Any:
+        return self._with_metadata("image/svg+xml")
+
+
+def unreachable(engine: EngineHandle, msg_id: str, reason: str) -> RemoteError:
+    """The error of a call whose engine is gone."""
+    return RemoteError(
+        "EngineError",
+        f"Engine {engine.id} died while it ran or was to run call {msg_id}: {reason}",
+        None,
+        {"engine_id": engine.id, "engine_uuid": engine.uuid, "method": "apply"},
+    )
+
+
+def _failed_call(error: Exception, message: Message) -> Exception:
+    """What a client sees for an error of haz itself."""
+    engine = message.engine
+    assert engine is not None
+    if isinstance(error, (ActorDiedError, ActorUnavailableError)):
+        engine.died(str(error))
+        return unreachable(engine, message.msg_id, str(error).splitlines()[0])
+    if isinstance(error, TaskCancelledError):
+        return TaskAborted(
+            f"the call {message.msg_id} was aborted before engine {engine.id} began it"
+        )
+    if isinstance(error, TaskError):
+        cause = error.__cause__ if error.__cause__ is not None else error
+        info = {"engine_id": engine.id, "engine_uuid": engine.uuid, "method": "apply"}
+        return RemoteError(type(cause).__name__, str(cause), str(error), info)
+    return error
+
+
+class Message:
+    """A call, from when it was made. Thread-safe."""
+
+    __slots__ = ("__weakref__", "engine", "has_execute", "metadata", "msg_id", "outcome", "status")
+
+    def __init__(self, msg_id: str, label: Any) -> None:
+        self.msg_id = msg_id
+        self.metadata = Metadata(msg_id, label)
+        self.engine: EngineHandle | None = None
+        self.has_execute = False
+        #: Its value, or the exception to be raised; to be read where `status` is not None.
+        self.outcome: Any = None
+        self.status: str | None = None
+
+    def ready(self) -> bool:
+        """Whether it has ended."""
+        raise NotImplementedError
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait for its end, `timeout` seconds at most; return whether it has ended."""
+        raise NotImplementedError
+
+    def watch(self, callback: Callable[[], None]) -> None:
+        """Call `callback` at its end, in some thread; at once where it has ended."""
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        """Let it end before an engine begins it, where that is still possible."""
+        raise NotImplementedError
+
+    def _settle(self, reply: Reply) -> None:
+        status, value, started, completed, output = reply
+        metadata = self.metadata
+        metadata["started"] = _utc(started)
+        metadata["completed"] = _utc(completed)
+        metadata["received"] = _utc(time.time())
+        if output is not None:
+            metadata.update(output)
+        metadata["outputs_ready"] = True
+        if status == "ok":
+            try:
+                outcome = uncan(value)
+                if self.has_execute:
+                    metadata["execute_result"] = outcome["result"]
+                    outcome = ExecuteReply(
+                        self.msg_id, outcome["execution_count"], outcome["result"], metadata
+                    )
+            except Exception as error:
+                status = "error"
+                outcome = RemoteError(type(error).__name__, str(error), None, self._about())
+        elif status == "unmet":
+            status = "error"
+            outcome = RemoteError(
+                "UnmetDependency", "the engine lacks what the call depends on", None, self._about()
+            )
+        else:
+            outcome = RemoteError(**value)
+        self._end(status, outcome)
+
+    def _about(self) -> dict[str, Any]:
+        engine = self.engine
+        if engine is None:
+            return {}
+        return {"engine_id": engine.id, "engine_uuid": engine.uuid, "method": "apply"}
+
+    def _fail(self, error: Exception) -> None:
+        metadata = self.metadata
+        metadata["received"] = _utc(time.time())
+        metadata["completed"] = metadata["received"]
+        metadata["outputs_ready"] = True
+        self._end("aborted" if isinstance(error, TaskAborted) else "error", error)
+
+    def _end(self, status: str, outcome: Any) -> None:
+        self.outcome = outcome
+        self.metadata["status"] = status
+        if status != "ok":
+            self.metadata["error"] = outcome
+        self.status = status
+
+    def _sent_to(self, engine: EngineHandle) -> None:
+        self.engine = engine
+        self.metadata["engine_id"] = engine.id
+        self.metadata["engine_uuid"] = engine.uuid
+
+
+class DirectMessage(Message):
+    """A call that was sent to an engine when it was made."""
+
+    __slots__ = ("_lock", "ref")
+
+    def __init__(
+        self, msg_id: str, label: Any, engine: EngineHandle, ref: ObjectRef[Reply] | None
+    ) -> None:
+        super().__init__(msg_id, label)
+        self.ref = ref
+        self._lock = threading.Lock()
+        self._sent_to(engine)
+
+    def ready(self) -> bool:
+        return self.status is not None or self.wait(0)
+
+    def wait(self, timeout: float | None) -> bool:
+        ref = self.ref
+        if self.status is not None or ref is None:
+            return True
+        try:
+            reply = get(ref, timeout=timeout)
+        except GetTimeoutError:
+            return False
+        except HazError as error:
+            with self._lock:
+                if self.status is None:
+                    self._fail(_failed_call(error, self))
+        else:
+            with self._lock:
+                if self.status is None:
+                    self._settle(reply)
+        self.ref = None
+        return True
+
+    def watch(self, callback: Callable[[], None]) -> None:
+        ref = self.ref
+        if self.status is not None or ref is None:
+            callback()
+            return
+
+        def done(_future: object) -> None:
+            self.wait(None)
+            callback()
+
+        ref.future().add_done_callback(done)
+
+    def abort(self) -> None:
+        ref = self.ref
+        if ref is not None:
+            from haz._core.api import cancel
+
+            cancel(ref)
+
+
+class BalancedMessage(Message):
+    """A call whose engine is chosen when one is free; see `Balancer`."""
+
+    __slots__ = (
+        "_callbacks",
+        "_event",
+        "_lock",
+        "after",
+        "args",
+        "avoid",
+        "deadline",
+        "follow",
+        "function",
+        "kwargs",
+        "method",
+        "ref",
+        "retries",
+        "targets",
+    )
+
+    def __init__(self, msg_id: str, label: Any, method: str) -> None:
+        super().__init__(msg_id, label)
+        self._lock = threading.Lock()
+        self._event: threading.Event | None = None
+        self._callbacks: list[Callable[[], None]] = []
+        self.method = method
+        self.function: Any = None
+        self.args: Any = None
+        self.kwargs: Any = None
+        self.ref: ObjectRef[Reply] | None = None
+        self.retries = 0
+        self.targets: Any = None
+        self.after: Any = None
+        self.follow: Any = None
+        self.avoid: set[int] | None = None
+        self.deadline: float | None = None
+
+    def is_particular(self) -> bool:
+        """Whether not every engine may run it."""
+        return bool(self.targets or self.follow or self.avoid)
+
+    def ready(self) -> bool:
+        return self.status is not None
+
+    def wait(self, timeout: float | None) -> bool:
+        if self.status is not None:
+            return True
+        with self._lock:
+            if self.ready():
+                return True
+            if self._event is None:
+                self._event = threading.Event()
+            event = self._event
+        return event.wait(timeout)
+
+    def watch(self, callback: Callable[[], None]) -> None:
+        with self._lock:
+            if self.status is None:
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    def _end(self, status: str, outcome: Any) -> None:
+        with self._lock:
+            super()._end(status, outcome)
+            callbacks, self._callbacks = self._callbacks, []
+            event = self._event
+            self.function = self.args = self.kwargs = self.ref = None
+        if event is not None:
+            event.set()
+        for callback in callbacks:
+            callback()
+
+
+def wait_for_all(messages: list[Message], timeout: float | None) -> bool:
+    """Wait for the end of all, `timeout` seconds at most; return whether they have ended."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    refs = [
+        message.ref
+        for message in messages
+        if isinstance(message, DirectMessage) and message.ref is not None
+    ]
+    if len(refs) > 1:
+        wait(refs, num_returns=len(refs), timeout=timeout)
+    for message in messages:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        if not message.wait(left):
+            return False
+    return True

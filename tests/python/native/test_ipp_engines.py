@@ -1,0 +1,446 @@
+"""The ipyparallel face: load-balanced views, engines that die, are interrupted, and are stopped."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import haz
+import haz.ipyparallel as ipp
+import numpy as np
+import pytest
+from haz.testing import wait_until
+
+
+@pytest.fixture
+def client():
+    haz.init(engine="native", num_cpus=2)
+    with ipp.Cluster(n=3) as client:
+        yield client
+    haz.shutdown()
+
+
+def waits_for(path):
+    """On an engine: say that this runs, and wait for the gate to be opened."""
+    import os
+    import time
+
+    open(f"{path}.runs.{os.getpid()}", "w").close()
+    while not os.path.exists(path):
+        time.sleep(0.002)
+
+
+def runs(path, n):
+    """Wait until `waits_for` runs on `n` engines."""
+    folder, name = os.path.split(path)
+    wait_until(
+        lambda: sum(each.startswith(f"{name}.runs.") for each in os.listdir(folder)) == n,
+        "the calls run",
+    )
+
+
+def test_balanced_calls_use_all_engines(client):
+    view = client.load_balanced_view()
+    assert view.map_sync(lambda x: x * x, range(50)) == [x * x for x in range(50)]
+    assert view.apply_sync(lambda: 5) == 5
+
+    def slow(i):
+        import os
+        import time
+
+        time.sleep(0.02)
+        return os.getpid()
+
+    assert len(set(view.map_sync(slow, range(12)))) == 3
+    only = client.load_balanced_view(targets=[1])
+    assert {only.apply_async(abs, 1).engine_id for _ in range(3)} <= {1, None}
+    assert len(set(only.map_sync(slow, range(4)))) == 1
+
+
+def test_short_calls_go_together_and_long_ones_alone(client, monkeypatch):
+    view = client.load_balanced_view()
+    sizes = []
+    send = client._balancer._send
+
+    def counting(batch, engine):
+        sizes.append(len(batch))
+        send(batch, engine)
+
+    monkeypatch.setattr(client._balancer, "_send", counting)
+    results = [view.apply_async(abs, -i) for i in range(3000)]
+    assert [each.get() for each in results] == list(range(3000))
+    assert max(sizes) > 1
+    assert sum(sizes) == 3000
+    view.map_sync(time.sleep, [0.05] * 30)
+    sizes.clear()
+    view.map_sync(abs, range(6))
+    assert max(sizes) == 1
+
+
+def test_unordered_maps_give_what_is_there_first(client):
+    view = client.load_balanced_view()
+
+    def slow(x):
+        import time
+
+        time.sleep(1.5 if x == 0 else 0.01)
+        return x
+
+    assert list(view.map_async(slow, range(5), ordered=False))[-1] == 0
+    assert list(view.map_async(slow, range(5))) == list(range(5))
+    assert view.map_sync(slow, range(5), chunksize=2) == list(range(5))
+
+
+def test_imap_over_endless_iterables(client):
+    view = client.load_balanced_view()
+    taken = []
+
+    def items():
+        for i in itertools.count():
+            taken.append(i)
+            yield i
+
+    results = view.imap(lambda x: x * 2, items(), max_outstanding=3)
+    assert list(itertools.islice(results, 10)) == [2 * i for i in range(10)]
+    results.cancel()
+    assert len(taken) <= 13
+    failing = view.imap(lambda x: 1 // x, [0, 1], return_exceptions=True)
+    assert [type(each).__name__ for each in failing] == ["RemoteError", "int"]
+    with view.executor as executor:
+        late = executor.submit(time.sleep, 0.1)
+        mapped = executor.map(lambda x: x + 1, range(10))
+    assert late.done()
+    assert list(mapped) == list(range(1, 11))
+    with pytest.raises(TimeoutError):
+        list(view.executor.map(time.sleep, [5], timeout=0.05))
+
+
+def test_dependencies_on_calls(client):
+    view = client.load_balanced_view()
+    first = view.apply_async(time.sleep, 0.3)
+    with view.temp_flags(after=first):
+        second = view.apply_async(lambda: 1)
+    second.get()
+    assert second.started >= first.completed
+    with view.temp_flags(follow=first):
+        followers = [view.apply_async(abs, 1) for _ in range(5)]
+    client.wait(followers)
+    assert {each.engine_id for each in followers} == {first.engine_id}
+    failed = view.apply_async(lambda: 1 / 0)
+    failed.wait()
+    with view.temp_flags(after=failed):
+        with pytest.raises(ipp.RemoteError, match="ImpossibleDependency"):
+            view.apply_sync(abs, 1)
+    with view.temp_flags(after=ipp.Dependency(failed, success=True, failure=True)):
+        assert view.apply_sync(abs, -1) == 1
+    with view.temp_flags(after="nonsense"):
+        with pytest.raises(ipp.RemoteError, match="InvalidDependency"):
+            view.apply_sync(abs, 1)
+
+
+def test_dependencies_on_engines(client):
+    view = client.load_balanced_view()
+    client[1]["here"] = True
+
+    @ipp.depend(ipp.interactive(lambda: globals().get("here", False)))
+    def where():
+        import os
+
+        return os.getpid()
+
+    assert {view.apply_sync(where) for _ in range(4)} == {client[1].apply_sync(os.getpid)}
+
+    @ipp.require("base64", helper=lambda x: x + 1)
+    @ipp.interactive
+    def uses():
+        return base64.b64encode(b"a"), helper(1)  # noqa: F821
+
+    assert view.apply_sync(uses) == (b"YQ==", 2)
+
+    @ipp.require("no_such_module_at_all")
+    def never():
+        pass
+
+    with pytest.raises(ipp.RemoteError):
+        view.apply_sync(never)
+    with pytest.raises(TypeError):
+        ipp.require(5)
+
+
+def test_retries_go_to_other_engines(client, tmp_path):
+    view = client.load_balanced_view()
+    mark = str(tmp_path / "mark")
+
+    def fails_twice(mark):
+        with open(mark, "a+") as file:
+            file.write("x")
+            file.flush()
+            file.seek(0)
+            if len(file.read()) < 3:
+                raise ValueError("not yet")
+        return "now"
+
+    with view.temp_flags(retries=2):
+        assert view.apply_sync(fails_twice, mark) == "now"
+    with view.temp_flags(retries=9):
+        with pytest.raises(ipp.RemoteError, match="ZeroDivisionError"):
+            view.apply_sync(lambda: 1 / 0)
+    with view.temp_flags(retries=9, timeout=0.2):
+        with pytest.raises(ipp.RemoteError, match="TaskTimeout"):
+            view.apply_sync(lambda: 1 / 0)
+
+
+def test_aborted_calls_never_run(client, tmp_path):
+    gate, mark = str(tmp_path / "gate"), tmp_path / "ran"
+    view = client[0]
+    running = view.apply_async(waits_for, gate)
+    runs(gate, 1)
+    waiting = view.apply_async(lambda path: open(path, "w").close(), str(mark))
+    view.abort(waiting)
+    with pytest.raises(ipp.TaskAborted):
+        waiting.get()
+    assert waiting.status == "aborted"
+    others = client[1:].apply_async(waits_for, gate)
+    runs(gate, 3)
+    balanced = client.load_balanced_view()
+    blocking = [balanced.apply_async(abs, 1) for _ in range(3)]
+    queued = balanced.apply_async(lambda path: open(path, "w").close(), str(mark))
+    queued.abort()
+    with pytest.raises(ipp.TaskAborted):
+        queued.get()
+    blocking[0].abort()
+    with pytest.raises(ipp.TaskAborted):
+        blocking[0].get()
+    open(gate, "w").close()
+    assert client.wait([running, others, *blocking[1:]], 60)
+    with pytest.raises(RuntimeError, match="ended already"):
+        running.abort()
+    assert not mark.exists()
+
+
+def test_a_dead_engine_is_told_and_replaced(client, capfd, tmp_path):
+    view = client[1:]
+    gate = str(tmp_path / "gate")
+    result = view.apply_async(waits_for, gate)
+    runs(gate, 2)
+    pid = {engine.id: engine.pid for engine in client._state.engines()}[1]
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(ipp.RemoteError, match="Engine 1 died"):
+        result.split()[0].get(60)
+    wait_until(lambda: client.ids == [0, 2, 3], "another engine took its place")
+    wait_until(lambda: "engine 3 took its place" in capfd.readouterr().err, "it is said")
+    with pytest.raises(IndexError, match="engine 3 takes its place"):
+        view.apply_sync(abs, 1)
+    open(gate, "w").close()
+    assert result.split()[1].get(60) is None
+    assert client[:].apply_sync(abs, -1) == [1, 1, 1]
+
+
+@pytest.mark.parametrize("end", [lambda: os._exit(3), lambda: os.kill(os.getpid(), 9)])
+def test_a_call_that_ends_its_engine_fails_alone(client, end):
+    view = client.load_balanced_view()
+    results = [view.apply_async(abs, -i) for i in range(20)]
+    dying = view.apply_async(end)
+    results += [view.apply_async(abs, -i) for i in range(20, 60)]
+    with pytest.raises(ipp.RemoteError, match="EngineError"):
+        dying.get(60)
+    values = [each.get(60, return_exceptions=True) for each in results]
+    wrong = [i for i, value in enumerate(values) if value != i]
+    # Short calls that were sent together with it share its fate, and say so.
+    assert all("died while it ran or was to run" in str(values[i]) for i in wrong)
+    wait_until(lambda: len(client.ids) == 3, "another engine took its place")
+
+
+def test_interrupts_reach_what_runs(client, tmp_path):
+    gate = str(tmp_path / "gate")
+    view = client[:]
+    result = view.apply_async(waits_for, gate)
+    runs(gate, 3)
+    client.send_signal("SIGINT").result()
+    for error in result.get(60, return_exceptions=True):
+        assert error.ename == "KeyboardInterrupt"
+    client.send_signal("SIGINT")  # nothing runs: nothing happens
+    assert view.apply_sync(abs, -1) == [1, 1, 1]
+
+
+def test_engines_come_and_go(client):
+    cluster = client.cluster
+    cluster.start_engines_sync(1)
+    assert client.ids == [0, 1, 2, 3]
+    lazy = client.direct_view()
+    assert lazy.apply_sync(abs, -1) == [1] * 4
+    cluster.stop_engine_sync(0)
+    assert client.ids == [1, 2, 3]
+    pid = client[1].apply_sync(os.getpid)
+    cluster.restart_engine_sync(1)
+    assert pid not in client[:].apply_sync(os.getpid)
+    client.shutdown(client.ids[0])
+    assert len(client.ids) == 2
+    client.wait_for_engines(2)
+    with pytest.raises(TimeoutError):
+        client.wait_for_engines(9, timeout=0.05)
+    later = client.wait_for_engines(3, timeout=60, block=False)
+    cluster.start_engines_sync(1)
+    assert later.result(60) is None
+
+
+def test_a_stopped_cluster_says_so(client):
+    view = client[:]
+    pending = view.apply_async(time.sleep, 60)
+    client.cluster.stop_cluster_sync()
+    with pytest.raises(ipp.RemoteError, match="EngineError"):
+        pending.get(60)
+    for call in (lambda: view.apply_sync(abs, 1), lambda: client.ids, lambda: client[:]):
+        with pytest.raises(ipp.NoEnginesRegistered, match="was stopped"):
+            call()
+    balanced = ipp.LoadBalancedView(client)
+    with pytest.raises(ipp.NoEnginesRegistered):
+        balanced.apply_sync(abs, 1)
+    client.close()
+    with pytest.raises(OSError, match="closed"):
+        client[0]
+
+
+def test_a_client_starts_a_cluster_once(capfd):
+    haz.init(engine="native", num_cpus=2)
+    first = ipp.Client(n=2)
+    assert "started one of 2 engines" in capfd.readouterr().err
+    second = ipp.Client()
+    assert second.ids == [0, 1]
+    first[:]["a"] = 1
+    first[:].pull("a", block=True)
+    assert second[:]["a"] == [1, 1]
+    haz.shutdown()
+    with pytest.raises(ipp.NoEnginesRegistered):
+        first[:].apply_sync(abs, 1)
+
+
+def test_two_clusters_do_not_mix():
+    haz.init(engine="native", num_cpus=2)
+    with ipp.Cluster(n=1, cluster_id="one") as one, ipp.Cluster(n=2, cluster_id="two") as two:
+        one[:]["a"] = 1
+        assert (len(one), len(two)) == (1, 2)
+        assert ipp.Client(cluster_id="one")[0]["a"] == 1
+        with pytest.raises(ipp.RemoteError, match="NameError"):
+            two[0].pull("a", block=True)
+        with pytest.raises(RuntimeError, match="running already"):
+            ipp.Cluster(n=1, cluster_id="one").start_cluster_sync()
+    haz.shutdown()
+
+
+def test_clusters_for_code_that_awaits():
+    import asyncio
+
+    async def main():
+        async with ipp.Cluster(n=1) as client:
+            return await client[0].apply_async(abs, -3)
+
+    haz.init(engine="native", num_cpus=2)
+    assert asyncio.run(main()) == 3
+    haz.shutdown()
+
+
+def test_threads_share_a_client(client):
+    view = client[:]
+    balanced = client.load_balanced_view()
+    wrong = []
+
+    def use(k):
+        for i in range(30):
+            if view.apply_sync(lambda x: x, i) != [i] * 3:
+                wrong.append(("direct", k, i))
+            if balanced.map_sync(lambda x: x + 1, range(5)) != [1, 2, 3, 4, 5]:
+                wrong.append(("balanced", k, i))
+
+    threads = [threading.Thread(target=use, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_nothing_of_large_results_stays(client):
+    view = client[:]
+    for _ in range(10):
+        assert [part.nbytes for part in view.apply_sync(np.ones, 200_000)] == [1_600_000] * 3
+    used = haz.cluster_resources()["object_store_memory"]
+    assert used - haz.available_resources()["object_store_memory"] < 20e6
+
+
+def test_joblib_runs_on_engines(client):
+    joblib = pytest.importorskip("joblib")
+    client.load_balanced_view().register_joblib_backend()
+    with joblib.parallel_config(backend="ipyparallel"):
+        found = joblib.Parallel(n_jobs=3)(joblib.delayed(pow)(i, 2) for i in range(50))
+    assert found == [i * i for i in range(50)]
+
+
+_HAZ = [sys.executable, "-m", "haz"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder of sockets of its own; what runs in it is ended."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="haz-test-", dir="/tmp") as path:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", path)
+        yield path
+        subprocess.run([*_HAZ, "stop", "--all"], capture_output=True)
+
+
+def _haz(*args, code=0):
+    done = subprocess.run([*_HAZ, *args], capture_output=True, text=True)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+_PROGRAM = """
+import os, sys
+import haz.ipyparallel as ipp
+client = ipp.Client({name})
+view = client[:]
+{code}
+"""
+
+
+def _program(code, name=""):
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM.format(code=code, name=name)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_named_clusters_outlive_programs(folder):
+    assert "2 engines" in _haz("cluster", "start", "-n", "2")
+    assert "runs already" in _haz("cluster", "start", code=1)
+    pids = _program("view.push({'a': 5}, block=True); print(*view.apply_sync(os.getpid))")
+    assert _program("print(view.pull('a', block=True))") == "[5, 5]"
+    assert _program("print(*view.apply_sync(os.getpid))") == pids
+    _haz("cluster", "start", "-n", "1", "--profile", "other")
+    assert _program("print(len(client))", "profile='other'") == "1"
+    listed = _haz("cluster", "list")
+    assert [line.split()[:2] for line in listed.splitlines()] == [["default", "2"], ["other", "1"]]
+    # A client that is there when an engine dies puts another in its place; the next one sees it.
+    killed = _program(
+        "import time\n"
+        "os.kill(view.apply_sync(os.getpid)[0], 9)\n"
+        "while client.ids != [1, 2]: time.sleep(0.01)\n"
+        "print(client.ids)"
+    )
+    assert killed == "[1, 2]"
+    assert _program("print(client.ids)") == "[1, 2]"
+    _haz("cluster", "stop")
+    assert "no cluster default" in _haz("cluster", "stop", code=1).lower()
+    _haz("cluster", "stop", "--all")
+    assert "No cluster runs" in _haz("cluster", "list", code=1)
+    assert "No node runs" in _haz("status", code=1)
