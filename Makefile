@@ -107,7 +107,7 @@ test-python-%: build/.bootstrap
 	  > "$$(.venv-packages/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/haz_in_place.pth"
 	@touch $@
 
-test-packages: ext .venv-packages/.installed ## packages written for Ray (Modin, Hamilton), on haz
+test-packages: ext .venv-packages/.installed ## packages written for Ray (Modin, Hamilton), and dask, on haz
 	@.venv-packages/bin/python -m pytest -q tests/packages $(PYTEST_ARGS)
 
 test-asan: SANITIZE := address,undefined

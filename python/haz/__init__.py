@@ -78,7 +78,10 @@ _HOME = {
 }
 
 #: Public modules, which `haz.<name>` imports.
-_MODULES = ("actor", "as_ray", "cpp", "exceptions", "ipyparallel", "testing", "util")
+_MODULES = (
+    *("actor", "as_ray", "cpp", "dask", "exceptions", "ipyparallel", "joblib", "multiprocessing"),
+    *("testing", "util"),
+)
 
 __all__ = ["__version__", "actor", "exceptions", "util", *_HOME]
 

@@ -1,4 +1,4 @@
-"""Packages from PyPI that are written for Ray, on haz.
+"""Packages from PyPI that are written for Ray, and dask, on haz.
 
 They need an environment of their own, which `make test-packages` makes; elsewhere there is nothing
 to collect here.
