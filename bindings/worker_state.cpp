@@ -45,8 +45,8 @@ void WorkerLoop::clean_up(bool outermost) {
 
 void WorkerLoop::put_back(bool imported) {
   Py_XDECREF(call_hook(hooks_.put_back, imported ? Py_True : Py_False));
-  if (imported) own_settings() = ProcessSettings::current();
-  // A limit that can't be raised again: the next task gets another process.
+  if (imported) own_settings().accept_current();
+  // A limit that can't be raised again, a user given up: the next task gets another process.
   if (!own_settings().put_back()) stop_.store(true, std::memory_order_relaxed);
   watch_.accept();
 }

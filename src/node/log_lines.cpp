@@ -97,7 +97,14 @@ std::vector<std::string> LogLines::stderr_tail() const {
   const std::string& pending = streams_[static_cast<std::size_t>(LogStream::kStderr)].pending;
   const std::string_view unfinished = after_last_return(pending);
   if (!unfinished.empty()) tail.push_back(shortened(unfinished, kMaxTailLineBytes));
-  if (tail.size() > kStderrTailLines) tail.erase(tail.begin());
+  std::size_t kept = 0;
+  std::size_t bytes = 0;
+  while (kept < std::min(tail.size(), kStderrTailLines)) {
+    bytes += tail[tail.size() - 1 - kept].size();
+    if (kept > 0 && bytes > kMaxTailBytes) break;
+    ++kept;
+  }
+  tail.erase(tail.begin(), tail.end() - static_cast<std::ptrdiff_t>(kept));
   return tail;
 }
 

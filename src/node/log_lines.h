@@ -25,6 +25,7 @@ inline constexpr std::size_t kMaxTaskNameBytes = 256;
 /// How much of a worker's standard error is kept for the report of its crash.
 inline constexpr std::size_t kStderrTailLines = 20;
 inline constexpr std::size_t kMaxTailLineBytes = 2048;
+inline constexpr std::size_t kMaxTailBytes = 4096;
 
 enum class LogStream : std::uint8_t { kStdout, kStderr };
 
@@ -53,7 +54,8 @@ class LogLines {
   void finish(std::vector<LogLine>& out);
 
   /// The last lines of standard error since the last kTaskEnd, oldest first, at most
-  /// kStderrTailLines of at most kMaxTailLineBytes; an unfinished line is the last one.
+  /// kStderrTailLines of at most kMaxTailLineBytes, and about kMaxTailBytes in all; an unfinished
+  /// line is the last one.
   [[nodiscard]] std::vector<std::string> stderr_tail() const;
 
  private:

@@ -87,10 +87,11 @@ Result<std::unique_ptr<Node>> Node::create(NodeOptions options) {
   if (!arena) {
     Error error = arena.error();
     error.message += "; an object store of " + std::to_string(limit) + " bytes takes " +
-                     std::to_string(arena_bytes()) + " bytes of address space (ulimit -v) and " +
-                     "of a memory file (ulimit -f), " + std::to_string(fixed) +
-                     " of them whatever its size: raise the limit, or give init() a smaller " +
-                     "object_store_memory";
+                     std::to_string(arena_bytes()) + " bytes of address space and of a memory " +
+                     "file, " + std::to_string(fixed) + " of them whatever its size: " +
+                     (mapping_limit() <= fixed
+                          ? "raise the limit, no smaller store would fit"
+                          : "raise the limit, or give init() a smaller object_store_memory");
     return error;
   }
   std::unique_ptr<Node> node(

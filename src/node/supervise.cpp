@@ -52,6 +52,12 @@ Result<std::unique_ptr<ZygoteLink>> Node::new_zygote(const NodeOptions& options)
 }
 
 Status Node::start_zygote() {
+  if (!arena_->has_descriptor()) {
+    return Error{ErrorKind::kLost,
+                 "this program has closed the file descriptors of haz, as os.closerange() and "
+                 "libraries do that make it a daemon: start haz after that, or call "
+                 "haz.shutdown() now and go on"};
+  }
   auto zygote = new_zygote(options_);
   if (!zygote) return zygote.error();
   Status lent = (*zygote)->lend_arena(arena_->fd());

@@ -153,11 +153,29 @@ Result<FileIdentity> identify_file(int fd) {
   return FileIdentity{status.st_dev, status.st_ino, static_cast<std::size_t>(status.st_size)};
 }
 
+std::uint64_t mapping_limit() {
+  std::uint64_t lowest = std::numeric_limits<std::uint64_t>::max();
+  for (const auto resource : {RLIMIT_AS, RLIMIT_FSIZE}) {
+    rlimit limit{};
+    if (getrlimit(resource, &limit) == 0) lowest = std::min<std::uint64_t>(lowest, limit.rlim_cur);
+  }
+  return lowest;
+}
+
 Result<std::byte*> map_file(int fd, std::size_t size_bytes, Access access) {
   const int protection = access == Access::kRead ? PROT_READ : PROT_READ | PROT_WRITE;
   void* address = mmap(nullptr, size_bytes, protection, MAP_SHARED | MAP_NORESERVE, fd, 0);
-  if (address == MAP_FAILED) return memory_error("cannot map a file", errno);
-  return static_cast<std::byte*>(address);
+  if (address != MAP_FAILED) return static_cast<std::byte*>(address);
+  const int error_number = errno;
+  Error error = memory_error("cannot map a file", error_number);
+  rlimit limit{};
+  if (error_number == ENOMEM && getrlimit(RLIMIT_AS, &limit) == 0 &&
+      limit.rlim_cur != RLIM_INFINITY) {
+    error.message = "cannot map " + std::to_string(size_bytes) +
+                    " bytes: this process may have at most " + std::to_string(limit.rlim_cur) +
+                    " bytes of address space in all (RLIMIT_AS, ulimit -v)";
+  }
+  return error;
 }
 
 void unmap(std::byte* address, std::size_t size_bytes) { munmap(address, size_bytes); }

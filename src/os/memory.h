@@ -45,6 +45,10 @@ struct FileIdentity {
 /// What `fd` is open on. Error: kLost when it's not open.
 Result<FileIdentity> identify_file(int fd);
 
+/// The largest mapping of a memory file that the limits of this process allow, if it had nothing
+/// else: the lower one of RLIMIT_AS and RLIMIT_FSIZE.
+std::uint64_t mapping_limit();
+
 /// Maps the first `size_bytes` of `fd`, shared, anywhere. Pages are made when touched. Errors:
 /// kOverloaded (address space), kInvalid (no such access on `fd`).
 Result<std::byte*> map_file(int fd, std::size_t size_bytes, Access access);

@@ -1,6 +1,10 @@
 #include "os/process_settings.h"
 
+#include <grp.h>
 #include <sys/stat.h>
+#include <unistd.h>
+
+#include <utility>
 
 namespace haz {
 
@@ -14,8 +18,38 @@ mode_t current_file_mask() noexcept {
 
 }  // namespace
 
-ProcessSettings ProcessSettings::current() noexcept {
+ProcessSettings::Owner ProcessSettings::Owner::current() {
+  Owner now;
+  ::getresuid(&now.users[0], &now.users[1], &now.users[2]);
+  ::getresgid(&now.groups[0], &now.groups[1], &now.groups[2]);
+  const int count = ::getgroups(0, nullptr);
+  if (count <= 0) return now;
+  now.more_groups.resize(static_cast<std::size_t>(count));
+  if (::getgroups(count, now.more_groups.data()) != count) now.more_groups.clear();
+  return now;
+}
+
+bool ProcessSettings::Owner::put_back() const {
+  const Owner now = current();
+  if (now == *this) return true;
+  // The right to do the rest comes with the effective user.
+  if (now.users != users && ::seteuid(users[1]) != 0) return false;
+  if (now.groups != groups && ::setresgid(groups[0], groups[1], groups[2]) != 0) return false;
+  if (now.more_groups != more_groups && ::setgroups(more_groups.size(), more_groups.data()) != 0) {
+    return false;
+  }
+  return ::setresuid(users[0], users[1], users[2]) == 0;
+}
+
+void ProcessSettings::accept_current() {
+  Owner owner = owner_;
+  *this = current();
+  owner_ = std::move(owner);
+}
+
+ProcessSettings ProcessSettings::current() {
   ProcessSettings now;
+  now.owner_ = Owner::current();
   for (std::size_t kind = 0; kind < kLimits; ++kind) {
     ::getrlimit(static_cast<__rlimit_resource>(kind), &now.limits_[kind]);
   }
@@ -24,9 +58,9 @@ ProcessSettings ProcessSettings::current() noexcept {
   return now;
 }
 
-bool ProcessSettings::put_back() const noexcept {
+bool ProcessSettings::put_back() const {
+  bool done = owner_.put_back();  // which may take the right to do the rest
   const ProcessSettings now = current();
-  bool done = true;
   for (std::size_t kind = 0; kind < kLimits; ++kind) {
     const rlimit& wanted = limits_[kind];
     const rlimit& found = now.limits_[kind];

@@ -2,6 +2,8 @@
 /// Errors of system calls as haz::Error.
 #pragma once
 
+#include <sys/resource.h>
+
 #include <cerrno>
 #include <string>
 #include <string_view>
@@ -41,6 +43,10 @@ inline Error system_error(std::string_view what, int error_number) {
   std::string message(what);
   message += ": ";
   message += std::generic_category().message(error_number);
+  rlimit limit{};
+  if (error_number == EMFILE && getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+    message += " (at most " + std::to_string(limit.rlim_cur) + ": RLIMIT_NOFILE, ulimit -n)";
+  }
   return Error{kind, std::move(message)};
 }
 

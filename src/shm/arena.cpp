@@ -41,9 +41,13 @@ Arena::Arena(UniqueFd fd, const FileIdentity& identity, std::shared_ptr<const Ar
       size_bytes_(mapping_->size_bytes()) {}
 
 Arena::~Arena() {
+  // Where somebody closed our descriptor, its number is not ours to close.
+  if (!has_descriptor()) static_cast<void>(fd_.release());
+}
+
+bool Arena::has_descriptor() const {
   auto identity = identify_file(fd_.get());
-  // Somebody closed our descriptor, so its number is not ours to close.
-  if (!identity || *identity != identity_) static_cast<void>(fd_.release());
+  return identity && *identity == identity_;
 }
 
 Status Arena::make_writable(std::uint64_t offset, std::uint64_t size_bytes) {
@@ -72,9 +76,8 @@ Status Arena::reserve(std::uint64_t offset, std::uint64_t size_bytes) {
   if (!contains(offset, size_bytes)) {
     return Error{ErrorKind::kInvalid, "no such range in the arena"};
   }
-  auto identity = identify_file(fd_.get());
   Status status = Error{ErrorKind::kLost, "the arena's descriptor was closed"};
-  if (identity && *identity == identity_) {
+  if (has_descriptor()) {
     status = reserve_range(fd_.get(), offset, size_bytes);
     if (status || status.error().kind == ErrorKind::kOverloaded) return status;
   }

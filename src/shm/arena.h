@@ -88,6 +88,9 @@ class Arena final : public ExtentBacking {
   /// The descriptor to hand to other processes; the arena keeps it.
   [[nodiscard]] int fd() const { return fd_.get(); }
 
+  /// Whether that still is the arena's: the program may have closed it behind our back.
+  [[nodiscard]] bool has_descriptor() const;
+
   /// Keeps the mapping alive for as long as the caller holds it.
   [[nodiscard]] std::shared_ptr<const ArenaMapping> mapping() const { return mapping_; }
 

@@ -259,6 +259,17 @@ class _Signals:
             self.changed = True
 
 
+#: Functions of `os` that change settings of the kernel, which native code puts back, or where that
+#: is not allowed any more ends the process.
+_SETTERS = (
+    *("umask", "sched_setaffinity"),
+    *("setuid", "seteuid", "setreuid", "setresuid", "setgid", "setegid", "setregid", "setresgid"),
+    *("setgroups", "initgroups"),
+)
+#: What they do can't be undone: the process ends with the task.
+_FOR_GOOD = ("chroot", "unshare", "setns")
+
+
 class ProcessState:
     """The state of this worker process before its first task, and what becomes of it."""
 
@@ -268,8 +279,7 @@ class ProcessState:
         self._signals = _Signals()
         _signal.signal = self._noting(_signal.signal)
         _signal.pthread_sigmask = self._noting(_signal.pthread_sigmask)
-        # Settings of the kernel are put back by native code.
-        for name in ("umask", "sched_setaffinity"):
+        for name in (*_SETTERS, *_FOR_GOOD):
             function = getattr(os, name, None)
             if function is not None:
                 noting = self._noting(function)
@@ -278,12 +288,16 @@ class ProcessState:
 
     def _noting(self, function: Callable[..., Any]) -> Callable[..., Any]:
         signals = self._signals if function.__module__ == "_signal" else None
+        is_for_good = function.__name__ in _FOR_GOOD
 
         def noting(*args: Any, **kwargs: Any) -> Any:
             if signals is not None:
                 signals.changed = True
             _native.note_change()
-            return function(*args, **kwargs)
+            done = function(*args, **kwargs)
+            if is_for_good:
+                _native.stop_after_task()
+            return done
 
         for name in ("__name__", "__qualname__", "__module__", "__doc__"):
             setattr(noting, name, getattr(function, name, None))

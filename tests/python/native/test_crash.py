@@ -65,6 +65,17 @@ def test_signal(node, how, number):
     assert haz.get(one.remote()) == 1
 
 
+def test_a_long_line_of_stderr_makes_no_long_message():
+    @haz.remote(max_retries=0)
+    def talks():
+        print("x" * 5_000_000, "\nthe last words", file=sys.stderr, flush=True)
+        os._exit(3)
+
+    error = caught(talks.remote())
+    assert "the last words" in error.stderr
+    assert len(str(error)) < 5000
+
+
 def test_stderr_of_earlier_tasks_is_not_in_the_report():
     haz.init(engine="native", num_cpus=1)
 

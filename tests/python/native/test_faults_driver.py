@@ -481,6 +481,31 @@ def test_end_without_shutdown(tmp_path, how, code):
         assert "Traceback" not in finished.err, finished.err
 
 
+def driver_closes_descriptors():
+    @haz.remote
+    def one():
+        return 1
+
+    with leak_check():
+        haz.init(num_cpus=2)
+        assert haz.get(one.remote()) == 1
+        os.closerange(3, 1000)
+        message = ""  # the worker that is there goes on until it has noticed
+        while "has closed the file descriptors of haz" not in message:
+            try:
+                haz.get(one.remote())
+            except HazError as error:
+                message = str(error)
+        assert len(haz.get(haz.put(bytes(10_000_000)))) == 10_000_000
+        haz.shutdown()
+        assert haz.get(one.remote()) == 1
+        haz.shutdown()
+
+
+def test_driver_closes_descriptors(tmp_path):
+    run_scenario(driver_closes_descriptors, tmp_path)
+
+
 # ---- Ctrl-C --------------------------------------------------------------------------------------
 
 

@@ -273,6 +273,27 @@ def test_little_address_space(tmp_path, kind):
     run_scenario(little_address_space, tmp_path, kind=kind, limit=2_000_000_000)
 
 
+def too_little_for_any_store(kind, name, limit):
+    resource.setrlimit(getattr(resource, kind), (limit, limit))
+    error = raised(haz.init)
+    assert f"{kind}, ulimit {name}" in str(error), error
+    assert str(limit) in str(error), error
+    if kind != "RLIMIT_NOFILE":
+        assert "no smaller store would fit" in str(error), error
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "limit"),
+    [
+        ("RLIMIT_AS", "-v", 400_000_000),
+        ("RLIMIT_FSIZE", "-f", 1_000_000),
+        ("RLIMIT_NOFILE", "-n", 8),
+    ],
+)
+def test_the_limit_is_named_that_is_too_low(tmp_path, kind, name, limit):
+    run_scenario(too_little_for_any_store, tmp_path, kind=kind, name=name, limit=limit)
+
+
 # ---- views ---------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ import textwrap
 import warnings
 
 import haz
+import pytest
 
 from tests.python.native.fault_program import run_scenario
 from tests.python.native.fault_tools import world
@@ -170,6 +171,41 @@ def test_what_modules_set_up_stays(tmp_path):
     )
     (folder / "more" / "imported_late.py").write_text("ANSWER = 'from an import to come'")
     run_scenario(modules_set_up_the_process, tmp_path, place=str(folder))
+
+
+def user_of_tasks():
+    @haz.remote(num_cpus=2)
+    def who():
+        return os.getpid(), os.getresuid(), os.getresgid(), os.getgroups()
+
+    @haz.remote(num_cpus=2)
+    def become(give_up):
+        os.setgroups([4])
+        os.setresgid(65534, 65534, -1)
+        os.setresuid(65534, 65534, 65534 if give_up else -1)
+        return os.getpid()
+
+    @haz.remote(num_cpus=2)
+    def to_another_root():
+        os.chroot("/")
+        return os.getpid()
+
+    with world():
+        before = haz.get(who.remote())[1:]
+        for ends, change in (
+            (False, lambda: become.remote(False)),
+            (True, lambda: become.remote(True)),
+            (True, lambda: to_another_root.remote()),
+        ):
+            changed = haz.get(change())
+            found = haz.get([who.remote() for _ in range(10)])
+            assert all(one[1:] == before for one in found), found
+            assert not ends or changed not in [one[0] for one in found]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_task_gives_up_its_user(tmp_path):
+    run_scenario(user_of_tasks, tmp_path)
 
 
 def tasks_inside_of_tasks(place):

@@ -242,4 +242,19 @@ TEST(LogLinesTest, TailLinesAreBounded) {
   EXPECT_NE(tail[0].find("more bytes"), std::string::npos);
 }
 
+TEST(LogLinesTest, TailIsBoundedInAllWhateverTheLines) {
+  Reader reader;
+  reader.add(std::string(5'000'000, 'x') + "\nlast words\n", kErr);
+  std::size_t bytes = 0;
+  const auto tail = reader.log().stderr_tail();
+  for (const std::string& line : tail)
+    bytes += line.size();
+  EXPECT_LE(bytes, kMaxTailBytes);
+  EXPECT_GE(tail.size(), 2U);
+  EXPECT_EQ(tail.back(), "last words");
+  reader.add(std::string(60'000, 'y'), kErr);
+  ASSERT_FALSE(reader.log().stderr_tail().empty());
+  EXPECT_EQ(reader.log().stderr_tail().back().front(), 'y');
+}
+
 }  // namespace haz

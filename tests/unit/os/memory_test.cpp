@@ -102,6 +102,21 @@ TEST(MemoryTest, FileSizeLimitIsAnErrorAndNoSignal) {
             0);
 }
 
+TEST(MemoryTest, AddressSpaceLimitIsNamed) {
+  EXPECT_EQ(signal_of_child([] {
+              const rlimit limit{kGiB, kGiB};
+              setrlimit(RLIMIT_AS, &limit);
+              if (mapping_limit() != kGiB) std::abort();
+              auto file = create_memory_file("haz-test", 2 * kGiB);
+              const auto mapped = map_file(file->fd.get(), 2 * kGiB, Access::kRead);
+              if (mapped.ok() || mapped.error().kind != ErrorKind::kOverloaded ||
+                  mapped.error().message.find("ulimit -v") == std::string::npos) {
+                std::abort();
+              }
+            }),
+            0);
+}
+
 TEST(MemoryTest, UnlinkedFileStandsInForMemfd) {
   for (const char* directory : {"/dev/shm", "/tmp"}) {
     auto file = create_unlinked_file(directory, 64 * kMiB);

@@ -1,5 +1,6 @@
 #include "os/process_settings.h"
 
+#include <grp.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -50,6 +51,29 @@ TEST(ProcessSettings, ArePutBack) {
               cpu_set_t now;
               ::sched_getaffinity(0, sizeof now, &now);
               return CPU_EQUAL(&now, &processors) ? 0 : 5;
+            }),
+            0);
+}
+
+TEST(ProcessSettings, UserAndGroupsArePutBackWhereThatIsAllowed) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  EXPECT_EQ(in_child([] {
+              constexpr uid_t kNobody = 65534;
+              ProcessSettings settings = ProcessSettings::current();
+              const gid_t other = 12345;
+              if (::setgroups(1, &other) != 0) return 1;
+              if (::setresgid(kNobody, kNobody, 0) != 0) return 2;
+              if (::setresuid(kNobody, kNobody, 0) != 0) return 3;
+              settings.accept_current();  // not these
+              if (!settings.put_back()) return 4;
+              if (::getuid() != 0 || ::geteuid() != 0 || ::getegid() != 0) return 5;
+              if (::getgroups(0, nullptr) == 1) {
+                gid_t group = 0;
+                ::getgroups(1, &group);
+                if (group == other) return 6;
+              }
+              if (::setresuid(kNobody, kNobody, kNobody) != 0) return 7;
+              return settings.put_back() ? 8 : 0;
             }),
             0);
 }
