@@ -53,7 +53,7 @@ _VARIANTS_KEPT = 64
 class _ClassInfo:
     """What the ``.options`` variants of an actor class share."""
 
-    __slots__ = ("_constructor", "_is_async", "cls", "name", "uid")
+    __slots__ = ("_cell", "_constructor", "_digest", "_is_async", "cls", "name", "uid")
 
     def __init__(self, cls: type, uid: bytes, name: str) -> None:
         self.cls = cls
@@ -61,6 +61,21 @@ class _ClassInfo:
         self.name = name
         self._is_async: bool | None = None
         self._constructor: CallDescriptor | None = None
+        self._cell = 0
+        self._digest: bytes | None = None
+
+    def renew(self, cell: int) -> None:
+        """In a notebook, once in a cell: be another class if what it uses was redefined."""
+        if cell == self._cell:
+            return
+        self._cell = cell  # first: it may refer to itself
+        from haz._core.notebook import digest_of
+
+        digest = digest_of(self.cls)
+        if self._digest is not None and digest != self._digest:
+            self.uid = os.urandom(16)
+            self._constructor = None
+        self._digest = digest
 
     # Looked at late: while a class is being unpickled it may have no methods yet.
 
@@ -107,11 +122,14 @@ class ActorClass(TypedActorClass[P, T]):
             """
             info = self._info
             options = self._actor_options()
-            if self._packed is None:
-                self._packed = pack_table(info.cls, info.uid, options)
             engine = runtime.ensure()
+            info.renew(runtime.cell)
+            uid, packed = self._packed
+            if uid != info.uid:
+                packed = pack_table(info.cls, info.uid, options)
+                self._packed = info.uid, packed
             ref, meta = engine.create_actor(
-                info.cls, options, info.constructor, self._packed, args, kwargs
+                info.cls, options, info.constructor, packed, args, kwargs
             )
             return make_handle(ref, meta)
 
@@ -122,7 +140,8 @@ class ActorClass(TypedActorClass[P, T]):
         self._info = info
         self._checked = checked
         self._options: ActorOptions | None = None
-        self._packed: bytes | None = None
+        #: The table of methods, and the uid of the class that it is of.
+        self._packed = b"", b""
         self._names = names
         self.__dict__.update(names)
         self.__dict__["__wrapped__"] = self.__dict__["__ray_actor_class__"] = info.cls
@@ -199,6 +218,7 @@ class ActorClass(TypedActorClass[P, T]):
     def __reduce__(self) -> tuple[Any, ...]:
         # Blank first, so that a class whose methods refer to it finds itself while it is pickled.
         info = self._info
+        info.renew(runtime.cell)
         state = (info.cls, info.uid, info.name, self._checked, self._names)
         return _blank_actor_class, (), state
 

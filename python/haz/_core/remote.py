@@ -99,6 +99,7 @@ class RemoteFunction(TypedRemote[P, Out]):
 
     def _bind(self) -> Callable[..., Any]:
         engine = runtime.ensure()
+        self._descriptor.renew(runtime.cell)
         submit = engine.bind_task(self._function, self._options, self._descriptor)
         runtime.bind(self, engine, submit)
         return submit
@@ -182,6 +183,7 @@ class RemoteFunction(TypedRemote[P, Out]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Blank first, so that a function which refers to itself finds itself while it is pickled.
+        self._descriptor.renew(runtime.cell)
         state = (self._function, self._checked, self._descriptor.uid)
         return _blank_remote_function, (), state
 

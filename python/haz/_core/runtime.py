@@ -60,6 +60,8 @@ class Runtime:
         True in a worker process of an engine.
     forked
         True in a child of a process that used haz.
+    cell
+        In a notebook: the number of the running cell since haz was first used, from 1. Else 0.
     address_info
         What ``haz.init`` returned for this engine, for a second call of it.
     """
@@ -73,6 +75,7 @@ class Runtime:
         "_lock",
         "_warned",
         "address_info",
+        "cell",
         "engine",
         "forked",
         "is_worker",
@@ -83,6 +86,7 @@ class Runtime:
         self.engine: Engine | None = None
         self.is_worker = False
         self.forked = False
+        self.cell = 0
         self.address_info: dict[str, Any] | None = None
         #: asyncio's event loop -> its bridge; kept by haz._core.futures.
         self.loop_bridges: Any = None
@@ -183,7 +187,17 @@ class Runtime:
     def _hook(self) -> None:
         if not self._hooked:
             self._hooked = True
+            if "IPython" in sys.modules:
+                from haz._core.notebook import watch_cells
+
+                self.cell = int(watch_cells(self._begin_cell))
             os.register_at_fork(after_in_child=self._after_fork_in_child)
+
+    def _begin_cell(self, *_info: object) -> None:
+        with self._lock:
+            self.cell += 1
+            if not self.forked:
+                self._unbind()
 
     def at_end(self, function: Callable[[], object]) -> None:
         """Call `function` when the interpreter ends, after the engine was shut down."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -190,7 +192,7 @@ def _shown(parameters: Parameters) -> list[Any]:
 class FunctionDescriptor(CallDescriptor):
     """Identity and signature of a remote function."""
 
-    __slots__ = ("_function",)
+    __slots__ = ("_cell", "_digest", "_function")
 
     def __init__(self, function: Callable[..., Any], uid: bytes) -> None:
         if type(function) is FunctionType:
@@ -201,6 +203,20 @@ class FunctionDescriptor(CallDescriptor):
             parameters = ANY_PARAMETERS
         super().__init__(name_of(function), uid, parameters)
         self._function = function
+        self._cell = 0
+        self._digest: bytes | None = None
+
+    def renew(self, cell: int) -> None:
+        """In a notebook, once in a cell: be another function if what it uses was redefined."""
+        if cell == self._cell:
+            return
+        self._cell = cell  # first: it may refer to itself
+        from haz._core.notebook import digest_of
+
+        digest = digest_of(self._function)
+        if self._digest is not None and digest != self._digest:
+            self.uid = os.urandom(16)
+        self._digest = digest
 
     def _fits(self, given: int, kwargs: dict[str, Any]) -> bool:
         if kwargs and (self.max_args == -1 or self._parameters[-1]):
