@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import machine, report
+from benchmarks import gaussian, machine, report
 from benchmarks.floors import FLOORS, judge, machine_for
 from benchmarks.limits import Limits
 from benchmarks.plot import draw_ratios
@@ -25,13 +25,16 @@ from benchmarks.systems import SYSTEMS
 
 _HERE = Path(__file__).parent
 SCALING = "scaling"
+GAUSSIAN = "gaussian"
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     cores = machine.cores()
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--row", default=",".join([*ROWS, SCALING]), help="names, with commas")
+    parser.add_argument(
+        "--row", default=",".join([*ROWS, SCALING, GAUSSIAN]), help="names, with commas"
+    )
     parser.add_argument("--systems", default=",".join(SYSTEMS), help="names, with commas")
     parser.add_argument("--workers", type=int, default=4 if cores < 8 else cores)
     parser.add_argument("--rounds", type=int, default=0, help="3 unless --quick")
@@ -41,7 +44,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=_HERE / "results" / "latest.json")
     parser.add_argument("--list", action="store_true", help="print the names of the rows")
     options = parser.parse_args(arguments)
-    options.row = _names(parser, options.row, [*ROWS, SCALING])
+    options.row = _names(parser, options.row, [*ROWS, SCALING, GAUSSIAN])
     options.systems = _names(parser, options.systems, list(SYSTEMS))
     options.rounds = options.rounds or (1 if options.quick else 3)
     return options
@@ -99,7 +102,11 @@ def main(arguments: Sequence[str]) -> int:
     """Run the benchmark; 1 if something was left behind or went wrong."""
     options = parse(arguments)
     if options.list:
-        print("\n".join([*(f"{row.name:<16} {row.title}" for row in ROWS.values()), SCALING]))
+        print(
+            "\n".join(
+                [*(f"{row.name:<16} {row.title}" for row in ROWS.values()), SCALING, GAUSSIAN]
+            )
+        )
         return 0
     systems = [name for name in options.systems if machine.is_importable(SYSTEMS[name].package)]
     for name in set(options.systems) - set(systems):
@@ -109,6 +116,9 @@ def main(arguments: Sequence[str]) -> int:
     start = time.monotonic()
     facts = machine.facts()
     results, curves = _measure(options, systems)
+    kernel = None
+    if GAUSSIAN in options.row and UNDER_TEST in systems:
+        kernel = gaussian.measure(_environment(), options.quick)
     run = Run(
         results=results,
         curves=curves,
@@ -116,6 +126,7 @@ def main(arguments: Sequence[str]) -> int:
         rows=_rows(options),
         systems=systems,
         baseline=_baseline(systems),
+        kernel=kernel,
         facts={
             **facts,
             "load_average_after": os.getloadavg()[0],
@@ -130,7 +141,8 @@ def main(arguments: Sequence[str]) -> int:
     print(report.run_text(run))
     print(f"Record and picture: {options.out}, .svg")
     left = any(one.killed for found in results.leftovers.values() for one in found)
-    return 1 if left or results.errors else 0
+    failed = kernel is not None and bool(kernel.error)
+    return 1 if left or results.errors or failed else 0
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ def write_record(path: Path, run: Run) -> None:
             for verdict in run.verdicts
         ],
         "scaling": [dataclasses.asdict(curve) for curve in run.curves],
+        "gaussian": dataclasses.asdict(run.kernel) if run.kernel else None,
         "left_behind": {
             system: [dataclasses.asdict(one) for one in found]
             for system, found in results.leftovers.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.floors import Verdict
+from benchmarks.gaussian import OURS, THREADS, Kernel
 from benchmarks.limits import MEANINGS
 from benchmarks.results import Results
 from benchmarks.rows import UNITS, Row
@@ -28,6 +29,8 @@ def run_text(run: Run) -> str:
         parts.append(limits_text(run.results))
     if run.curves:
         parts.append(curves_text(run.curves))
+    if run.kernel:
+        parts.append(kernel_text(run.kernel))
     if run.verdicts:
         parts.append(floors_text(run.verdicts, facts["floors_of"], facts["workers"]))
     if run.results.leftovers:
@@ -111,6 +114,29 @@ def leftovers_text(results: Results, systems: Sequence[str]) -> str:
             )
         )
     return align(lines)
+
+
+def kernel_text(kernel: Kernel) -> str:
+    """The Gaussian kernel by tool and number of threads, beside what memory allows."""
+    head = f"Gaussian kernel of {kernel.size:,} doubles, ms, by threads"
+    if kernel.error:
+        return f"{head}\nERROR: {kernel.error}"
+    lines = [("tool", *map(str, THREADS))]
+    for tool in kernel.samples:
+        lines.append((tool, *(_ms(kernel.median(tool, threads)) for threads in THREADS)))
+    ratios = [kernel.best_of_others_over_ours(threads) for threads in THREADS]
+    lines.append(
+        (f"best of the others / {OURS}", *(number(ratio) if ratio else "-" for ratio in ratios))
+    )
+    speedups = [kernel.speedup(threads) for threads in THREADS]
+    lines.append((f"speed-up of {OURS}", *(number(one) if one else "-" for one in speedups)))
+    rates = [kernel.bound_bytes_per_s(threads) for threads in THREADS]
+    lines.append(("bound, GB/s", *(number(rate / 1e9) if rate else "-" for rate in rates)))
+    return f"{head}; bound: the same traffic with an addition only\n{align(lines)}"
+
+
+def _ms(seconds: float | None) -> str:
+    return number(seconds * 1e3) if seconds else "-"
 
 
 def curves_text(curves: Sequence[Curve]) -> str:

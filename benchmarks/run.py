@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.floors import Verdict
+from benchmarks.gaussian import Kernel
 from benchmarks.results import Results
 from benchmarks.rows import ROWS, Row
 from benchmarks.scaling import Curve
@@ -22,6 +23,7 @@ class Run:
     rows: Sequence[Row]
     systems: Sequence[str]
     baseline: str  #: the system that the others are divided by
+    kernel: Kernel | None  #: the Gaussian kernel; None: it was not asked for
     facts: Mapping[str, Any]  #: machine, versions and options
 
     def ratios(self) -> dict[str, dict[str, float]]:

@@ -57,7 +57,8 @@ class range {
   [[nodiscard]] std::int64_t step() const { return step_; }
   /// The number of iteration `i`.
   std::int64_t operator[](std::uint64_t i) const {
-    return begin_ + static_cast<std::int64_t>(i * static_cast<std::uint64_t>(step_));
+    return static_cast<std::int64_t>(static_cast<std::uint64_t>(begin_) +
+                                     i * static_cast<std::uint64_t>(step_));
   }
 
  private:
@@ -75,17 +76,41 @@ concept random_access = requires(Items& items) {
   items.begin()[std::ptrdiff_t{0}];
 };
 
-/// Calls `run(at, begin, end)`, where `at(i)` is the number of iteration `i`; where those follow
-/// each other the compiler sees that, and can use vector instructions.
-template <class Run>
-void with_numbers(const range& numbers, std::uint64_t begin, std::uint64_t end, const Run& run) {
+/// A body as a loop should have it: a small one copied, so that the compiler sees what it captures
+/// not change.
+template <class Body>
+using loop_body = std::conditional_t<std::is_trivially_copyable_v<Body> && sizeof(Body) <= 256,
+                                     const Body, const Body&>;
+
+/// Calls `body` for the numbers of iterations `begin` to `end`, at least one. Where the numbers
+/// follow each other the compiler sees that, and can use vector instructions.
+template <class Body>
+void run_iterations(const range& numbers, std::uint64_t begin, std::uint64_t end,
+                    const Body& shared_body) {
+  loop_body<Body> body = shared_body;
   if (numbers.step() == 1) {
-    const auto first = numbers[begin];
-    run([first](std::uint64_t i) { return first + static_cast<std::int64_t>(i); }, std::uint64_t{0},
-        end - begin);
+    const std::int64_t stop = numbers[end];
+    for (std::int64_t i = numbers[begin]; i < stop; ++i)
+      body(i);
   } else {
-    run([&numbers](std::uint64_t i) { return numbers[i]; }, begin, end);
+    for (std::uint64_t i = begin; i < end; ++i)
+      body(numbers[i]);
   }
+}
+
+/// Combines what `body` returns for them.
+template <class Value, class Body, class Combine>
+Value reduce_iterations(const range& numbers, std::uint64_t begin, std::uint64_t end,
+                        const Body& shared_body, const Combine& combine) {
+  loop_body<Body> body = shared_body;
+  if (numbers.step() == 1) {
+    const std::int64_t first = numbers[begin];
+    return reduce_part<Value>(
+        std::int64_t{0}, static_cast<std::int64_t>(end - begin),
+        [&body, first](std::int64_t i) { return static_cast<Value>(body(first + i)); }, combine);
+  }
+  return reduce_part<Value>(
+      begin, end, [&](std::uint64_t i) { return static_cast<Value>(body(numbers[i])); }, combine);
 }
 
 inline int team_size(std::uint64_t size, const parallel_options& options) {
@@ -139,11 +164,7 @@ void parallel_for(range numbers, const parallel_options& options, const Body& bo
   const int threads = detail::team_size(numbers.size(), options);
   detail::for_each_part(numbers.size(), options, threads,
                         [&](int /*thread*/, std::uint64_t begin, std::uint64_t end) {
-                          detail::with_numbers(numbers, begin, end,
-                                               [&](auto at, std::uint64_t from, std::uint64_t to) {
-                                                 for (std::uint64_t i = from; i < to; ++i)
-                                                   body(at(i));
-                                               });
+                          detail::run_iterations(numbers, begin, end, body);
                         });
 }
 
@@ -187,11 +208,8 @@ Value parallel_reduce(range numbers, const parallel_options& options, Value init
   detail::partial_results<Value> partials(threads);
   detail::for_each_part(
       numbers.size(), options, threads, [&](int thread, std::uint64_t begin, std::uint64_t end) {
-        detail::with_numbers(
-            numbers, begin, end, [&](auto at, std::uint64_t from, std::uint64_t to) {
-              const auto term = [&](std::uint64_t i) { return static_cast<Value>(body(at(i))); };
-              partials.add(thread, detail::reduce_part<Value>(from, to, term, combine), combine);
-            });
+        partials.add(thread, detail::reduce_iterations<Value>(numbers, begin, end, body, combine),
+                     combine);
       });
   return partials.result(std::move(initial), combine);
 }

@@ -179,28 +179,28 @@ struct plus {
 
 /// Combines `at(begin)` to `at(end - 1)`; there is at least one. Numbers in several chains, which
 /// the processor, or a vector instruction, works on at the same time.
-template <class Value, class At, class Combine>
-Value reduce_part(std::uint64_t begin, std::uint64_t end, const At& at, const Combine& combine) {
-  constexpr std::uint64_t lanes = 8;
+template <class Value, class Index, class At, class Combine>
+Value reduce_part(Index begin, Index end, const At& at, const Combine& combine) {
+  constexpr Index lanes = 8;
   if constexpr (std::is_arithmetic_v<Value>) {
     if (end - begin >= 2 * lanes) {
       Value sums[lanes];
-      for (std::uint64_t lane = 0; lane < lanes; ++lane)
+      for (Index lane = 0; lane < lanes; ++lane)
         sums[lane] = at(begin + lane);
-      std::uint64_t i = begin + lanes;
+      Index i = begin + lanes;
       for (; i + lanes <= end; i += lanes) {
-        for (std::uint64_t lane = 0; lane < lanes; ++lane)
+        for (Index lane = 0; lane < lanes; ++lane)
           sums[lane] = static_cast<Value>(combine(sums[lane], at(i + lane)));
       }
       for (; i < end; ++i)
         sums[0] = static_cast<Value>(combine(sums[0], at(i)));
-      for (std::uint64_t lane = 1; lane < lanes; ++lane)
+      for (Index lane = 1; lane < lanes; ++lane)
         sums[0] = static_cast<Value>(combine(sums[0], sums[lane]));
       return sums[0];
     }
   }
   Value sum = at(begin);
-  for (std::uint64_t i = begin + 1; i < end; ++i)
+  for (Index i = begin + 1; i < end; ++i)
     sum = static_cast<Value>(combine(std::move(sum), at(i)));
   return sum;
 }

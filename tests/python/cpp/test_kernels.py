@@ -491,6 +491,14 @@ def test_flags():
     assert "VALUE" in compile_error(source)
 
 
+def test_fast_math_stays_in_its_kernel():
+    smallest = np.full(1, 5e-324)
+    module = haz.cpp.compile("double fast(double x) { return exp(x); }", flags=["-ffast-math"])
+    assert np.isclose(module.fast(1.0), np.e)
+    # Loaded libraries can switch denormal numbers off for all of the thread.
+    assert (smallest + smallest)[0] == 1e-323
+
+
 def test_files_and_their_headers(tmp_path):
     header = tmp_path / "value.h"
     header.write_text("inline int value() { return 1; }\n")
