@@ -88,6 +88,11 @@ def _shared() -> Iterable[Floor]:
     yield from _faster("shutdown", ray=20.0)
     yield from _faster("actor-create", ray=50.0)
     yield from _faster("placement-group", ray=100.0)
+    yield from _faster("engines-start", ipyparallel=20.0)
+    yield from _faster("engine-sync", ipyparallel=50.0)
+    yield from _faster("engine-balanced", ipyparallel=200.0)
+    yield from _faster("engine-map", ipyparallel=20.0)
+    yield from _faster("engine-push", ipyparallel=10.0)
 
 
 def _actor_calls(sync: float, one: float, others: float) -> Iterable[Floor]:

@@ -16,8 +16,17 @@ _COLOURS = {
     "executor": "#e69f00",
     "joblib": "#009e73",
     "dask": "#cc79a7",
+    "ipyparallel": "#8c6d31",
 }
-_MARKERS = {"haz": "|", "ray": "o", "pool": "s", "executor": "D", "joblib": "^", "dask": "v"}
+_MARKERS = {
+    "haz": "|",
+    "ray": "o",
+    "pool": "s",
+    "executor": "D",
+    "joblib": "^",
+    "dask": "v",
+    "ipyparallel": "P",
+}
 
 
 def draw_ratios(ratios: Mapping[str, Mapping[str, float]], baseline: str, path: Path) -> None:

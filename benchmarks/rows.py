@@ -11,6 +11,7 @@ LARGE_BYTES = 100_000_000
 NAP_S = 0.0001
 SUBMITTERS = 8
 ACTORS = 4
+ENGINES = 4
 MILLION = 1_000_000
 
 #: Factor from seconds, bytes or a share to the unit that is printed.
@@ -123,6 +124,32 @@ def _actor_rows() -> Iterable[Row]:
     yield Row("actor-restart", "an actor's process killed, and a call of the next", "ms",
               method="restart_actor", sizes=_sizes(10, ray=2), shrinks=False, repeats=2,
               warm_up=False)  # fmt: skip
+
+
+def _engine_rows() -> Iterable[Row]:
+    yield Row("engines-start", "a cluster of 4 engines started and used", "ms",
+              method="start_engines", arguments={"workers": ENGINES}, repeats=1,
+              warm_up=False)  # fmt: skip
+    yield Row(
+        "engine-sync",
+        "sync call of an engine p50",
+        "us",
+        method="sync_engine_call",
+        arguments={"budget_s": 0.7},
+        sizes=_sizes(20_000),
+        per_item=False,
+        shrinks=False,
+        repeats=1,
+        limits=("pingpong-0-idle/spin", "pingpong-0-idle/futex", "pingpong-0-idle/pipe"),
+    )
+    yield Row("engine-balanced", "load-balanced call of engines", "us", method="balanced_calls",
+              sizes=_sizes(4000, ipyparallel=200), repeats=3,
+              limits=("ring/per_task",))  # fmt: skip
+    yield Row("engine-map", "item of a map on engines", "us", method="map_on_engines",
+              sizes=_sizes(10_000), repeats=3)  # fmt: skip
+    yield Row("engine-push", "100 MB pushed to all engines", "ms", method="push_to_engines",
+              arguments={"size": LARGE_BYTES}, repeats=3,
+              limits=("copy/warm_nt_2",))  # fmt: skip
 
 
 def _rows() -> Iterable[Row]:
@@ -296,6 +323,7 @@ def _rows() -> Iterable[Row]:
         limits=("ring/per_task",),
     )
     yield from _actor_rows()
+    yield from _engine_rows()
     yield Row("placement-group", "a placement group made, waited for and removed", "us",
               method="placement_groups", sizes=_sizes(200, ray=50), shrinks=False,
               repeats=3)  # fmt: skip

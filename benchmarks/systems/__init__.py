@@ -47,4 +47,7 @@ SYSTEMS: dict[str, SystemInfo] = {
     "executor": SystemInfo("ProcessPoolExecutor", "concurrent.futures", "executor", "Executor"),
     "joblib": SystemInfo("joblib", "joblib", "joblib", "Joblib"),
     "dask": SystemInfo("Dask", "distributed", "dask", "Dask", is_brief=True),
+    "ipyparallel": SystemInfo(
+        "ipyparallel", "ipyparallel", "engines", "Ipyparallel", is_brief=True
+    ),
 }

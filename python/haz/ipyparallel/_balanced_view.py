@@ -75,10 +75,10 @@ class LoadBalancedView(View):
             )
         if self.after:
             message.after = _dependency(self.after)
-            message.metadata["after"] = list(message.after.ids)
+            message.facts.after = list(message.after.ids)
         if self.follow:
             message.follow = _dependency(self.follow)
-            message.metadata["follow"] = list(message.follow.ids)
+            message.facts.follow = list(message.follow.ids)
             if message.after is None:
                 message.after = Dependency(message.follow.ids, all=message.follow.all, failure=True)
         if self.timeout:
@@ -92,8 +92,8 @@ class LoadBalancedView(View):
         message = self._message(
             "apply",
             self.client._can_callable(f),
-            self.client._can(tuple(args)),
-            self.client._can(dict(kwargs or {})),
+            self.client._can(args) if args else (),
+            self.client._can(kwargs) if kwargs else {},
         )
         self._remember((message,))
         self.client._balancer.submit(message)

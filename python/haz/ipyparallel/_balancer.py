@@ -51,6 +51,8 @@ class Balancer:
         self._lock = threading.RLock()
         self._waiting: deque[BalancedMessage] = deque()
         self._load: dict[int, int] = {}
+        self._given: dict[int, int] = {}
+        self._sent = 0
         self._together = 1
         self._most = 1
         self._is_full = False
@@ -78,6 +80,10 @@ class Balancer:
     def load(self, engine: EngineHandle) -> int:
         """How many calls the engine has from here."""
         return self._load.get(engine.id, 0)
+
+    def _preference(self, engine: EngineHandle) -> tuple[int, int]:
+        """Less is better: calls that it has, then how lately it was given one."""
+        return self._load.get(engine.id, 0), self._given.get(engine.id, 0)
 
     def abort(self, message: BalancedMessage) -> None:
         """Let a call end that no engine has begun."""
@@ -153,7 +159,7 @@ class Balancer:
                 if isinstance(fits, Exception):
                     failed.append((message, fits))
                     continue
-                engine = min(fits, key=self.load, default=None)
+                engine = min(fits, key=self._preference, default=None)
                 if engine is None or self.load(engine) >= self._most:
                     kept.append(message)
                     if not message.is_particular():
@@ -217,6 +223,8 @@ class Balancer:
             message._sent_to(engine)
             calls.append((message.method, message.function, message.args, message.kwargs))
         self._load[engine.id] = self._load.get(engine.id, 0) + 1
+        self._sent += 1
+        self._given[engine.id] = self._sent
         try:
             ref = engine.call("batch", calls) if len(batch) > 1 else engine.call(*calls[0])
             future = ref.future()

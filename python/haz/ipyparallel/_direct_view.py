@@ -95,8 +95,8 @@ class DirectView(View):
         result = self._send(
             "apply",
             self.client._can_callable(f),
-            self.client._can(tuple(args)),
-            self.client._can(dict(kwargs or {})),
+            self.client._can(args) if args else (),
+            self.client._can(kwargs) if kwargs else {},
             fname=name_of(f),
         )
         return self._returned(result, block)

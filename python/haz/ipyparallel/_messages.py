@@ -27,11 +27,19 @@ if TYPE_CHECKING:
     from haz.ipyparallel._engine import Reply
     from haz.ipyparallel.cluster import EngineHandle
 
-__all__ = ["BalancedMessage", "DirectMessage", "ExecuteReply", "Message", "Metadata", "unreachable"]
+__all__ = [
+    "BalancedMessage",
+    "DirectMessage",
+    "ExecuteReply",
+    "Facts",
+    "Message",
+    "Metadata",
+    "unreachable",
+]
 
 
-def _utc(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, timezone.utc)
+def _utc(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
 
 
 class Metadata(dict):  # type: ignore[type-arg]
@@ -41,29 +49,6 @@ class Metadata(dict):  # type: ignore[type-arg]
     "error", "aborted" or None; stdout and stderr are texts; outputs what was displayed; data what
     was published.
     """
-
-    def __init__(self, msg_id: str, label: Any) -> None:
-        super().__init__(
-            msg_id=msg_id,
-            submitted=_utc(time.time()),
-            started=None,
-            completed=None,
-            received=None,
-            engine_uuid=None,
-            engine_id=None,
-            follow=None,
-            after=None,
-            status=None,
-            execute_input=None,
-            execute_result=None,
-            error=None,
-            stdout="",
-            stderr="",
-            outputs=[],
-            data={},
-            outputs_ready=False,
-            label=label,
-        )
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -77,20 +62,96 @@ class Metadata(dict):  # type: ignore[type-arg]
         self[name] = value
 
 
+class Facts:
+    """What is known of one call, as it comes. Times are seconds since 1970.
+
+    Kept apart from `Metadata`, which is made of it when somebody asks: most never do.
+    """
+
+    __slots__ = (
+        "_metadata",
+        "after",
+        "completed",
+        "engine_id",
+        "engine_uuid",
+        "error",
+        "execute_result",
+        "follow",
+        "label",
+        "msg_id",
+        "output",
+        "received",
+        "started",
+        "status",
+        "submitted",
+    )
+
+    def __init__(self, msg_id: str, label: Any) -> None:
+        self.msg_id = msg_id
+        self.label = label
+        self.submitted = time.time()
+        self.started: float | None = None
+        self.completed: float | None = None
+        self.received: float | None = None
+        self.engine_id: int | None = None
+        self.engine_uuid: str | None = None
+        self.status: str | None = None
+        self.error: Exception | None = None
+        self.output: dict[str, Any] | None = None
+        self.execute_result: Any = None
+        self.after: list[str] | None = None
+        self.follow: list[str] | None = None
+        self._metadata: Metadata | None = None
+
+    def metadata(self) -> Metadata:
+        """All of it; the same object each time, as things stand now."""
+        metadata = self._metadata
+        if metadata is None:
+            metadata = self._metadata = Metadata()
+        output = self.output or {}
+        metadata.update(
+            msg_id=self.msg_id,
+            submitted=_utc(self.submitted),
+            started=_utc(self.started),
+            completed=_utc(self.completed),
+            received=_utc(self.received),
+            engine_uuid=self.engine_uuid,
+            engine_id=self.engine_id,
+            follow=self.follow,
+            after=self.after,
+            status=self.status,
+            execute_input=None,
+            execute_result=self.execute_result,
+            error=self.error,
+            stdout=output.get("stdout", ""),
+            stderr=output.get("stderr", ""),
+            outputs=output.get("outputs", []),
+            data=output.get("data", {}),
+            outputs_ready=self.received is not None,
+            label=self.label,
+        )
+        return metadata
+
+
 class ExecuteReply:
     """What running code on one engine gave: its last value, in all its formats, and its output."""
 
-    def __init__(self, msg_id: str, count: int, result: Any, metadata: Metadata) -> None:
+    def __init__(self, msg_id: str, count: int, result: Any, facts: Facts) -> None:
         self.msg_id = msg_id
         self.execution_count = count
         self.execute_result = result
-        self.metadata = metadata
+        self._facts = facts
+
+    @property
+    def metadata(self) -> Metadata:
+        """What is known of the call."""
+        return self._facts.metadata()
 
     def __getitem__(self, key: str) -> Any:
         return self.metadata[key]
 
     def __getattr__(self, key: str) -> Any:
-        if key.startswith("_") or key == "metadata" or key not in self.metadata:
+        if key.startswith("_") or key not in self.metadata:
             raise AttributeError(key)
         return self.metadata[key]
 
@@ -174,16 +235,21 @@ def _failed_call(error: Exception, message: Message) -> Exception:
 class Message:
     """A call, from when it was made. Thread-safe."""
 
-    __slots__ = ("__weakref__", "engine", "has_execute", "metadata", "msg_id", "outcome", "status")
+    __slots__ = ("__weakref__", "engine", "facts", "has_execute", "msg_id", "outcome", "status")
 
     def __init__(self, msg_id: str, label: Any) -> None:
         self.msg_id = msg_id
-        self.metadata = Metadata(msg_id, label)
+        self.facts = Facts(msg_id, label)
         self.engine: EngineHandle | None = None
         self.has_execute = False
         #: Its value, or the exception to be raised; to be read where `status` is not None.
         self.outcome: Any = None
         self.status: str | None = None
+
+    @property
+    def metadata(self) -> Metadata:
+        """What is known of it, as things stand now."""
+        return self.facts.metadata()
 
     def ready(self) -> bool:
         """Whether it has ended."""
@@ -203,20 +269,18 @@ class Message:
 
     def _settle(self, reply: Reply) -> None:
         status, value, started, completed, output = reply
-        metadata = self.metadata
-        metadata["started"] = _utc(started)
-        metadata["completed"] = _utc(completed)
-        metadata["received"] = _utc(time.time())
-        if output is not None:
-            metadata.update(output)
-        metadata["outputs_ready"] = True
+        facts = self.facts
+        facts.started = started
+        facts.completed = completed
+        facts.received = time.time()
+        facts.output = output
         if status == "ok":
             try:
                 outcome = uncan(value)
                 if self.has_execute:
-                    metadata["execute_result"] = outcome["result"]
+                    facts.execute_result = outcome["result"]
                     outcome = ExecuteReply(
-                        self.msg_id, outcome["execution_count"], outcome["result"], metadata
+                        self.msg_id, outcome["execution_count"], outcome["result"], facts
                     )
             except Exception as error:
                 status = "error"
@@ -237,23 +301,20 @@ class Message:
         return {"engine_id": engine.id, "engine_uuid": engine.uuid, "method": "apply"}
 
     def _fail(self, error: Exception) -> None:
-        metadata = self.metadata
-        metadata["received"] = _utc(time.time())
-        metadata["completed"] = metadata["received"]
-        metadata["outputs_ready"] = True
+        self.facts.received = self.facts.completed = time.time()
         self._end("aborted" if isinstance(error, TaskAborted) else "error", error)
 
     def _end(self, status: str, outcome: Any) -> None:
         self.outcome = outcome
-        self.metadata["status"] = status
+        self.facts.status = status
         if status != "ok":
-            self.metadata["error"] = outcome
+            self.facts.error = outcome
         self.status = status
 
     def _sent_to(self, engine: EngineHandle) -> None:
         self.engine = engine
-        self.metadata["engine_id"] = engine.id
-        self.metadata["engine_uuid"] = engine.uuid
+        self.facts.engine_id = engine.id
+        self.facts.engine_uuid = engine.uuid
 
 
 class DirectMessage(Message):

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from haz.ipyparallel._messages import Message, Metadata
+    from haz.ipyparallel._messages import Facts, Message
 
 __all__ = ["Record", "Records"]
 
@@ -19,12 +19,12 @@ _MOST = 2000
 
 
 class Record:
-    """One call: its metadata, and what is needed to make it again."""
+    """One call: what is known of it, and what is needed to make it again."""
 
-    __slots__ = ("call", "metadata")
+    __slots__ = ("call", "facts")
 
-    def __init__(self, metadata: Metadata, call: tuple[Any, ...] | None) -> None:
-        self.metadata = metadata
+    def __init__(self, facts: Facts, call: tuple[Any, ...] | None) -> None:
+        self.facts = facts
         self.call = call
 
 
@@ -68,7 +68,7 @@ class Records:
     def add(self, message: Message, call: tuple[Any, ...] | None = None) -> None:
         """Note a call; `call` is what is needed to make it again."""
         with self._lock:
-            self._records[message.msg_id] = Record(message.metadata, call)
+            self._records[message.msg_id] = Record(message.facts, call)
             if len(self._records) > _MOST:
                 del self._records[next(iter(self._records))]
 
@@ -95,7 +95,7 @@ class Records:
     ) -> list[dict[str, Any]]:
         """Calls whose metadata pass the tests of a query; see `Client.db_query`."""
         with self._lock:
-            records = [record.metadata for record in self._records.values()]
+            records = [record.facts.metadata() for record in self._records.values()]
         found = [
             metadata
             for metadata in records

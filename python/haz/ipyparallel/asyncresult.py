@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, Future
 from datetime import datetime, timezone
 
-from haz.ipyparallel._messages import Message, Metadata, wait_for_all
+from haz.ipyparallel._messages import Facts, Message, wait_for_all
 from haz.ipyparallel.error import CompositeError, RemoteError, TaskAborted, TimeoutError
 
 TYPE_CHECKING = False
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncHubResult", "AsyncMapResult", "AsyncResult"]
 
-_METADATA = frozenset(Metadata("", None))
+_METADATA = frozenset(Facts("", None).metadata())
+#: Held while a result becomes a future that is told of its end.
+_watching = threading.RLock()
 
 
 def seconds_of(timeout: float | None) -> float | None:
@@ -55,8 +57,6 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         single: bool = False,
         return_exceptions: bool = False,
     ) -> None:
-        self._watched = False
-        super().__init__()
         self._client = client
         self._messages = list(messages)
         self.msg_ids = [message.msg_id for message in messages]
@@ -71,14 +71,21 @@ class AsyncResult(Future):  # type: ignore[type-arg]
     # future is told when its calls have ended. Nobody pays for that who only calls get().
     @property
     def _condition(self) -> threading.Condition:
-        if not self._watched:
-            self._watched = True
+        condition: threading.Condition | None = self.__dict__.get("_own_condition")
+        if condition is not None:
+            return condition
+        with _watching:
+            is_first = "_own_condition" not in self.__dict__
+            if is_first:
+                super().__init__()
+                self._own_condition = self._new_condition
+        if is_first:
             self._watch()
         return self._own_condition
 
     @_condition.setter
     def _condition(self, condition: threading.Condition) -> None:
-        self._own_condition = condition
+        self._new_condition = condition  # by the base's __init__, which sets more after it
 
     def _watch(self) -> None:
         left = len(self._messages)

@@ -633,7 +633,7 @@ class Client:
             record = self._state.records.get(msg_id)
             if record is None or record.call is None:
                 raise KeyError(f"no call {msg_id!r} of a load-balanced view is known")
-            message = BalancedMessage(self._new_id(), record.metadata["label"], record.call[0])
+            message = BalancedMessage(self._new_id(), record.facts.label, record.call[0])
             _, message.function, message.args, message.kwargs = record.call
             messages.append(message)
         self._remember(messages)
