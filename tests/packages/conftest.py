@@ -1,4 +1,4 @@
-"""Packages from PyPI that are written for Ray, and dask, on haz.
+"""Packages from PyPI that are written for Ray, and dask, on haz; and those with loops of their own.
 
 They need an environment of their own, which `make test-packages` makes; elsewhere there is nothing
 to collect here.
@@ -7,9 +7,15 @@ to collect here.
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 
+LOOPS = Path(__file__).parent / "test_prange.py"
+collect_ignore: list[str] = []
+
+if find_spec("numba") is None or find_spec("Cython") is None:
+    collect_ignore.append(str(LOOPS))
 if find_spec("modin") is None:
-    collect_ignore_glob = ["test_*.py"]
+    collect_ignore += [str(path) for path in LOOPS.parent.glob("test_*.py") if path != LOOPS]
 else:
     import haz.as_ray
 
