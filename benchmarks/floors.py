@@ -93,6 +93,13 @@ def _shared() -> Iterable[Floor]:
     yield from _faster("engine-balanced", ipyparallel=200.0)
     yield from _faster("engine-map", ipyparallel=20.0)
     yield from _faster("engine-push", ipyparallel=10.0)
+    yield from _faster("pool-calls", pool=20.0)
+    yield from _faster("pool-map", pool=1.0)
+    yield from _faster("pool-start", pool=1.0)
+    yield from _faster("pool-argument", pool=10.0)
+    yield from _faster("executor-calls", executor=40.0)
+    yield from _faster("joblib-calls", joblib=1.0)
+    yield from _faster("dask-graph", dask=3.0)
 
 
 def _actor_calls(sync: float, one: float, others: float) -> Iterable[Floor]:

@@ -152,6 +152,26 @@ def _engine_rows() -> Iterable[Row]:
               limits=("copy/warm_nt_2",))  # fmt: skip
 
 
+def _drop_in_rows() -> Iterable[Row]:
+    """Programs for the standard library, joblib and dask, with another import."""
+    ring = ("ring/per_task",)
+    yield Row("pool-calls", "Pool.apply_async of a no-op", "us", method="pool_apply_async",
+              sizes=_sizes(20_000), repeats=3, limits=ring)  # fmt: skip
+    yield Row("pool-map", "item of a Pool.map of 20 000", "us", method="pool_map",
+              sizes=_sizes(20_000), repeats=3, limits=ring)  # fmt: skip
+    yield Row("pool-start", "a Pool, and a result of each process", "ms", method="pool_start",
+              repeats=3)  # fmt: skip
+    yield Row("pool-argument", "100 MB as the argument of 4 calls", "ms", method="pool_argument",
+              arguments={"size": LARGE_BYTES}, sizes=_sizes(4), per_item=False, shrinks=False,
+              repeats=2)  # fmt: skip
+    yield Row("executor-calls", "Executor.submit of a no-op", "us", method="executor_submit",
+              sizes=_sizes(20_000, executor=5000), repeats=3, limits=ring)  # fmt: skip
+    yield Row("joblib-calls", "call of a joblib.Parallel of 20 000", "us", method="joblib_calls",
+              sizes=_sizes(20_000), repeats=3)  # fmt: skip
+    yield Row("dask-graph", "dask array of 1000 chunks, summed", "ms", method="dask_graph",
+              sizes=_sizes(1024), per_item=False, repeats=2)  # fmt: skip
+
+
 def _rows() -> Iterable[Row]:
     yield Row("startup", "import + init + first task", "ms", Kind.LIFE,
               limits=("interpreter/bare",))  # fmt: skip
@@ -324,6 +344,7 @@ def _rows() -> Iterable[Row]:
     )
     yield from _actor_rows()
     yield from _engine_rows()
+    yield from _drop_in_rows()
     yield Row("placement-group", "a placement group made, waited for and removed", "us",
               method="placement_groups", sizes=_sizes(200, ray=50), shrinks=False,
               repeats=3)  # fmt: skip

@@ -22,6 +22,11 @@ def identity(value: Any) -> Any:
     return value
 
 
+def last_item(array: Any) -> int:
+    """Read one item of an array."""
+    return int(array[-1])
+
+
 def nap(seconds: float) -> int:
     """Sleep, and return 1 so that the caller can count what ran."""
     time.sleep(seconds)

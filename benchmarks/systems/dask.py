@@ -9,6 +9,7 @@ import dask
 import distributed
 
 from benchmarks import tasks
+from benchmarks.systems import drop_in
 from benchmarks.systems.futures import FuturesSystem
 from benchmarks.timing import Stopwatch, check
 
@@ -27,6 +28,7 @@ class Dask(FuturesSystem):
 
     def start(self, workers: int, scratch: str) -> None:
         """Start the cluster and touch every worker."""
+        self._workers = workers
         dask.config.set({"temporary-directory": scratch})
         api: Any = distributed  # it is not typed
         self._cluster = api.LocalCluster(
@@ -40,6 +42,10 @@ class Dask(FuturesSystem):
         """Close the client, then the cluster."""
         self._client.close()
         self._cluster.close()
+
+    def dask_graph(self, n: int) -> float:
+        """A graph on dask's own scheduler of processes, not on the cluster."""
+        return drop_in.dask_graph("processes", n, num_workers=self._workers)
 
     def put_large(self, size: int) -> float:
         """``scatter`` of an array, and dropping it."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from benchmarks.systems import drop_in
 from benchmarks.systems.engines import Engines
 from benchmarks.systems.ray_like import RayLike
 
@@ -12,14 +15,70 @@ class Haz(RayLike, Engines):
     def __init__(self) -> None:
         RayLike.__init__(self, "haz")
         Engines.__init__(self, "haz.ipyparallel")
+        self._workers = 1
+        self._pool: Any = None
+        self._executor: Any = None
 
     def start(self, workers: int, scratch: str) -> None:
         """Initialise and start every worker."""
-        self._engines = workers
+        self._engines = self._workers = workers
         self._api.init(num_cpus=workers)
         self.start_workers(workers)
 
     def stop(self) -> None:
-        """Stop the engines, if there are any, and shut haz down."""
+        """End what there is of engines, a pool and an executor, then haz."""
         self._disconnect()
+        if self._pool is not None:
+            self._pool.close()
+            self._pool.join()
+        if self._executor is not None:
+            self._executor.shutdown()
         super().stop()
+
+    # ---- programs of the standard library, joblib and dask ---------------------------------------
+
+    def _running_pool(self) -> Any:
+        if self._pool is None:
+            import haz.multiprocessing
+
+            self._pool = haz.multiprocessing.Pool(self._workers)
+        return self._pool
+
+    def pool_apply_async(self, n: int) -> float:
+        """No-ops through ``haz.multiprocessing.Pool``."""
+        return drop_in.pool_apply_async(self._running_pool(), n)
+
+    def pool_map(self, n: int) -> float:
+        """Small items through its ``map``."""
+        return drop_in.pool_map(self._running_pool(), n)
+
+    def pool_argument(self, size: int, n: int) -> float:
+        """A large argument of n calls."""
+        return drop_in.pool_argument(self._running_pool(), size, n)
+
+    def pool_start(self) -> float:
+        """A new pool."""
+        import haz.multiprocessing
+
+        return drop_in.pool_start(haz.multiprocessing, self._workers)
+
+    def executor_submit(self, n: int) -> float:
+        """No-ops through ``haz.Executor``."""
+        if self._executor is None:
+            import haz
+
+            self._executor = haz.Executor(self._workers)
+        return drop_in.executor_submit(self._executor, n)
+
+    def joblib_calls(self, n: int) -> float:
+        """Small calls on haz's backend."""
+        import haz.joblib
+
+        haz.joblib.register()
+        return drop_in.joblib_calls("haz", self._workers, n)
+
+    def dask_graph(self, n: int) -> float:
+        """A graph on ``haz.dask.get``."""
+        import haz.dask
+
+        return drop_in.dask_graph(haz.dask.get, n)

@@ -6,6 +6,7 @@ from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 
 from benchmarks import tasks
+from benchmarks.systems import drop_in
 from benchmarks.timing import Stopwatch, check
 
 
@@ -37,6 +38,10 @@ class Joblib:
             results = self._parallel()(delayed(tasks.identity)(i) for i in range(n))
         check(results == list(range(n)), "async identities")
         return watch.seconds
+
+    def joblib_calls(self, n: int) -> float:
+        """Small calls on loky."""
+        return drop_in.joblib_calls("loky", self._workers, n)
 
     def sleep_flat(self, n: int, seconds: float) -> float:
         """Short sleeps."""

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from benchmarks import tasks
+from benchmarks.systems import drop_in
 from benchmarks.timing import Stopwatch, check, median_call_s
 
 
@@ -21,6 +22,7 @@ class Pool:
 
     def start(self, workers: int, scratch: str) -> None:
         """Start the pool and touch every worker."""
+        self._workers = workers
         self._pool = multiprocessing.Pool(workers)
         self._pool.map(tasks.worker_pid, [0.02] * workers, chunksize=1)
 
@@ -28,6 +30,22 @@ class Pool:
         """Close and join."""
         self._pool.close()
         self._pool.join()
+
+    def pool_apply_async(self, n: int) -> float:
+        """No-ops through ``apply_async``."""
+        return drop_in.pool_apply_async(self._pool, n)
+
+    def pool_map(self, n: int) -> float:
+        """Small items through ``map``."""
+        return drop_in.pool_map(self._pool, n)
+
+    def pool_argument(self, size: int, n: int) -> float:
+        """A large argument of n calls."""
+        return drop_in.pool_argument(self._pool, size, n)
+
+    def pool_start(self) -> float:
+        """A new pool."""
+        return drop_in.pool_start(multiprocessing, self._workers)
 
     def async_noop(self, n: int) -> float:
         """No-ops through ``apply_async``."""

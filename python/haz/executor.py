@@ -42,31 +42,31 @@ _making_condition = allocate_lock()
 
 
 class _Future(Future):  # type: ignore[type-arg]
-    """A future that makes its condition, most of its price, when somebody waits for it."""
+    """A future that makes its condition and lists, most of its price, when somebody waits for it."""
 
     code: Any
     args: Any
     kwargs: dict[str, Any] | None
-    ref: ObjectRef[Any] | None
-    worker: _Worker | None
-    recalled: bool
+    ref: ObjectRef[Any] | None = None
+    worker: _Worker | None = None
+    recalled = False
+    _state = PENDING
+    _result: Any = None
+    _exception: BaseException | None = None
 
     def __init__(self) -> None:
-        # Not Future.__init__, see the class.
-        self._state = PENDING
-        self._result = None
-        self._exception = None
-        self._waiters: list[Any] = []
-        self._done_callbacks: list[Any] = []
-        self.ref = self.worker = None
-        self.recalled = False
+        pass  # not Future.__init__, see the class
 
     def __getattr__(self, name: str) -> Any:
-        if name != "_condition":
+        made: Any
+        if name == "_condition":
+            made = threading.Condition()
+        elif name in ("_waiters", "_done_callbacks"):
+            made = []
+        else:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        made = threading.Condition()
         with _making_condition:
-            return self.__dict__.setdefault("_condition", made)
+            return self.__dict__.setdefault(name, made)
 
     def cancelled(self) -> bool:
         return self._state in (CANCELLED, CANCELLED_AND_NOTIFIED)
@@ -96,11 +96,10 @@ class _Future(Future):  # type: ignore[type-arg]
 
     def deliver(self, value: Any, error: BaseException | None) -> None:
         self.code = self.args = self.kwargs = None
-        if error is None:
-            if type(value) is RaisedInCall:
-                error = plain_error(value)
-        else:
+        if error is not None:
             error = plain_error(error)
+        elif type(value) is RaisedInCall:
+            error = plain_error(value)
         if error is None:
             if type(value) not in PLAIN:
                 value = writable(value)
@@ -269,9 +268,9 @@ class Executor(_Executor):
         self._group.close()
         if cancel_futures:
             for call in self._group.take_waiting():
-                assert isinstance(call, _Future)
-                call.cancel()
-                call.begin()  # tells those who wait
+                future: Any = call
+                future.cancel()
+                future.begin()  # tells those who wait
         if wait:
             self._group.join()
 

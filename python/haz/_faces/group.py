@@ -80,9 +80,8 @@ class Call:
     worker: _Worker | None = None
     recalled: bool = False
 
-    def begin(self) -> bool:
-        """Say whether it should run; called before it is sent, with the group's lock."""
-        return True
+    #: Says whether it should run; called before it is sent, with the group's lock. None: it should.
+    begin: Callable[[], bool] | None = None
 
     def deliver(self, value: Any, error: BaseException | None) -> None:
         """Take the outcome; called once, in the group's thread or that of `terminate`."""
@@ -312,8 +311,10 @@ class WorkerGroup:
         if not in_flight:
             worker.since = monotonic()
         unwatched = 0
+        before = len(in_flight)
         for call in calls:
-            if not call.begin():
+            begin = call.begin
+            if begin is not None and not begin():
                 self._outstanding -= 1
                 continue
             try:
@@ -326,13 +327,13 @@ class WorkerGroup:
                 continue
             call.worker = worker
             in_flight.append(call)
-            worker.left -= 1
             unwatched += 1
             if unwatched == stride:
                 unwatched = 0
                 self._watch(call)
         if unwatched:
             self._watch(in_flight[-1])
+        worker.left -= len(in_flight) - before
         if not in_flight:
             self._idle.append(worker)
 
@@ -427,8 +428,9 @@ class WorkerGroup:
         worker = call.worker
         assert worker is not None
         count = 0
+        take = worker.in_flight.popleft
         while True:
-            one = worker.in_flight.popleft()
+            one = take()
             one.worker = None
             ended.append(one)
             count += 1
@@ -440,35 +442,51 @@ class WorkerGroup:
             self._mean_s = sample
         else:
             self._mean_s += 0.5 * (sample - self._mean_s)
-        if worker.in_flight:
+        if worker.in_flight or worker not in self._workers:
             return
         if worker.left <= 0:
             self._workers.remove(worker)
-        elif worker in self._workers:
+        else:
             self._idle.append(worker)
 
     def _deliver(self, calls: list[Call]) -> None:
-        retaken = False
-        for call, value, error in _outcomes(calls):
-            if error is not None:
+        try:
+            values = get([call.ref for call in calls])  # type: ignore[misc]
+        except BaseException:  # of one of them
+            self._deliver_one_by_one(calls)
+            return
+        for call, value in zip(calls, values, strict=True):
+            call.ref = None
+            try:
+                call.deliver(value, None)
+            except BaseException:
+                sys.excepthook(*sys.exc_info())  # of a callback; the others wait for theirs
+        with self._lock:
+            self._outstanding -= len(calls)
+
+    def _deliver_one_by_one(self, calls: list[Call]) -> None:
+        for call in calls:
+            assert call.ref is not None
+            try:
+                value, error = get(call.ref), None
+            except BaseException as raised:
+                value, error = None, raised
                 if self._is_retaken(call, error):
-                    retaken = True
                     continue
                 if isinstance(error, ActorUnavailableError):
                     self._retire(error)
                 elif isinstance(error, ActorDiedError) and not isinstance(error, TaskError):
                     self._lose_worker(error)
             self._hand_over(call, value, error)
-        if retaken:
-            with self._lock:
-                self._feed()
+        with self._lock:
+            self._feed()  # with what was taken back
 
     def _hand_over(self, call: Call, value: Any, error: BaseException | None) -> None:
         call.ref = None
         try:
             call.deliver(value, error)
         except BaseException:
-            sys.excepthook(*sys.exc_info())  # of a callback; the others wait for theirs
+            sys.excepthook(*sys.exc_info())
         with self._lock:
             self._outstanding -= 1
 
@@ -561,10 +579,12 @@ class WorkerGroup:
 
     # ---- the end -------------------------------------------------------------------------------
 
-    @property
-    def outstanding(self) -> int:
-        """Number of calls whose outcome was not delivered."""
-        return self._outstanding
+    def calls(self) -> list[Call]:
+        """Return the calls that have not ended, as far as this can be seen."""
+        with self._lock:
+            found = [call for call, _ in self._failed]
+            found += [call for worker in self._workers for call in worker.in_flight]
+            return [*found, *self._recalled, *self._waiting]
 
     def close(self) -> None:
         """Take no more calls; workers end when those that were made have."""
@@ -589,9 +609,7 @@ class WorkerGroup:
     def _end_all(self, error: BaseException) -> None:
         with self._lock:
             self._closed = self._terminated = True
-            calls = [call for call, _ in self._failed]
-            calls += [call for worker in self._workers for call in worker.in_flight]
-            calls += [*self._recalled, *self._waiting]
+            calls = self.calls()
             self._failed = []
             self._recalled.clear()
             self._waiting.clear()
@@ -618,18 +636,3 @@ def _kill(worker: _Worker) -> None:
         kill(worker.actor)
     except Exception:
         pass  # haz was shut down
-
-
-def _outcomes(calls: list[Call]) -> list[tuple[Call, Any, BaseException | None]]:
-    refs: list[Any] = [call.ref for call in calls]
-    try:
-        return [(call, value, None) for call, value in zip(calls, get(refs), strict=True)]
-    except BaseException:
-        pass  # of one of them
-    found: list[tuple[Call, Any, BaseException | None]] = []
-    for call, ref in zip(calls, refs, strict=True):
-        try:
-            found.append((call, get(ref), None))
-        except BaseException as error:
-            found.append((call, None, error))
-    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import threading
 import warnings
 import weakref
 from multiprocessing import TimeoutError
@@ -112,8 +111,6 @@ class Pool:
         if processes is None:
             processes = max(int(cluster_resources().get("CPU", 1)), 1)
         self._processes = processes
-        self._lock = threading.Lock()
-        self._unfinished = 0
         self._iterators: weakref.WeakSet[IMapIterator] = weakref.WeakSet()
         self._group = WorkerGroup(
             processes,
@@ -218,11 +215,13 @@ class Pool:
         except Exception as error:
             self._group.fail(result, error)
             return result
-        chunks: list[Call] = [
+        chunks = [
             ChunkCall(code_of(run), (code, list(items[at : at + size])), place, result.take_chunk)
             for place, at in enumerate(range(0, len(items), size))
         ]
         result.begin_chunks(chunks)
+        for chunk in chunks:
+            chunk.result = result
         self._submit(*chunks)
         return result
 
@@ -265,13 +264,13 @@ class Pool:
             result._callback = callback
         if error_callback is not None:
             result._error_callback = error_callback
-        result._ended = self._note_end
-        with self._lock:
-            self._unfinished += 1
 
-    def _note_end(self) -> None:
-        with self._lock:
-            self._unfinished -= 1
+    def _unfinished(self) -> int:
+        """How many results of ``*_async`` calls are not there."""
+        calls = self._group.calls()
+        results = {id(call) for call in calls if isinstance(call, AsyncResult)}
+        chunks = {id(call.result) for call in calls if isinstance(call, ChunkCall) and call.result}
+        return len(results | chunks)
 
     def _submit(self, *calls: Call) -> None:
         try:
@@ -318,7 +317,7 @@ class Pool:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        lost = self._unfinished
+        lost = self._unfinished()
         self.terminate()
         if lost and kind is None:
             what = "1 result is lost that is" if lost == 1 else f"{lost} results are lost that are"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ApplyResult", "AsyncResult", "IMapIterator", "MapResult"]
 
-#: Guards the ends of results, and making what is waited for. Nothing else is locked inside.
+#: Guards making what is waited for, and parts of results. Nothing else is locked inside.
 _lock = allocate_lock()
 
 
@@ -33,8 +33,6 @@ class AsyncResult(Call):
     _error: BaseException | None = None
     _callback: Callable[[Any], object] | None = None
     _error_callback: Callable[[BaseException], object] | None = None
-    #: Told of the end.
-    _ended: Callable[[], object] | None = None
 
     def get(self, timeout: float | None = None) -> Any:
         """Return the result, or raise the call's error.
@@ -59,12 +57,11 @@ class AsyncResult(Call):
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the result is there, `timeout` seconds at most."""
         with _lock:
-            if self._is_done:
-                return
             event = self._event
             if event is None:
                 event = self._event = threading.Event()
-        event.wait(timeout)
+        if not self._is_done:
+            event.wait(timeout)
 
     def ready(self) -> bool:
         """Whether the call has ended."""
@@ -78,7 +75,17 @@ class AsyncResult(Call):
 
     def deliver(self, value: Any, error: BaseException | None) -> None:
         self.code = self.args = self.kwargs = None
-        self._finish(*_plain(value, error))
+        if error is None and type(value) in PLAIN and self._callback is None:
+            self._end(value, None)
+        else:
+            self._finish(*_plain(value, error))
+
+    def _end(self, value: Any, error: BaseException | None) -> None:
+        # In this order: whoever waits makes the event first, and looks at the mark then.
+        self._value, self._error = value, error
+        self._is_done = True
+        if self._event is not None:
+            self._event.set()
 
     def _finish(self, value: Any, error: BaseException | None) -> None:
         try:
@@ -89,15 +96,7 @@ class AsyncResult(Call):
                 self._error_callback(error)
         finally:
             self._callback = self._error_callback = None
-            with _lock:
-                self._value, self._error = value, error
-                self._is_done = True
-                event = self._event
-            if event is not None:
-                event.set()
-            ended, self._ended = self._ended, None
-            if ended is not None:
-                ended()
+            self._end(value, error)
 
 
 #: The standard library's name of it.
@@ -107,14 +106,13 @@ ApplyResult = AsyncResult
 class MapResult(AsyncResult):
     """The result of a ``map_async`` or ``starmap_async``."""
 
-    def begin_chunks(self, chunks: list[Call]) -> list[Call]:
+    def begin_chunks(self, chunks: list[ChunkCall]) -> None:
         """Be the result of these calls, each of which returns a list."""
         self._chunks: list[Any] = [None] * len(chunks)
         self._left = len(chunks)
         self._first_error: BaseException | None = None
         if not chunks:
             self._finish([], None)
-        return chunks
 
     def take_chunk(self, place: int, value: Any, error: BaseException | None) -> None:
         """Take the outcome of one of them."""
@@ -143,6 +141,8 @@ class ChunkCall(Call):
         self.kwargs = None
         self._place = place
         self._take = take
+        #: The result that it is a part of, if it is of a ``map``.
+        self.result: MapResult | None = None
 
     def deliver(self, value: Any, error: BaseException | None) -> None:
         self.code = self.args = None

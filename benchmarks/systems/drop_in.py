@@ -1,0 +1,81 @@
+"""What programs of the standard library, joblib and dask do: the same code on haz and on its peers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks import tasks
+from benchmarks.timing import Stopwatch, check
+
+
+def pool_apply_async(pool: Any, n: int) -> float:
+    """No-ops through ``apply_async``."""
+    with Stopwatch() as watch:
+        pending = [pool.apply_async(tasks.noop) for _ in range(n)]
+        results = [one.get() for one in pending]
+        del pending
+    check(results == [None] * n, "calls of a pool")
+    return watch.seconds
+
+
+def pool_map(pool: Any, n: int) -> float:
+    """Small items through ``map``, with its own chunks."""
+    with Stopwatch() as watch:
+        results = pool.map(tasks.identity, range(n))
+    check(results == list(range(n)), "map of a pool")
+    return watch.seconds
+
+
+def pool_start(module: Any, workers: int) -> float:
+    """A pool, and a result of each of its processes."""
+    with Stopwatch() as watch:
+        pool = module.Pool(workers)
+        results = pool.map(tasks.identity, range(workers), chunksize=1)
+    check(results == list(range(workers)), "start of a pool")
+    pool.close()
+    pool.join()
+    return watch.seconds
+
+
+def pool_argument(pool: Any, size: int, n: int) -> float:
+    """A large array as the argument of n calls."""
+    import numpy as np
+
+    array = np.ones(size, dtype=np.uint8)
+    with Stopwatch() as watch:
+        results = pool.map(tasks.last_item, [array] * n, chunksize=1)
+    check(results == [1] * n, "large arguments")
+    return watch.seconds
+
+
+def executor_submit(executor: Any, n: int) -> float:
+    """No-ops through ``submit``."""
+    with Stopwatch() as watch:
+        futures = [executor.submit(tasks.noop) for _ in range(n)]
+        results = [future.result() for future in futures]
+        del futures
+    check(results == [None] * n, "calls of an executor")
+    return watch.seconds
+
+
+def joblib_calls(backend: str, workers: int, n: int) -> float:
+    """Small calls in one ``Parallel``."""
+    import joblib
+
+    with Stopwatch() as watch:
+        calls = (joblib.delayed(tasks.identity)(i) for i in range(n))
+        results = joblib.Parallel(n_jobs=workers, backend=backend)(calls)
+    check(results == list(range(n)), "calls of joblib")
+    return watch.seconds
+
+
+def dask_graph(scheduler: Any, n: int, **options: Any) -> float:
+    """The sum of an array of about n chunks."""
+    import dask.array
+
+    side = max(int(n**0.5), 1)
+    array = dask.array.ones((10 * side, 10 * side), chunks=(10, 10)) + 1
+    with Stopwatch() as watch:
+        total = array.sum().compute(scheduler=scheduler, **options)
+    check(total == 2 * (10 * side) ** 2, "sum of a dask array")
+    return watch.seconds
