@@ -9,9 +9,10 @@
 Or, without a change of the program: ``python -m haz.as_ray program.py arguments``.
 
 What is there is what haz has of Ray's core API (``ray.remote``, ``ray.util``, ``ray.exceptions`` and
-so on). Ray's libraries (Data, Train, Tune, RLlib, Serve) are not part of that: importing them is an
-ImportError that says so; of ``ray.data``, from which packages import what they may never use, it is
-the use.
+so on), and what Ray's own modules have besides that means something here. Ray's libraries (Data,
+Train, Tune, RLlib, Serve) are not part of that: importing them is an ImportError that says so; of
+``ray.data``, from which packages import what they may never use, it is the use. Every other module
+that is missing is an ImportError that says what to do instead.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ _ALIASES = {
     "ray.cloudpickle": "cloudpickle",
     "ray.remote_function": "haz._core.remote",
     "ray.runtime_context": "haz._core.context",
+    "ray.util.helpers": "haz.util.completion",
+    "ray.util.serialization": "haz.util",
 }
 
 
@@ -86,6 +89,10 @@ def _attribute_of_ray(name: str) -> Any:
         return getattr(haz, name)
     except AttributeError:
         pass
+    from haz._core.ray_names import TOP_LEVEL
+
+    if name in TOP_LEVEL:
+        return TOP_LEVEL[name]
     try:
         return __import__(f"ray.{name}", fromlist=["__name__"])
     except ModuleNotFoundError:
@@ -97,8 +104,9 @@ def _attribute_of_ray(name: str) -> Any:
 
 def _names_of_ray() -> list[str]:
     import haz
+    from haz._core.ray_names import TOP_LEVEL
 
-    return dir(haz)
+    return sorted({*dir(haz), *TOP_LEVEL})
 
 
 def _make_ray() -> ModuleType:
@@ -138,11 +146,43 @@ def _attribute_of_data(name: str) -> Any:
 
 def _refuse(name: str) -> NoReturn:
     library = _LIBRARIES[name.split(".")[1]]
-    raise ImportError(
+    raise ModuleNotFoundError(
         f"{name}: 'ray' stands for haz here (haz.as_ray), which has Ray's core API and not "
         f"{library}. For that run the program on Ray itself, on this machine or a cluster",
         name=name,
     )
+
+
+def _refuse_missing(name: str) -> NoReturn:
+    """Raise for a module that haz has not got; say what to do, where that is known."""
+    from haz._core.ray_names import MISSING
+
+    advice = "the program needs Ray itself for it"
+    parts = name.split(".")
+    for length in range(len(parts), 1, -1):
+        if ".".join(parts[:length]) in MISSING:
+            advice = MISSING[".".join(parts[:length])]
+            break
+    raise ModuleNotFoundError(
+        f"No module named {name!r}: 'ray' stands for haz here (haz.as_ray), which has not got it: "
+        f"{advice}",
+        name=name,
+    )
+
+
+def _made(name: str) -> dict[str, Any] | None:
+    """Attributes of a module that is made here."""
+    if name in _MADE:
+        return _MADE[name]
+    from haz._core.ray_names import MADE
+
+    return MADE.get(name)
+
+
+def _is_import() -> bool:
+    """Whether the finder is asked for an import, and not by importlib.util.find_spec."""
+    # This, the finder, importlib's loop over finders, and who wants to know.
+    return sys._getframe(3).f_code.co_name == "_find_and_load_unlocked"
 
 
 class _Finder(MetaPathFinder, Loader):
@@ -155,12 +195,14 @@ class _Finder(MetaPathFinder, Loader):
             return ModuleSpec(fullname, self, is_package=True)
         if not fullname.startswith("ray."):
             return None
-        if fullname not in _MADE and fullname.split(".")[1] in _LIBRARIES:
-            _refuse(fullname)
-        home = _home_of(fullname)
-        if home is None and fullname not in _MADE:
-            return None
-        return ModuleSpec(fullname, self, is_package=True)
+        if _made(fullname) is not None:
+            return ModuleSpec(fullname, self, is_package=True)
+        is_library = fullname.split(".")[1] in _LIBRARIES
+        if not is_library and _home_of(fullname) is not None:
+            return ModuleSpec(fullname, self, is_package=True)
+        if _is_import():
+            (_refuse if is_library else _refuse_missing)(fullname)
+        return None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         name = spec.name
@@ -169,7 +211,7 @@ class _Finder(MetaPathFinder, Loader):
         home = _home_of(name)
         if home is None:
             module = ModuleType(name)
-            module.__dict__.update(_MADE[name])
+            module.__dict__.update(_made(name) or {})
             return module
         module = __import__(home, fromlist=["__name__"])
         spec.loader_state = module.__spec__

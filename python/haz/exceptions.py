@@ -130,6 +130,8 @@ class WorkerCrashedError(HazError):
         The last lines that it wrote to its stderr.
     attempts : int
         How many times the task was tried.
+    why_killed : str
+        Where haz itself killed the process: why.
     """
 
     def __init__(
@@ -142,17 +144,18 @@ class WorkerCrashedError(HazError):
         exit_code: int | None = None,
         stderr: str = "",
         attempts: int = 1,
+        why_killed: str = "",
     ) -> None:
         signal = signal or None
-        super().__init__(
-            message or _crash_message(task_name, _death(pid, signal, exit_code), attempts, stderr)
-        )
+        death = _death(pid, signal, exit_code, why_killed)
+        super().__init__(message or _crash_message(task_name, death, attempts, stderr))
         self.task_name = task_name
         self.pid = pid
         self.signal = signal
         self.exit_code = exit_code
         self.stderr = stderr
         self.attempts = attempts
+        self.why_killed = why_killed
 
 
 class InfeasibleResourcesError(HazError, ValueError):
@@ -226,6 +229,8 @@ class ActorError(HazError):
         Id of the actor.
     class_name : str
         Name of its class.
+    actor_name : str
+        Its own name; empty if it has none.
     task_name : str
         Name of the call.
     """
@@ -236,11 +241,13 @@ class ActorError(HazError):
         *,
         actor_id: str | None = None,
         class_name: str = "",
+        actor_name: str = "",
         task_name: str = "",
     ) -> None:
         super().__init__(message)
         self.actor_id = actor_id
         self.class_name = class_name
+        self.actor_name = actor_name
         self.task_name = task_name
 
 
@@ -263,6 +270,8 @@ class ActorDiedError(ActorError):
         The last lines that it wrote to its stderr.
     restarts : int
         How often the actor was started again before.
+    why_killed : str
+        Where haz itself killed its process: why, for example which call overran its ``timeout_s``.
     """
 
     def __init__(
@@ -271,6 +280,7 @@ class ActorDiedError(ActorError):
         *,
         actor_id: str | None = None,
         class_name: str = "",
+        actor_name: str = "",
         task_name: str = "",
         reason: str = "",
         pid: int = 0,
@@ -278,6 +288,7 @@ class ActorDiedError(ActorError):
         exit_code: int | None = None,
         stderr: str = "",
         restarts: int = 0,
+        why_killed: str = "",
     ) -> None:
         signal = signal or None
         if not message:
@@ -286,20 +297,33 @@ class ActorDiedError(ActorError):
             told = {
                 "actor_id": actor_id,
                 "class_name": class_name,
+                "actor_name": actor_name,
                 "task_name": task_name,
                 "reason": reason,
                 "restarts": restarts,
             }
-            is_known = signal is not None or exit_code is not None
-            death = _death(pid, signal, exit_code) if is_known else "it will not be started again"
+            death = "it will not be started again"
+            if signal is not None or exit_code is not None:
+                death = _death(pid, signal, exit_code, why_killed)
             message = describe_actor_death(told, death) + _last_lines(stderr)
-        super().__init__(message, actor_id=actor_id, class_name=class_name, task_name=task_name)
+        super().__init__(
+            message,
+            actor_id=actor_id,
+            class_name=class_name,
+            actor_name=actor_name,
+            task_name=task_name,
+        )
         self.reason = reason
         self.pid = pid
         self.signal = signal
         self.exit_code = exit_code
         self.stderr = stderr
         self.restarts = restarts
+        self.why_killed = why_killed
+
+
+class ActorSetupError(ActorDiedError, RuntimeEnvSetupError):
+    """The actor died since its runtime environment could not be set up."""
 
 
 class ActorUnavailableError(ActorError):
@@ -323,25 +347,35 @@ class ActorUnavailableError(ActorError):
         *,
         actor_id: str | None = None,
         class_name: str = "",
+        actor_name: str = "",
         task_name: str = "",
         pid: int = 0,
         signal: int | None = None,
         exit_code: int | None = None,
         stderr: str = "",
+        why_killed: str = "",
     ) -> None:
         signal = signal or None
         if not message and pid:
+            shown = f"{class_name or actor_id or ''}{f' {actor_name!r}' if actor_name else ''}"
             message = (
-                f"the call {task_name or '?'} has no result: {_death(pid, signal, exit_code)}; "
-                f"actor {class_name or actor_id or ''} is being started again, and a later call may "
-                f"succeed" + _last_lines(stderr)
+                f"the call {task_name or '?'} has no result: "
+                f"{_death(pid, signal, exit_code, why_killed)}; actor {shown} is being started "
+                f"again, and a later call may succeed" + _last_lines(stderr)
             )
         message = message or "the actor can't be reached now, a later call may succeed"
-        super().__init__(message, actor_id=actor_id, class_name=class_name, task_name=task_name)
+        super().__init__(
+            message,
+            actor_id=actor_id,
+            class_name=class_name,
+            actor_name=actor_name,
+            task_name=task_name,
+        )
         self.pid = pid
         self.signal = signal
         self.exit_code = exit_code
         self.stderr = stderr
+        self.why_killed = why_killed
 
 
 class ActorAlreadyExistsError(HazError, ValueError):
@@ -414,9 +448,11 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _death(pid: int, signal: int | None, exit_code: int | None) -> str:
+def _death(pid: int, signal: int | None, exit_code: int | None, why_killed: str = "") -> str:
     """How a worker died, in words."""
     process = f"process {pid}" if pid else "its process"
+    if why_killed:
+        return f"haz killed {process}: {why_killed}"
     if signal is None:
         return f"{process} ended with exit code {exit_code}"
     hint = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 import zipfile
 
@@ -229,6 +230,73 @@ def test_children_have_that_of_their_parent(engine, project):
     assert haz.get(parent.remote()) == str(project)
 
 
+def _variables():
+    return [os.environ.get(f"HAZ_ENV_{name}") for name in "ABC"]
+
+
+@haz.remote
+def variables():
+    return _variables(), haz.get_runtime_context().runtime_env
+
+
+@haz.remote
+class Holder:
+    def variables(self):
+        return _variables(), haz.get_runtime_context().runtime_env
+
+    def of_child(self):
+        return haz.get(variables.remote())
+
+
+def _env(**given):
+    return {"env_vars": {f"HAZ_ENV_{name}": value for name, value in given.items()}}
+
+
+def test_children_inherit_variables(engine):
+    @haz.remote
+    def parent():
+        holder = Holder.remote()
+        own = Holder.options(runtime_env=_env(C="child")).remote()
+        refs = [
+            variables.remote(),
+            variables.options(runtime_env=_env(B="child", C="child")).remote(),
+            holder.variables.remote(),
+            holder.of_child.remote(),
+            own.variables.remote(),
+            own.of_child.remote(),
+        ]
+        return haz.get(refs)
+
+    found = haz.get(parent.options(runtime_env=_env(A="parent", B="parent")).remote())
+    inherited = (["parent", "parent", None], _env(A="parent", B="parent"))
+    assert found[0] == found[2] == found[3] == inherited
+    assert found[1] == (["parent", "child", "child"], _env(A="parent", B="child", C="child"))
+    assert found[4] == found[5]
+    assert found[4] == (["parent", "parent", "child"], _env(A="parent", B="parent", C="child"))
+    assert haz.get(variables.remote()) == ([None] * 3, {})
+    assert _variables() == [None] * 3
+
+
+def test_what_the_context_shows(engine, project):
+    import json
+
+    def hook():
+        pass
+
+    @haz.remote
+    def shown():
+        context = haz.get_runtime_context()
+        return context.runtime_env, json.loads(context.get_runtime_env_string())
+
+    given = {"working_dir": str(project), "worker_process_setup_hook": hook, **_env(A="1")}
+    env, text = haz.get(shown.options(runtime_env=given).remote())
+    assert callable(env.pop("worker_process_setup_hook"))
+    assert env == {"working_dir": str(project), **_env(A="1")}
+    assert text.pop("worker_process_setup_hook").endswith("hook")
+    assert text == env
+    assert haz.get_runtime_context().runtime_env == {}
+
+
 def test_actors(engine, project):
     @haz.remote
     class Actor:
@@ -252,10 +320,13 @@ def test_an_actor_whose_environment_fails(engine):
         def f(self):
             return 1
 
-    with pytest.raises(ActorDiedError, match="runtime environment") as caught:
-        haz.get(Actor.remote().f.remote())
-    assert isinstance(caught.value.__cause__, RuntimeEnvSetupError)
-    assert "no such thing" in str(caught.value.__cause__)
+    with pytest.raises(RuntimeEnvSetupError, match="runtime environment") as caught:
+        haz.get(Actor.options(name="unlucky").remote().f.remote())
+    assert isinstance(caught.value, ActorDiedError)
+    assert caught.value.reason == "constructor"
+    assert "no such thing" in str(caught.value)  # what the hook has raised, with its traceback
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (type(again), str(again)) == (type(caught.value), str(caught.value))
 
 
 def test_tasks_of_environments_that_wait_for_each_other(engine, project):

@@ -178,3 +178,101 @@ def test_modules_of_ray(tmp_path):
         "pool [1, 2]",
         "joblib [3, 4]",
     ]
+
+
+NAMES = """
+import importlib.util
+import pickle
+import ray
+import ray.job_config
+from ray.types import ObjectRef
+from ray.util.annotations import Deprecated, DeveloperAPI, PublicAPI
+from ray.util.debug import log_once
+from ray.util.helpers import as_completed
+from ray.util.serialization import register_serializer
+
+@PublicAPI(stability="beta")
+def public(x):
+    return x + 1
+
+@DeveloperAPI
+@Deprecated(message="old")
+class Old:
+    pass
+
+print("annotations", public(1), Old.__name__)
+print("log_once", log_once("a"), log_once("a"), log_once("b"))
+config = ray.job_config.JobConfig(
+    runtime_env={"env_vars": {"COLOUR": "blue"}}, ray_namespace="from the job"
+)
+context = ray.init(num_cpus=2, job_config=config)
+print("probe", importlib.util.find_spec("ray.tune"), importlib.util.find_spec("ray.no_such"))
+for module in (
+    "ray.util.state", "ray.experimental.tqdm_ray", "ray.autoscaler.sdk", "ray._private.worker",
+    "ray.no_such",
+):
+    try:
+        __import__(module)
+    except ImportError as error:
+        print("missing", error.name, "haz.as_ray" in str(error))
+for name in ("timeline", "client", "java_function", "cpp_function"):
+    try:
+        getattr(ray, name)("any")
+    except NotImplementedError as error:
+        print("refused", name, str(error).startswith("ray." + name))
+
+@ray.remote
+def of_task():
+    import os
+    context = ray.get_runtime_context()
+    assert context.task_id.hex() == context.get_task_id()
+    assert context.current_placement_group_id.is_nil()
+    return os.environ["COLOUR"], context.namespace, context.job_id, context.get_resource_ids()
+
+@ray.remote
+class Actor:
+    def ids(self):
+        context = ray.get_runtime_context()
+        return context.actor_id, context.get_actor_id(), context.was_current_actor_reconstructed
+
+colour, namespace, job, resources = ray.get(of_task.remote())
+context = ray.get_runtime_context()
+print("job", colour, namespace, resources)
+print("ids", job == context.job_id == ray.JobID.from_hex(context.get_job_id()), job != ray.JobID.nil())
+assert isinstance(context.node_id, ray.NodeID) and isinstance(context.worker_id, ray.WorkerID)
+actor_id, text, restarted = ray.get(Actor.remote().ids.remote())
+print("actor", isinstance(actor_id, ray.ActorID), actor_id.hex() == text, restarted)
+print("pickled", pickle.loads(pickle.dumps(actor_id)) == actor_id, len({actor_id, actor_id}))
+print("refs", isinstance(ray.put(1), ObjectRef), isinstance(ray.put(1), ray.ObjectID))
+for function in (lambda: context.task_id, lambda: context.actor_id):
+    try:
+        function()
+    except RuntimeError as error:
+        print("driver", error)
+"""
+
+
+def test_names_of_ray(tmp_path):
+    path = tmp_path / "program.py"
+    path.write_text(NAMES, encoding="utf-8")
+    assert run_program("-m", "haz.as_ray", path).lines == [
+        "annotations 2 Old",
+        "log_once True False True",
+        "probe None None",
+        "missing ray.util.state True",
+        "missing ray.experimental True",
+        "missing ray.autoscaler True",
+        "missing ray._private.worker True",
+        "missing ray.no_such True",
+        *(
+            f"refused {name} True"
+            for name in ("timeline", "client", "java_function", "cpp_function")
+        ),
+        "job blue from the job {'CPU': [(0, 1.0)]}",
+        "ids True True",
+        "actor True True False",
+        "pickled True 1",
+        "refs True True",
+        "driver only a task has a task_id, and this is the driver",
+        "driver only an actor has an actor_id, and none runs here",
+    ]

@@ -48,7 +48,8 @@ def test_merged():
         "pip": 1,
         "env_vars": {"A": "1", "B": "3"},
     }
-    assert merged({}, b"", {"A": "1"}) == b""
+    assert merged({}, b"", {}) == b""
+    assert unpack(merged({}, b"", {"A": "1"})) == {"env_vars": {"A": "1"}}
 
 
 @pytest.mark.parametrize(

@@ -381,6 +381,13 @@ def test_numbers_that_are_too_large(name):
             haz.remote(**{name: value})(len)
 
 
+@pytest.mark.parametrize("name", ["num_cpus", "num_gpus", "memory"])
+def test_resources_that_no_node_has(name):
+    for value in (10**15, 2**63):
+        with pytest.raises(haz.exceptions.InfeasibleResourcesError, match=name):
+            haz.remote(**{name: value})(len)
+
+
 def test_numbers_may_be_of_numpy():
     np = pytest.importorskip("numpy")
     checked = options.check_task_options(

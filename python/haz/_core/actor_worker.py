@@ -108,14 +108,12 @@ def _by_name(engine: NativeEngine, method: str) -> Callable[..., Any]:
 def _constructor(
     engine: NativeEngine,
     code: Any,
-    env_vars: dict[str, str],
     concurrency: int,
     is_async: bool,
     resources: dict[str, float],
     meta: bytes,
 ) -> Callable[..., Any]:
-    os.environ.update(env_vars)
-    threads = threads_for(resources, env_vars)
+    threads = threads_for(resources, engine.environment.get("env_vars", {}))
     if threads > 1:
         os.environ[VARIABLE] = str(threads)
         _native.set_openmp_threads(threads)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from haz._core import ids
     from haz._core.actor import ActorHandle
     from haz.engines.base import Engine
 
@@ -139,6 +140,71 @@ class RuntimeContext:
         """Name of the actor that this code runs in, empty if it has none; None elsewhere."""
         return _optional_str(self._value("actor_name"))
 
+    # ---- the same as objects: properties that Ray had before ----------------------------------
+
+    @property
+    def job_id(self) -> ids.JobID:
+        """Id of the driver's run."""
+        from haz._core.ids import JobID
+
+        return JobID(bytes.fromhex(self.get_job_id()))
+
+    @property
+    def node_id(self) -> ids.NodeID:
+        """Id of the node."""
+        from haz._core.ids import NodeID
+
+        return NodeID(bytes.fromhex(self.get_node_id()))
+
+    @property
+    def worker_id(self) -> ids.WorkerID:
+        """Id of this process on its node."""
+        from haz._core.ids import WorkerID
+
+        return WorkerID(bytes.fromhex(self.get_worker_id()))
+
+    @property
+    def task_id(self) -> ids.TaskID:
+        """Id of the running task. Raises RuntimeError in the driver."""
+        from haz._core.ids import TaskID
+
+        found = self.get_task_id()
+        if found is None:
+            raise RuntimeError("only a task has a task_id, and this is the driver")
+        return TaskID(bytes.fromhex(found))
+
+    @property
+    def actor_id(self) -> ids.ActorID:
+        """Id of the actor that this code runs in. Raises RuntimeError elsewhere."""
+        from haz._core.ids import ActorID
+
+        found = self.get_actor_id()
+        if found is None:
+            raise RuntimeError("only an actor has an actor_id, and none runs here")
+        return ActorID(bytes.fromhex(found))
+
+    @property
+    def current_placement_group_id(self) -> ids.PlacementGroupID:
+        """Id of the placement group that this code runs in; nil: in none."""
+        from haz._core.ids import PlacementGroupID
+
+        found = self.get_placement_group_id()
+        return PlacementGroupID(b"\xff" * 16 if found is None else bytes.fromhex(found))
+
+    def get_resource_ids(self) -> dict[str, list[tuple[int, float]]]:
+        """Amounts of the resources that the running task holds; ids have those of GPUs only."""
+        held = self.get_assigned_resources()
+        gpus = self.get_accelerator_ids()["GPU"]
+        share = min(held.get("GPU", 0.0), 1.0)
+        return {
+            name: [(int(gpu), share) for gpu in gpus if gpu.isdigit()]
+            if name == "GPU"
+            else [(0, amount)]
+            for name, amount in held.items()
+        }
+
+    # ---- where it runs --------------------------------------------------------------------------
+
     def get_placement_group_id(self) -> str | None:
         """Id of the placement group that this code runs in; None: in none."""
         found = self._engine.current_placement_group()
@@ -167,13 +233,17 @@ class RuntimeContext:
 
     @property
     def runtime_env(self) -> dict[str, Any]:
-        """The runtime environment that ``haz.init`` was given, as far as this process knows it."""
-        variables = self._value("env_vars")
-        return {"env_vars": dict(variables)} if variables else {}
+        """The runtime environment of this code: that of ``haz.init``, and what the task or actor, or
+        the one that has submitted it, says besides."""
+        return self._engine.runtime_env()
 
     def get_runtime_env_string(self) -> str:
-        """The runtime environment: that of the driver."""
-        return "{}"
+        """`runtime_env` as JSON; a hook that is a function by its name."""
+        import json
+
+        return json.dumps(
+            self.runtime_env, default=lambda value: getattr(value, "__qualname__", str(value))
+        )
 
     @property
     def namespace(self) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-__all__ = ["FIELDS", "check_runtime_env", "key_of", "merged", "pack", "unpack"]
+__all__ = ["FIELDS", "check_runtime_env", "described", "key_of", "merged", "pack", "unpack"]
 
 #: What a runtime_env may have. `excludes` has no meaning where nothing is copied.
 FIELDS = (
@@ -102,7 +102,7 @@ def merged(base: Mapping[str, Any], environment: bytes, env_vars: Mapping[str, s
     environment does not name are taken from there, and variables that it does not set.
     """
     own = unpack(environment)
-    if not base and not own:
+    if not base and not own and not env_vars:
         return b""
     variables = {**base.get("env_vars", {}), **env_vars}
     parts = {**base, **own}
@@ -110,6 +110,35 @@ def merged(base: Mapping[str, Any], environment: bytes, env_vars: Mapping[str, s
     if variables:
         parts["env_vars"] = dict(sorted(variables.items()))
     return pack(parts)
+
+
+def described(parts: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, Any]:
+    """Return a checked environment as users give it; `variables` are those of the program."""
+    shown: dict[str, Any] = {}
+    env_vars = {**variables, **parts.get("env_vars", {})}
+    if env_vars:
+        shown["env_vars"] = env_vars
+    if "working_dir" in parts:
+        shown["working_dir"] = parts["working_dir"][1]
+    if "py_modules" in parts:
+        shown["py_modules"] = [one[1] for one in parts["py_modules"]]
+    hook = parts.get("worker_process_setup_hook")
+    if hook is not None:
+        from haz._core import serialize
+
+        shown["worker_process_setup_hook"] = (
+            hook if isinstance(hook, str) else serialize.load_function(hook)
+        )
+    pip = parts.get("pip")
+    if pip is not None:
+        shown["pip"] = {"packages": list(pip["lines"]), "pip_check": pip["check"]}
+        if pip["version"]:
+            shown["pip"]["pip_version"] = pip["version"]
+        if pip["options"]:
+            shown["pip"]["pip_install_options"] = list(pip["options"])
+    if parts.get("config"):
+        shown["config"] = {"setup_timeout_seconds": parts["config"]["timeout"]}
+    return shown
 
 
 def key_of(environment: bytes) -> str:

@@ -373,7 +373,8 @@ def unpack_error(info: dict[str, Any]) -> BaseException:
         ``task_error``
             what `pack_exception` returns
         ``worker_crashed``
-            ``task_name``, ``pid``, ``signal``, ``exit_code``, ``stderr``, ``attempts``
+            ``task_name``, ``pid``, ``signal``, ``exit_code``, ``stderr``, ``attempts``,
+            ``why_killed``
         ``cancelled``
             ``task_name``, ``task_id``
         ``timeout``
@@ -385,14 +386,14 @@ def unpack_error(info: dict[str, Any]) -> BaseException:
         ``pending_calls``
             ``message``
         ``actor_died``
-            ``actor_id`` (in hexadecimal), ``class_name``, ``task_name`` (the call's), ``reason``
-            (see :class:`haz.exceptions.ActorDiedError`), ``pid``, ``signal``, ``exit_code``,
-            ``stderr``, ``restarts``, and ``cause``: for the reason "constructor" the error of the
+            ``actor_id`` (in hexadecimal), ``class_name``, ``actor_name``, ``task_name`` (the
+            call's), ``reason`` (see :class:`haz.exceptions.ActorDiedError`), ``pid``, ``signal``,
+            ``exit_code``, ``stderr``, ``why_killed``, ``restarts``, and ``cause``: for the reason "constructor" the error of the
             constructor's call, such a dictionary itself, or ``haz._native.encode`` of it. Or
             ``message`` instead of all but ``actor_id``
         ``actor_unavailable``
-            ``actor_id``, ``class_name``, ``task_name``; ``message``, or where a process died of it
-            ``pid``, ``signal``, ``exit_code``, ``stderr``
+            ``actor_id``, ``class_name``, ``actor_name``, ``task_name``; ``message``, or where a
+            process died of it ``pid``, ``signal``, ``exit_code``, ``stderr``, ``why_killed``
 
         Each may have ``through``, see `through_task`.
     """
@@ -441,9 +442,10 @@ def _said(kind: type[HazError], otherwise: str) -> Callable[[Info], HazError]:
     return lambda info: kind(str(info.get("message") or otherwise))
 
 
-_actor_fields = ("actor_id", "class_name", "task_name")
-_death_fields = ("reason", "pid", "signal", "exit_code", "stderr", "restarts")
+_actor_fields = ("actor_id", "class_name", "actor_name", "task_name")
+_death_fields = ("reason", "pid", "signal", "exit_code", "stderr", "restarts", "why_killed")
 _actor_death = _pick(errors_of_haz.ActorDiedError, *_actor_fields, *_death_fields)
+_actor_setup = _pick(errors_of_haz.ActorSetupError, *_actor_fields, *_death_fields)
 
 
 def _with_actor_id(info: Info) -> Info:
@@ -467,10 +469,15 @@ def _actor_died(info: Info) -> HazError:
 
         packed = decode_error(packed)
     cause = None if packed is None else unpack_error(packed)
+    make = _actor_death
     if cause is not None and not info.get("message"):
-        told, _, _ = str(cause).partition("\n")
-        info = {**info, "message": describe_actor_death(info, f"its constructor failed: {told}")}
-    error = _actor_death(info)
+        told = str(cause)
+        if isinstance(cause, errors_of_haz.RuntimeEnvSetupError):
+            make = _actor_setup  # the output of the tool is what tells
+        else:
+            told = f"its constructor failed: {told.partition(chr(10))[0]}"
+        info = {**info, "message": describe_actor_death(info, told)}
+    error = make(info)
     error.__cause__ = cause
     return error
 
@@ -478,12 +485,11 @@ def _actor_died(info: Info) -> HazError:
 def _actor_unavailable(info: Info) -> HazError:
     info = _with_actor_id(info)
     if not info.get("message") and not info.get("pid"):
-        shown = info.get("class_name") or info.get("actor_id") or ""
         info = {
             **info,
-            "message": f"actor {shown} is being started again; a later call may succeed",
+            "message": f"{_shown_actor(info)} is being started again; a later call may succeed",
         }
-    death = ("pid", "signal", "exit_code", "stderr")
+    death = ("pid", "signal", "exit_code", "stderr", "why_killed")
     return _pick(errors_of_haz.ActorUnavailableError, *_actor_fields, *death)(info)
 
 
@@ -499,9 +505,15 @@ _REASONS = {
 }
 
 
+def _shown_actor(info: Info) -> str:
+    text = f"actor {info.get('class_name') or '?'}"
+    name = info.get("actor_name")
+    return f"{text} {name!r}" if name else text
+
+
 def describe_actor_death(info: Info, otherwise: str) -> str:
     """The text of an ActorDiedError; `otherwise` is how it died, where the reason doesn't tell."""
-    text = f"actor {info.get('class_name') or '?'}"
+    text = _shown_actor(info)
     if info.get("actor_id"):
         text += f" ({info['actor_id']})"
     reason = info.get("reason") or ""
@@ -517,7 +529,7 @@ def describe_actor_death(info: Info, otherwise: str) -> str:
 _MAKERS: dict[str, Callable[[Info], HazError]] = {
     "worker_crashed": _pick(
         errors_of_haz.WorkerCrashedError,
-        *("task_name", "pid", "signal", "exit_code", "stderr", "attempts"),
+        *("task_name", "pid", "signal", "exit_code", "stderr", "attempts", "why_killed"),
     ),
     "cancelled": _pick(TaskCancelledError, "task_name", "task_id"),
     "timeout": _pick(errors_of_haz.TaskTimeoutError, "task_name", "timeout_s"),

@@ -133,8 +133,11 @@ def init(
     _memory
         Bytes of memory that tasks and actors may ask for by ``memory=``. Default: what the machine
         or its cgroup has free.
-    include_dashboard, dashboard_host, dashboard_port, job_config, configure_logging, \
-    logging_format, logging_config, enable_resource_isolation, cgroup_path, system_reserved_cpu, \
+    job_config
+        A ``ray.job_config.JobConfig``, for programs that are written for Ray: its runtime_env and
+        namespace hold where none are given here.
+    include_dashboard, dashboard_host, dashboard_port, configure_logging, logging_format, \
+    logging_config, enable_resource_isolation, cgroup_path, system_reserved_cpu, \
     system_reserved_memory, proxy_server_url
         Ray's arguments without a meaning on one machine; accepted.
 
@@ -184,6 +187,8 @@ def init(
         enable_resource_isolation=enable_resource_isolation,
         logging_config=logging_config,
     )
+    if job_config is not None:
+        runtime_env, namespace = _of_job_config(job_config, runtime_env, namespace)
     options = InitOptions(
         num_cpus=_num_cpus(num_cpus, address),
         num_gpus=_num_gpus(num_gpus),
@@ -229,6 +234,16 @@ def _address(address: str | None, engine: str) -> str | None:
     if engine != "native":
         raise ValueError(f"the {engine} engine can't join the node at {address!r}")
     return address
+
+
+def _of_job_config(job_config: Any, runtime_env: Any, namespace: str | None) -> tuple[Any, Any]:
+    """Return the environment and the namespace of the program: its own, else those of Ray's class."""
+    if not hasattr(job_config, "runtime_env") or not hasattr(job_config, "ray_namespace"):
+        raise TypeError(f"job_config must be a ray.job_config.JobConfig, not {shown(job_config)}")
+    return (
+        job_config.runtime_env if runtime_env is None else runtime_env,
+        job_config.ray_namespace if namespace is None else namespace,
+    )
 
 
 def _check_port(name: str, value: Any) -> int:

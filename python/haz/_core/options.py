@@ -69,7 +69,12 @@ def check_amount(name: str, value: Any) -> float:
     if not value >= 0 or value == float("inf"):
         raise ValueError(f"{name} must be 0 or more, not {shown(value)}")
     if value > _MOST_AMOUNT:
-        raise ValueError(f"{name} must be at most {_MOST_AMOUNT:.0e}, not {shown(value)}")
+        from haz.exceptions import InfeasibleResourcesError
+
+        # The same error as for what this node never has: a ValueError, too.
+        raise InfeasibleResourcesError(
+            f"{name} must be at most {_MOST_AMOUNT:.0e}, not {shown(value)}"
+        )
     if round(value * 10000) != value * 10000 and abs(value * 10000 - round(value * 10000)) > 1e-6:
         raise ValueError(f"{name} can't be finer than 0.0001, and is {shown(value)}")
     return float(value)

@@ -62,14 +62,15 @@ class _Worker:
             function = collecting_items(function, is_retried)
         if "GPU" in unpacked.resources:
             function = _with_gpus(function, self._engine)
-        if unpacked.resources.get("CPU", 1) >= 2 or unpacked.env_vars:
+        env_vars = self._engine.environment.get("env_vars", {})
+        if unpacked.resources.get("CPU", 1) >= 2 or env_vars:
             from haz._core.threads import threads_for, with_threads
 
-            threads = threads_for(unpacked.resources, unpacked.env_vars)
+            threads = threads_for(unpacked.resources, env_vars)
             if threads > 1:
                 function = with_threads(function, threads)
-        if unpacked.env_vars or unpacked.max_calls:
-            return _wrapped(function, unpacked.env_vars, unpacked.max_calls)
+        if unpacked.max_calls:
+            return _counted(function, unpacked.max_calls)
         return function
 
     def _set_up(self, environment: bytes) -> None:
@@ -158,17 +159,14 @@ def _with_gpus(function: Callable[..., Any], engine: NativeEngine) -> Callable[.
     return wrapper
 
 
-def _wrapped(
-    function: Callable[..., Any], env_vars: dict[str, str], max_calls: int
-) -> Callable[..., Any]:
+def _counted(function: Callable[..., Any], max_calls: int) -> Callable[..., Any]:
     calls = 0
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         nonlocal calls
         calls += 1
-        if max_calls and calls >= max_calls:
+        if calls >= max_calls:
             _native.stop_after_task()
-        os.environ.update(env_vars)
         return function(*args, **kwargs)
 
     return wrapper

@@ -626,11 +626,13 @@ class Engine(Protocol):
         """What ``haz.get_runtime_context()`` shows, for the calling thread.
 
         Keys: ``job_id``, ``node_id``, ``worker_id``, ``namespace``, ``session_name`` (str),
-        ``env_vars`` (those of init, in the driver) and, in
-        a task, ``task_id``, ``task_name``, ``task_function_name`` (str), ``attempt`` (int, from 0),
+        and, in a task, ``task_id``, ``task_name``, ``task_function_name`` (str), ``attempt`` (int, from 0),
         ``assigned_resources`` (dict); in an actor ``actor_id``, ``actor_name`` (str) and
         ``actor_restarted`` (bool). What has no value is None or absent.
         """
+
+    def runtime_env(self) -> dict[str, Any]:
+        """The runtime environment of the calling code, as users give it."""
 
     def snapshot(self) -> dict[str, Any]:
         """State of the node now: workers, tasks by state, objects, memory."""

@@ -180,13 +180,15 @@ class PlaceInGroup:
 class Running:
     """A task that runs now, in one thread."""
 
-    __slots__ = ("attempt", "gpus", "id", "place", "task")
+    __slots__ = ("attempt", "base", "gpus", "id", "place", "task")
 
     def __init__(self, task: BoundCall, number: int, place: PlaceInGroup | None) -> None:
         self.task = task
         #: Where it runs, if it runs in a placement group and is no call of an actor.
         self.place = place
         self.id = number
+        #: The environment that its own adds to: that of who has submitted it.
+        self.base = task.engine.base_environment() if task.actor is None else task.actor.base
         self.attempt = 0
         #: Names of the GPUs that it has now.
         self.gpus: list[str] = []
@@ -324,14 +326,33 @@ class InlineEngine:
         with self.inside(running, running.task.timeout_s):
             return running.task.call(args, kwargs)
 
-    def environment_of(self, task: BoundCall) -> Environment | None:
-        """What surrounds the task besides variables. Raises as the set-up does."""
-        if not task.environment and not self.options.environment:
-            return None
+    def base_environment(self) -> bytes:
+        """The packed environment of the calling code, which what it submits inherits."""
+        stack = self._here.stack
+        return self.packed_environment(stack[-1]) if stack else self.options.environment
+
+    def packed_environment(self, running: Running) -> bytes:
+        """The whole environment of a task but for the variables of the program."""
+        task = running.task
+        if not task.environment and not task.env_vars:
+            return running.base
         from haz._core.environment import merged, unpack
+
+        return merged(unpack(running.base), task.environment, task.env_vars)
+
+    def runtime_env(self) -> dict[str, Any]:
+        """See :class:`haz.engines.base.Engine`."""
+        from haz._core.environment import described, unpack
+
+        return described(unpack(self.base_environment()), self.options.env_vars)
+
+    def environment_of(self, running: Running) -> Environment | None:
+        """What surrounds the task besides variables. Raises as the set-up does."""
+        packed = self.packed_environment(running)
+        if not packed:
+            return None
         from haz._core.environment_setup import Environment
 
-        packed = merged(unpack(self.options.environment), task.environment, task.env_vars)
         known = self._environments.get(packed)
         if known is None:
             known = self._environments[packed] = Environment(packed)
@@ -691,7 +712,6 @@ class InlineEngine:
             "namespace": self.namespace,
             "session_name": f"session_{self.epoch}",
             "labels": self.options.labels,
-            "env_vars": self.options.env_vars,
         }
         if self._here.stack:
             running = self._here.stack[-1]
@@ -935,12 +955,12 @@ class _Inside:
     def _make_environment(self) -> _Environment:
         running, engine = self._running, self._engine
         task = running.task
-        variables = {**engine.options.env_vars, **task.env_vars}
+        variables = dict(engine.options.env_vars)
         running.gpus = self._gpu_table().take(task.resources.get("GPU", 0.0))
         gpus = running.gpus if task.actor is None else task.actor.gpus
         if gpus:
             variables[VISIBLE] = ",".join(gpus)
-        return _Environment(variables, engine.environment_of(task))
+        return _Environment(variables, engine.environment_of(running))
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: Any

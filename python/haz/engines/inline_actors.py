@@ -62,6 +62,8 @@ class InlineActor:
         self.resources = resources_of(options)
         #: Names of the GPUs that it holds while it lives.
         self.gpus = self._gpus.take(options.num_gpus)
+        #: The packed environment of who has made it.
+        self.base = engine.base_environment()
         self.restarts = 0
         #: Set when it has died: the error of its calls.
         self.death: dict[str, Any] | None = None
@@ -108,6 +110,7 @@ class InlineActor:
             "kind": "actor_died",
             "actor_id": f"{self._engine.epoch}{self.id:016x}",
             "class_name": self.class_name,
+            "actor_name": self.options.name or "",
             "reason": reason,
             "restarts": self.restarts,
             **more,

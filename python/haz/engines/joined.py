@@ -7,7 +7,7 @@ import sys
 
 from haz import _native
 from haz._core import node_address, zygote
-from haz.engines.native import NativeEngine, show_output
+from haz.engines.native import NativeEngine, joined, show_output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ class JoinedEngine(NativeEngine):
                 environ[os.fsencode(name)] = os.fsencode(value)
         self._job_id = f"{self._node['process']:08x}"
         job = {"namespace": self._namespace, "job_id": self._job_id}
+        if options.env_vars:
+            job["env_vars"] = joined(options.env_vars)
         as_ray = sys.modules.get("haz.as_ray")
         if as_ray is not None and as_ray.is_installed():
             job["as_ray"] = "1"

@@ -122,7 +122,6 @@ def _pack_function(function: Callable[..., Any], options: TaskOptions, environme
             plain_functions.dump(function),
             retried if isinstance(retried, bool) else None,
             b"" if isinstance(retried, bool) else plain_functions.dump(lambda: retried),
-            options.env_vars,
             options.max_calls,
             resources_of(options),
             options.num_returns == "dynamic",
@@ -161,7 +160,6 @@ def _pack_class(cls: type, options: ActorOptions, meta: bytes, environment: byte
         (
             "class",
             code,
-            options.env_vars,
             concurrency + sum(options.concurrency_groups.values()),
             options.is_async,
             resources_of(options),
@@ -206,15 +204,14 @@ def resources_to_place(options: ActorOptions) -> dict[str, float]:
 class UnpackedFunction:
     """What ``pack_function`` has packed: the function, and those of its options that workers need."""
 
-    __slots__ = ("env_vars", "function", "is_dynamic", "max_calls", "resources", "retried")
+    __slots__ = ("function", "is_dynamic", "max_calls", "resources", "retried")
 
     def __init__(self, code: bytes) -> None:
-        function, retried, kinds, env_vars, max_calls, resources, dynamic, _ = marshal.loads(code)
+        function, retried, kinds, max_calls, resources, dynamic, _ = marshal.loads(code)
         self.is_dynamic: bool = dynamic
         self.retried: bool | tuple[type[BaseException], ...] = (
             plain_functions.load(kinds)() if retried is None else retried
         )
-        self.env_vars: dict[str, str] = env_vars
         self.max_calls: int = max_calls
         self.resources: dict[str, float] = resources
         self.function: Callable[..., Any] = plain_functions.load(function)
@@ -391,8 +388,10 @@ class NativeEngine:
             resources["memory"] = float(options.memory)
         self._namespace = options.namespace or os.urandom(16).hex()
         job = {"namespace": self._namespace, "gpus": ",".join(gpus)}
+        if options.env_vars:
+            job["env_vars"] = joined(options.env_vars)
         if options.labels:
-            job["labels"] = "\0".join(part for label in options.labels.items() for part in label)
+            job["labels"] = joined(options.labels)
         as_ray = sys.modules.get("haz.as_ray")
         if as_ray is not None and as_ray.is_installed():
             job["as_ray"] = "1"
@@ -468,7 +467,7 @@ class NativeEngine:
         return number
 
     def _environment_of(self, options: TaskOptions | ActorOptions) -> tuple[bytes, str]:
-        if not self.environment and not options.environment:
+        if not self.environment and not options.environment and not options.env_vars:
             return b"", ""
         from haz._core.environment import key_of, merged
 
@@ -695,7 +694,6 @@ class NativeEngine:
             "worker_id": f"{epoch:016x}{process:08x}",
             "namespace": self._namespace,
             "session_name": f"session_{epoch:016x}",
-            "env_vars": self._options.env_vars if self._options is not None else None,
             "labels": self._labels,
         }
         if running is not None:
@@ -714,6 +712,14 @@ class NativeEngine:
             shown["assigned_resources"] = dict(self.actor.resources)
             shown["gpu_ids"] = shown_ids(self.actor.gpus)
         return shown
+
+    def runtime_env(self) -> dict[str, Any]:
+        from haz._core.environment import described
+
+        if self._options is not None:
+            return described(self.environment, self._options.env_vars)
+        variables = zygote.job.get("env_vars", "").split("\0")
+        return described(self.environment, dict(zip(variables[::2], variables[1::2], strict=False)))
 
     def granted_gpus(self) -> list[str]:
         """In a worker: names of the GPUs that the running task has."""
@@ -744,6 +750,11 @@ def _unpacked(environment: bytes) -> dict[str, Any]:
     from haz._core.environment import unpack
 
     return unpack(environment)
+
+
+def joined(texts: dict[str, str]) -> str:
+    """Return a dictionary as one text for the zygote's job."""
+    return "\0".join(part for item in texts.items() for part in item)
 
 
 def _positive(amounts: dict[str, float]) -> dict[str, float]:
