@@ -20,6 +20,7 @@ EXPECTED = {
         r"tree: 36, after the time of \d+\.\d additions",
     ],
     "matrices.py": [r"\(1000, 1000\) after .* writeable: False", "same as here: True"],
+    "gaussian.py": [r"NumPy +\d", r"C\+\+, \d+ threads", "the same: True", "the same sum: True"],
     "monte_carlo.py": [r"10 of 40 tasks: pi is about 3\.1", r"40 of 40 tasks: pi is about 3\.1"],
     "parameter_server.py": [
         r"step  50: [6-9]\d\.\d% of the test images are right",
@@ -64,7 +65,11 @@ def test_examples_are_short(name):
 @pytest.mark.parametrize("name", EXPECTED)
 def test_example(name, engine, tmp_path):
     finished = run_program(
-        EXAMPLES / name, *ARGUMENTS.get(name, ()), cwd=tmp_path, HAZ_ENGINE=engine
+        EXAMPLES / name,
+        *ARGUMENTS.get(name, ()),
+        cwd=tmp_path,
+        HAZ_ENGINE=engine,
+        XDG_CACHE_HOME=str(tmp_path / "cache"),
     )
     _check(finished.lines, EXPECTED[name])
 

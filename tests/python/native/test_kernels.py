@@ -19,6 +19,8 @@ haz::owned_array<double> doubled(haz::array<const double> x, double by = 2.0) {
   return z;
 }
 void clear(haz::array<double> x) { for (int i = 0; i < x.size(); ++i) x[i] = 0; }
+void crash() { *static_cast<volatile int*>(nullptr) = 1; }
+void never_return() { for (volatile int i = 0;; i = i + 1) {} }
 void refuse() { throw haz::value_error("not today"); }
 int threads() { return haz::max_threads(); }
 int team() {
@@ -116,6 +118,20 @@ def test_exceptions_come_back(node, kernels):
         haz.get(haz.remote(kernels.refuse).remote())
     with pytest.raises(TypeError, match="argument 1 'x' must be a 1-D array of float64, not int"):
         haz.get(haz.remote(kernels.sum).remote(3))
+
+
+def test_kernels_that_crash_or_never_return(node, kernels):
+    total = haz.remote(kernels.sum)
+    with pytest.raises(haz.exceptions.WorkerCrashedError, match="SIGSEGV"):
+        haz.get(haz.remote(kernels.crash).options(max_retries=0).remote())
+    assert haz.get(total.remote(np.ones(3))) == 3
+    with pytest.raises(haz.exceptions.TaskTimeoutError, match="never_return"):
+        haz.get(haz.remote(kernels.never_return).options(timeout_s=0.2).remote())
+    spinning = haz.remote(kernels.never_return).remote()
+    assert haz.get(total.remote(np.ones(3))) == 3  # beside it
+    haz.cancel(spinning, force=True)
+    with pytest.raises((haz.exceptions.TaskCancelledError, haz.exceptions.WorkerCrashedError)):
+        haz.get(spinning)
 
 
 # ---- threads -----------------------------------------------------------------------------------
