@@ -6,6 +6,7 @@ import gc
 import inspect
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -375,10 +376,24 @@ def test_a_forked_child_can_run_loops(kernels):
     child = os.fork()
     if child == 0:
         z = np.empty(1000)
-        kernels.gauss(1.0, x, x, z, 4)
-        os._exit(0 if (z == 1).all() else 1)
-    ended = []
-    wait_until(lambda: ended or ended.extend(os.waitpid(child, os.WNOHANG)[:1]) or ended[0], "end")
+        try:
+            kernels.gauss(1.0, x, x, z, 4)
+        finally:
+            os._exit(0 if (z == 1).all() else 1)
+    statuses = []
+
+    def has_ended():
+        pid, status = os.waitpid(child, os.WNOHANG)
+        statuses.append(status)
+        return pid == child
+
+    try:
+        wait_until(has_ended, "the child to end")
+    except BaseException:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise
+    assert statuses[-1] == 0
     z = np.empty(1000)
     kernels.gauss(1.0, x, x, z, 4)
     assert (z == 1).all()
