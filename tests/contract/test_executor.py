@@ -17,8 +17,10 @@ from concurrent.futures.process import BrokenProcessPool
 import haz
 import pytest
 
+from tests.engines import HAS_NATIVE
 
-@pytest.fixture(params=["standard", "inline", "native"])
+
+@pytest.fixture(params=["standard", "inline", *["native"] * HAS_NATIVE])
 def make(request):
     """Make an executor of either kind."""
     if request.param == "standard":
@@ -197,6 +199,8 @@ def _submit_until_it_raises(executor):
 
 @pytest.fixture
 def native():
+    if not HAS_NATIVE:
+        pytest.skip("the native engine is not built")
     haz.init(engine="native", num_cpus=2)
 
 

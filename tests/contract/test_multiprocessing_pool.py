@@ -15,9 +15,12 @@ import haz
 import haz.multiprocessing
 import pytest
 from haz.exceptions import ActorDiedError
+from haz.testing import wait_until
+
+from tests.engines import HAS_NATIVE
 
 
-@pytest.fixture(params=["standard", "inline", "native"])
+@pytest.fixture(params=["standard", "inline", *["native"] * HAS_NATIVE])
 def module(request):
     """The standard module, or haz's on an engine."""
     if request.param == "standard":
@@ -182,6 +185,8 @@ def test_names():
 
 @pytest.fixture
 def native():
+    if not HAS_NATIVE:
+        pytest.skip("the native engine is not built")
     haz.init(engine="native", num_cpus=2)
     return haz.multiprocessing
 
@@ -326,6 +331,41 @@ def test_values_of_a_manager(native, first):
         executor.submit(_note, values, "executor").result(60)
         assert sorted(values, key=str) == [0, 1, 2, 3, "executor"]
         assert os.getpid() not in values.values()
+
+
+class Counted:
+    alive = 0
+
+    def __init__(self):
+        Counted.alive += 1
+
+    def __setstate__(self, state):
+        Counted.alive += 1
+
+    def __getstate__(self):
+        return {"a": 1}
+
+    def __del__(self):
+        Counted.alive -= 1
+
+
+def test_what_a_pool_was_given_and_has_returned_is_not_kept(native):
+    def same(value):
+        return value
+
+    def calls(pool):
+        pool.map(same, [Counted() for _ in range(40)], chunksize=2)
+        for result in [pool.apply_async(same, (Counted(),)) for _ in range(40)]:
+            result.get(60)
+        list(pool.imap(same, [Counted() for _ in range(5)]))
+        with pytest.raises(ZeroDivisionError):
+            pool.apply(lambda value: 1 // 0, (Counted(),))
+
+    with native.Pool(2) as pool:
+        for _ in range(3):
+            calls(pool)
+            gc.collect()
+        wait_until(lambda: Counted.alive == 0, "their end")
 
 
 def test_maxtasksperchild_of_maps(native):

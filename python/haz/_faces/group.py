@@ -428,6 +428,7 @@ class WorkerGroup:
         worker = call.worker
         assert worker is not None
         count = 0
+        worker.head = None  # of a call that has ended nothing is kept
         take = worker.in_flight.popleft
         while True:
             one = take()

@@ -145,8 +145,13 @@ class ChunkCall(Call):
         self.result: MapResult | None = None
 
     def deliver(self, value: Any, error: BaseException | None) -> None:
-        self.code = self.args = None
-        self._take(self._place, *_plain(value, error))
+        self.code = self.args = self.result = None
+        take, self._take = self._take, _taken
+        take(self._place, *_plain(value, error))
+
+
+def _taken(place: int, value: Any, error: BaseException | None) -> None:
+    raise AssertionError("an outcome came twice")
 
 
 def _plain(value: Any, error: BaseException | None) -> tuple[Any, BaseException | None]:
