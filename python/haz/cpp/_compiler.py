@@ -104,7 +104,7 @@ class Compiler:
         if done.returncode == 0:
             return done.stdout
         output = _readable(done.stderr, shown)
-        lines = output.splitlines()
+        lines = (_demands(output, shown) or output).splitlines()
         if len(lines) > _SHOWN_LINES:
             left_out = len(lines) - _SHOWN_LINES
             lines[_SHOWN_LINES:] = [f"... {left_out} more lines: see the attribute `output`"]
@@ -125,6 +125,36 @@ def _readable(output: str, shown: dict[str, str]) -> str:
         if not re.match(r"In file included from \S*haz_unit\.cpp", line)
     ]
     return "\n".join(lines)
+
+
+#: What a header of haz demands of the user's types, as g++ and clang++ report it.
+_DEMAND = re.compile(r"error: static assertion failed(?: due to requirement '.*?')?: (.*)")
+_TYPE = re.compile(r"transfer<(.*)>['\u2019]")
+
+
+def _demands(output: str, shown: dict[str, str]) -> str:
+    """Where the headers refuse a type: that alone, in the line of the function. Else nothing."""
+    (path, name), *_ = shown.items()
+    place = re.compile(
+        rf"^{re.escape(name)}:(\d+):\d+: +(?:required from here|note: in instantiation)"
+    )
+    found: dict[str, None] = {}
+    lines = output.splitlines()
+    for number, line in enumerate(lines):
+        demand = _DEMAND.search(line)
+        if demand is None or not line.startswith(get_include()):
+            continue
+        before = [place.match(one) for one in reversed(lines[:number])]
+        after = [place.match(one) for one in lines[number:]]
+        match = next(filter(None, before), None) or next(filter(None, after), None)
+        if match is None:
+            return ""
+        given = next(filter(None, map(_TYPE.search, reversed(lines[:number]))), None)
+        which = f", not {given.group(1)}" if given and "haz::array<T" in demand.group(1) else ""
+        row = int(match.group(1))
+        text = Path(path).read_text(encoding="utf-8").splitlines()[row - 1]
+        found[f"{name}:{row}: error: {demand.group(1)}{which}\n{row:5} | {text}"] = None
+    return "\n".join(found)
 
 
 def _hint(output: str) -> str:

@@ -478,7 +478,19 @@ def test_errors_show_the_users_line():
 def test_types_that_can_not_cross(source, line, text):
     message = compile_error(source)
     assert text in message
-    assert f"source:{line}:" in message
+    assert f"source:{line}: error: " in message
+    assert source.splitlines()[line - 1] in message
+    assert ".h:" not in message  # where in haz's headers is of no use
+
+
+def test_demands_of_the_user_are_shown_whole():
+    source = (
+        'template <class T> struct S { static_assert(sizeof(T) == 1, "mine"); };\nS<int> f();\n'
+    )
+    message = compile_error(source + "int g() { return sizeof(S<int>); }")
+    assert "source:1:" in message
+    assert "mine" in message
+    assert "source:3:" in message
 
 
 def test_sources_without_a_function():
