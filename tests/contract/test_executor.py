@@ -16,6 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import haz
 import pytest
+from haz.testing import descendants, wait_until
 
 from tests.engines import HAS_NATIVE
 
@@ -273,7 +274,10 @@ def test_a_worker_that_dies_fails_only_its_call(native):
 def test_idle_workers_may_be_killed(native):
     with haz.Executor(1) as executor:
         for _ in range(8):
-            os.kill(executor.submit(os.getpid).result(60), 9)
+            pid = executor.submit(os.getpid).result(60)
+            os.kill(pid, 9)
+            # Until then it might begin the next call.
+            wait_until(lambda pid=pid: pid not in descendants(), "the end of the process")
             assert executor.submit(abs, -1).result(60) == 1
 
 
