@@ -522,8 +522,8 @@ def interrupted():
 
     def interrupted_in(call):
         timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
-        timer.start()
         try:
+            timer.start()  # where the machine is busy its time may be over before this returns
             while True:
                 call()
         except KeyboardInterrupt:
@@ -584,8 +584,8 @@ def interrupted_init():
     with leak_check():
         for _ in range(60):
             timer = threading.Timer(random.random() * 2 * lasts, os.kill, (os.getpid(), 2))
-            timer.start()
             try:
+                timer.start()
                 haz.init(num_cpus=2)
                 timer.join()
             except KeyboardInterrupt:

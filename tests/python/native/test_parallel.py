@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 import threading
 import time
 
@@ -120,7 +121,15 @@ def test_wait_far_down_the_list(node, gate):
 def test_list_changes_while_it_is_waited_for(node, gate):
     slow = opens_and_waits.remote(gate("running"), gate("go"))
     refs = [slow]
-    threading.Timer(0.1, lambda: (refs.clear(), gate("go").open())).start()
+    main = threading.get_ident()
+
+    def change():
+        wait_until(lambda: sys._current_frames()[main].f_code is haz.wait.__code__)
+        time.sleep(0.1)  # until it has read the list
+        refs.clear()
+        gate("go").open()
+
+    threading.Thread(target=change).start()
     ready, rest = haz.wait(refs)
     assert (ready, rest, refs) == ([slow], [], [])
 
@@ -128,12 +137,12 @@ def test_list_changes_while_it_is_waited_for(node, gate):
 def test_ctrl_c_in_get(node, gate):
     ref = opens_and_waits.remote(gate("running"), gate("go"))
     gate("running").wait()
-    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
-        haz.get(ref)
-    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
-        haz.wait([ref])
+    for call in (lambda: haz.get(ref), lambda: haz.wait([ref])):
+        timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):  # maybe before `call` has begun
+            timer.start()
+            call()
+        timer.join()
     gate("go").open()
     assert haz.get(ref) is True
     assert haz.get(one.remote()) == 1
