@@ -205,6 +205,7 @@ class Node final : private Actions {
 
   Result<WorkerPort*> new_port();
   [[nodiscard]] bool some_driver_waits() const;
+  bool spin_for_drivers();
   [[nodiscard]] ProcessId job_of(const WorkerPort& port) const;
   void end_driver_port(WorkerPort& port);
   void end_expelled();
@@ -346,6 +347,7 @@ class Node final : private Actions {
   std::int64_t crowded_since_ns_ = 0;  ///< More workers are idle than there are CPU slots; or 0.
   std::int64_t shutdown_deadline_ns_ = 0;
   SpinPolicy spin_;
+  SpinPolicy background_spin_;  ///< The background thread's own.
   const std::uint32_t cpus_ = static_cast<std::uint32_t>(usable_cpus());
   std::unique_ptr<ZygoteLink> zygote_;
   std::uint32_t failed_starts_ = 0;  ///< To be told to the scheduler.

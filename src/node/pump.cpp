@@ -178,6 +178,18 @@ void Node::run_timers(std::int64_t now_ns) {
   }
 }
 
+/// Spins for what drivers and their workers are about to publish: with them this thread does what a
+/// thread that waits does for its own node. Whether there is news.
+bool Node::spin_for_drivers() {
+  const std::int64_t now = monotonic_ns();
+  if (cpus_ < 2 || !background_spin_.allowed(now)) return false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_ || driver_ports_.empty() || busy_workers() >= cpus_) return false;
+  }
+  return background_spin_.spin(now, now + kSpinNs, [this] { return doorbells_->news.any(); });
+}
+
 /// Gives memory that is free beyond the store's budget back to the system, without the lock while
 /// that is done.
 void Node::trim_store() {
@@ -201,12 +213,14 @@ void Node::background() {
   for (;;) {
     std::uint32_t prepared = 0;
     std::int64_t sleep_ns = 0;
+    bool progress = false;
     std::vector<LogLine> told;
     {
       Round round(*this);
       if (stopping_) return;
       const std::int64_t now = monotonic_ns();
-      if (leader_ == nullptr && pump(true)) last_activity_ns_ = now;
+      progress = leader_ == nullptr && pump(true);
+      if (progress) last_activity_ns_ = now;
       drain_drops();
       run_timers(now);
       check_ports();
@@ -216,6 +230,7 @@ void Node::background() {
     }
     if (!told.empty()) options_.on_output(told);
     trim_store();
+    if (progress && spin_for_drivers()) continue;
     {
       const std::lock_guard lock(mutex_);
       if (stopping_) return;

@@ -42,9 +42,12 @@ class SpinPolicy {
       yield_cpu();
       const std::int64_t after = monotonic_ns();
       if (after - now_ns > kSlowYieldNs) {
+        const bool found = done();
+        // Who was let in may have been the one that this waits for.
+        if (found && after - now_ns < kTurnNs) return true;
         not_before_ns_ = after + rest_ns_;
         rest_ns_ = std::min(2 * rest_ns_, kLongestRestNs);
-        return done();
+        return found;
       }
       now_ns = after;
       yield_at = now_ns + kYieldEveryNs;
@@ -56,6 +59,8 @@ class SpinPolicy {
   static constexpr int kPausesPerTime = 4;
   static constexpr std::int64_t kYieldEveryNs = 5'000;
   static constexpr std::int64_t kSlowYieldNs = 30'000;
+  /// Longest turn of a process that does a little and waits, as in a chain of messages.
+  static constexpr std::int64_t kTurnNs = 100'000;
   static constexpr std::int64_t kShortestRestNs = 10'000'000;
   static constexpr std::int64_t kLongestRestNs = 1'000'000'000;
 
