@@ -355,6 +355,7 @@ void Scheduler::end_attempt_badly(Task* task, Outcome outcome, std::span<const N
 }
 
 bool Scheduler::may_retry(const Task& task) {
+  if (task.function->is_forgotten) return false;
   const std::int32_t limit = task.function->max_retries;
   return limit < 0 || task.starts <= static_cast<std::uint32_t>(limit);
 }

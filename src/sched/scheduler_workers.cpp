@@ -130,6 +130,8 @@ bool Scheduler::attempt_crashed(Task* task, const Worker& worker) {
     fail_task(task, cancelled_error(*task));
   } else if (task->timed_out) {
     fail_task(task, timeout_error(*task));
+  } else if (task->function->is_forgotten) {  // a call of another job's actor
+    fail_task(task, owner_died_error(*task));
   } else if (spared ? task->function->max_retries != 0 : may_retry(*task)) {
     story_.add(StoryEvent::kTaskRetried, task->id.value, task->attempt, worker.slot);
     enqueue(task, true);

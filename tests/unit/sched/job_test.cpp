@@ -111,6 +111,28 @@ TEST_F(SchedulerJobs, ADriversEndTakesItsTasksInEveryState) {
   node.end();
 }
 
+TEST_F(SchedulerJobs, ACallThatHasBegunIsNotTriedAgainWithoutItsDriver) {
+  const ProcessId a = join();
+  const ProcessId b = join();
+  ActorOptions options;
+  options.max_restarts = -1;
+  const ObjectId actor = create(
+      node.function(FunctionOptions{
+          .name = "C.__init__", .job = b, .actor = std::make_shared<const ActorOptions>(options)}),
+      b, "name");
+  ASSERT_TRUE(node.scheduler->add_reference(a, actor));
+  Function* method = node.function(FunctionOptions{.name = "C.f", .max_retries = -1, .job = a});
+  const TaskId id = call(method, actor, a);
+  ASSERT_TRUE(node.scheduler->add_reference(b, id.return_id(0)));
+  (void)node.claim(worker_of(actor));
+  leave(a);
+  EXPECT_EQ(node.state(id), ObjectState::kPending);
+  node.die(worker_of(actor));
+  EXPECT_EQ(node.error_kind(id), "owner_died");
+  leave(b);
+  node.end();
+}
+
 TEST_F(SchedulerJobs, AnotherDriversTasksGoOn) {
   const ProcessId a = join();
   const ProcessId b = join();
