@@ -11,6 +11,7 @@ from benchmarks.systems import SYSTEMS
 #: Distinguishable by lightness too, and by marker.
 _COLOURS = {
     "haz": "#000000",
+    "joined": "#56b4e9",
     "ray": "#0072b2",
     "pool": "#d55e00",
     "executor": "#e69f00",
@@ -20,6 +21,7 @@ _COLOURS = {
 }
 _MARKERS = {
     "haz": "|",
+    "joined": "x",
     "ray": "o",
     "pool": "s",
     "executor": "D",

@@ -342,6 +342,20 @@ def _rows() -> Iterable[Row]:
         repeats=3,
         limits=("ring/per_task",),
     )
+    yield Row(
+        "drivers",
+        f"task submitted by {SUBMITTERS} programs at once",
+        "us",
+        method="submit_from_drivers",
+        arguments={"drivers": SUBMITTERS},
+        sizes=_sizes(80_000),
+        repeats=2,
+        warm_up=False,
+        limits=("ring/per_task",),
+    )
+    yield Row("attach", "a long-lived node joined by a new program", "ms", method="attach",
+              sizes=_sizes(5), per_item=False, shrinks=False, repeats=1,
+              warm_up=False)  # fmt: skip
     yield from _actor_rows()
     yield from _engine_rows()
     yield from _drop_in_rows()

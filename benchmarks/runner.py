@@ -76,7 +76,8 @@ class Runner:
         self.results.add_limits(round_number, self._surroundings.limits.measure(probe))
 
     def _run_system(self, system: str, round_number: int) -> None:
-        if self._life_rows and ("startup", system) not in self.results.errors:
+        has_life = self._life_rows and SYSTEMS[system].has_life
+        if has_life and ("startup", system) not in self.results.errors:
             self._run_lives(system, round_number)
         failed = {row for row, name in self.results.errors if name == system}
         todo = [row for row in self._session_rows if row.name not in failed]

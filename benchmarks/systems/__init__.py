@@ -30,7 +30,8 @@ class SystemInfo:
     package: str  #: what must be importable for the system to be there
     module: str
     class_name: str
-    is_brief: bool = False  #: measured in the first round only: slow, and no floor needs it
+    is_brief: bool = False  #: measured in the first round only: slow, or no floor needs it
+    has_life: bool = True  #: has a program of its own, for the rows of a program's life
 
     def create(self) -> System:
         """Import the system's module and build it."""
@@ -42,6 +43,7 @@ class SystemInfo:
 #: In the order of the table's columns.
 SYSTEMS: dict[str, SystemInfo] = {
     "haz": SystemInfo("haz", "haz", "haz", "Haz"),
+    "joined": SystemInfo("haz, joined", "haz", "joined", "Joined", is_brief=True, has_life=False),
     "ray": SystemInfo("Ray", "ray", "ray", "Ray"),
     "pool": SystemInfo("mp.Pool", "multiprocessing", "pool", "Pool"),
     "executor": SystemInfo("ProcessPoolExecutor", "concurrent.futures", "executor", "Executor"),
