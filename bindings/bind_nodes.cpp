@@ -10,9 +10,11 @@
 #include <utility>
 #include <vector>
 
+#include "base/units.h"
 #include "client/driver_link.h"
 #include "node/node.h"
 #include "os/fd.h"
+#include "os/machine.h"
 #include "session.h"
 #include "session_checks.h"
 #include "shm/copy.h"
@@ -27,6 +29,9 @@ namespace {
   set_python_error(error);
   throw nb::python_error();
 }
+
+/// How long a thread that waits for the node spins before it sleeps.
+constexpr std::int64_t kReplySpinNs = 200 * kMicrosecondNs;
 
 void check_no_session() {
   if (!current_session()) return;
@@ -73,7 +78,6 @@ void serve_node(double num_cpus, const nb::dict& resources, std::uint64_t object
   options.object_store_bytes = object_store_bytes;
   options.zygote_argv = std::move(zygote_argv);
   options.zygote_setup.assign(zygote_setup.c_str(), zygote_setup.size());
-  options.fold_output = false;
   // Kept for ever: the node's thread may still use them when nobody else does.
   auto* take = new nb::callable(take_lines);
   auto* over = new nb::callable(on_over);
@@ -90,9 +94,9 @@ Node& served_node(const std::shared_ptr<Session>& session) {
   throw nb::python_error();
 }
 
-nb::tuple admit_driver() {
+nb::tuple admit_driver(std::int32_t pid, bool fold_output) {
   const std::shared_ptr<Session> session = session_or_throw();
-  auto place = served_node(session).admit_driver();
+  auto place = served_node(session).admit_driver(pid, fold_output);
   if (!place) throw_error(place.error());
   return nb::make_tuple(place->slot, place->process.value);
 }
@@ -106,6 +110,8 @@ void join_node(int socket_fd, int arena_fd, std::uint32_t slot, std::uint32_t pr
   check_no_session();
   auto ring = RingClient::join(std::move(arena), slot, ProcessId{process_id});
   if (!ring) throw_error(ring.error());
+  // The server spins, and so does the worker.
+  if (usable_cpus() > 2) (*ring)->spin_for_replies(kReplySpinNs);
   auto* tell = new nb::callable(on_message);  // kept for ever, as those of a node are
   auto link =
       DriverLink::start(std::move(socket), **ring, [tell](std::span<const std::byte> message) {
@@ -144,9 +150,10 @@ void bind_nodes(nb::module_& m) {
                 "int, zygote_argv: list[str], zygote_setup: bytes, take_lines: "
                 "collections.abc.Callable[[list[tuple[int, bool, str]]], None], on_over: "
                 "collections.abc.Callable[[int], None]) -> None"));
-  m.def("admit_driver", admit_driver,
-        "Make room for one more driver; return its (slot, process number).",
-        nb::sig("def admit_driver() -> tuple[int, int]"));
+  m.def("admit_driver", admit_driver, nb::arg("pid"), nb::arg("fold_output"),
+        "Make room for one more driver, of process `pid`; return its (slot, process number).\n\n"
+        "`fold_output`: floods of equal lines of its tasks are told as one.",
+        nb::sig("def admit_driver(pid: int, fold_output: bool) -> tuple[int, int]"));
   m.def(
       "end_driver",
       [](std::uint32_t driver) {
@@ -156,6 +163,15 @@ void bind_nodes(nb::module_& m) {
         node.end_driver(ProcessId{driver});
       },
       nb::arg("driver"), "End what belongs to a driver, by its process number.");
+  m.def(
+      "driver_process_ended",
+      [](std::int32_t pid) {
+        const std::shared_ptr<Session> session = session_or_throw();
+        Node& node = served_node(session);
+        const nb::gil_scoped_release no_gil;
+        node.driver_process_ended(pid);
+      },
+      nb::arg("pid"), "The process, of which drivers have ended, has ended itself.");
   m.def(
       "arena_fd", [] { return session_or_throw()->client().arena().fd(); },
       "Descriptor of the node's memory; the node's own.");

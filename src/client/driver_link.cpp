@@ -28,6 +28,7 @@ Result<std::unique_ptr<DriverLink>> DriverLink::start(UniqueFd socket, RingClien
   if (!wake) return wake.error();
   std::unique_ptr<DriverLink> link(
       new DriverLink(std::move(socket), ring, std::move(*wake), std::move(on_message)));
+  ring.watch_host(link->socket_.get());
   auto thread = start_thread([raw = link.get()] { raw->run(); });
   if (!thread) return thread.error();
   link->thread_ = std::move(*thread);

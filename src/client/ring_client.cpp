@@ -1,11 +1,15 @@
 #include "client/ring_client.h"
 
+#include <poll.h>
+
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <utility>
 
 #include "base/check.h"
 #include "os/clock.h"
+#include "os/poll.h"
 #include "os/signals.h"
 #include "sched/function_message.h"
 #include "sched/group_message.h"
@@ -61,6 +65,12 @@ Error node_died() {
   return Error{ErrorKind::kNodeDied,
                "the node that this program had joined has ended: see `haz status`, and start "
                "another by `haz start`"};
+}
+
+bool has_hung_up(int fd) {
+  std::array<pollfd, 1> entries = {{{fd, 0, 0}}};
+  poll_fds(entries, 0);
+  return (entries[0].revents & (POLLHUP | POLLERR)) != 0;
 }
 
 /// For calls that can't be interrupted.
@@ -158,6 +168,7 @@ void RingClient::send(MessageKind kind, Parts parts, bool ring) {
     ring_host();
     Doorbell nap{};
     (void)nap.sleep(nap.prepare(), kFullRingNapNs);
+    if (host_fd_ >= 0 && has_hung_up(host_fd_)) lost_.store(true, std::memory_order_relaxed);
   }
   if (ring) {
     ring_host();
@@ -211,6 +222,11 @@ bool RingClient::hand_in() {
   flush_drops();
   if (any) ring_host();
   return any;
+}
+
+void RingClient::spin_for_replies(std::int64_t longest_ns) {
+  const std::lock_guard lock(reply_mutex_);
+  reply_spin_ns_ = longest_ns;
 }
 
 void RingClient::lose() {
@@ -453,8 +469,9 @@ void RingClient::sleep(std::unique_lock<std::mutex>& lock, std::int64_t until_ns
   }
   sleeping_ = true;
   Doorbell& doorbell = area_->control.doorbell;
+  const bool found = spin_for_news(lock, until_ns);
   const std::uint32_t prepared = doorbell.prepare();
-  if (has_news() || area_->control.stop.load(std::memory_order_relaxed) != 0) {
+  if (found || has_news() || area_->control.stop.load(std::memory_order_relaxed) != 0) {
     doorbell.cancel();
   } else {
     lock.unlock();
@@ -463,6 +480,22 @@ void RingClient::sleep(std::unique_lock<std::mutex>& lock, std::int64_t until_ns
   }
   sleeping_ = false;
   reply_arrived_.notify_all();
+}
+
+/// Without the lock, which is held again afterwards; whether there is news.
+bool RingClient::spin_for_news(std::unique_lock<std::mutex>& lock, std::int64_t until_ns) {
+  const std::int64_t now = monotonic_ns();
+  if (reply_spin_ns_ == 0 || !reply_spin_.allowed(now)) return false;
+  const std::int64_t end = std::min(until_ns, now + reply_spin_ns_);
+  lock.unlock();
+  const bool found = reply_spin_.spin<2>(now, end, [&] {
+    if (!lock.try_lock()) return false;
+    if (has_news()) return true;
+    lock.unlock();
+    return false;
+  });
+  if (!lock.owns_lock()) lock.lock();
+  return found;
 }
 
 // ---- listening for others ----------------------------------------------------------------------

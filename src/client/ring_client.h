@@ -108,6 +108,11 @@ class RingClient final : public Client {
   /// Hands in what no call has: dropped references, messages that nobody was told of. Whether that
   /// was anything.
   bool hand_in();
+  /// From now on a thread that waits for a reply spins for so long before it sleeps, one at a time.
+  void spin_for_replies(std::int64_t longest_ns);
+  /// `socket_fd`, open while the client is not lost, hangs up when the node is gone: who waits for
+  /// room in a ring looks there. Before other threads use the client.
+  void watch_host(int socket_fd) { host_fd_ = socket_fd; }
   /// The node is gone: waits end with kClosed, what is sent from now on is dropped.
   void lose();
   [[nodiscard]] bool is_lost() const { return lost_.load(std::memory_order_relaxed); }
@@ -205,6 +210,7 @@ class RingClient final : public Client {
   void start_listening();
   void listen();
   void sleep(std::unique_lock<std::mutex>& lock, std::int64_t until_ns);
+  bool spin_for_news(std::unique_lock<std::mutex>& lock, std::int64_t until_ns);
   void run_nested_tasks(std::unique_lock<std::mutex>& lock, bool blocked, WaitHooks& hooks);
   [[nodiscard]] bool on_main_thread() const { return std::this_thread::get_id() == main_thread_; }
 
@@ -230,6 +236,7 @@ class RingClient final : public Client {
   static inline thread_local std::pair<TaskId, std::uint32_t> attempt_here_;  ///< Not of the main.
   std::atomic<std::uint64_t> finished_count_{0};
   std::atomic<bool> lost_{false};
+  int host_fd_ = -1;
   std::atomic<bool> unannounced_{false};  ///< Messages were published without ringing the host.
   SpinPolicy spin_;
   std::int64_t claimed_ns_ = 0;
@@ -243,6 +250,8 @@ class RingClient final : public Client {
 
   std::atomic<std::uint32_t> spins_to_leave_out_{0};  ///< By subscribe().
   std::mutex reply_mutex_;                            ///< Guards what follows.
+  std::int64_t reply_spin_ns_ = 0;                    ///< 0: not before a sleep.
+  SpinPolicy reply_spin_;                             ///< Of the thread that is `sleeping_`.
   std::condition_variable reply_arrived_;
   ByteRingReader replies_;
   std::unordered_map<std::uint64_t, Reply> pending_;

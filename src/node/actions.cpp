@@ -138,12 +138,16 @@ void Node::release_block(Task& task) {
   task.block_offset = 0;
 }
 
-/// A place for one more process.
-Result<WorkerPort*> Node::new_port() {
+/// A place for one more process; past the end when there is none.
+std::uint32_t Node::free_slot() const {
   std::uint32_t slot = 1;
-  while (slot < ports_.size() && ports_[slot] != nullptr)
+  while (slot < ports_.size() && (ports_[slot] != nullptr || is_held(slot)))
     ++slot;
-  if (slot == ports_.size()) {
+  return slot;
+}
+
+Result<WorkerPort*> Node::new_port(std::uint32_t slot) {
+  if (slot >= ports_.size()) {
     return Error{ErrorKind::kOverloaded, "all process slots are in use"};
   }
   const std::uint64_t area_offset = kAreasOffset + slot * kProcessAreaStride;
@@ -165,7 +169,7 @@ void Node::start_worker() {
       return;
     }
   }
-  const Result<WorkerPort*> port = new_port();
+  const Result<WorkerPort*> port = new_port(free_slot());
   if (!port.ok()) {
     fail_start(port.error().message);
     return;

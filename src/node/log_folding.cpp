@@ -20,16 +20,17 @@ bool has_words(std::string_view text) {
 
 void LogFolding::add(LogLine line, std::int64_t now_ns, std::vector<LogLine>& out) {
   expire(now_ns, out);
-  if (line.text.size() > kMaxFoldedBytes || !has_words(line.text)) {
+  if (!line.may_fold || line.text.size() > kMaxFoldedBytes || !has_words(line.text)) {
     out.push_back(std::move(line));
     return;
   }
-  std::string key(1, line.stream == LogStream::kStdout ? 'o' : 'e');
+  std::string key = std::to_string(line.job);
+  key += line.stream == LogStream::kStdout ? 'o' : 'e';
   key += line.text;
   const auto known = places_.find(key);
   if (known == places_.end()) {
     if (folded_.size() < kMaxFolded) {
-      folded_.push_back(Folded{std::move(key), now_ns, line.pid, 1, 0, {}});
+      folded_.push_back(Folded{std::move(key), line.job, now_ns, line.pid, 1, 0, {}});
       places_.emplace(folded_.back().key, std::prev(folded_.end()));
     }
     out.push_back(std::move(line));
@@ -67,6 +68,18 @@ void LogFolding::finish(std::vector<LogLine>& out) {
   }
   places_.clear();
   folded_.clear();
+}
+
+void LogFolding::finish_job(std::uint32_t job, std::vector<LogLine>& out) {
+  for (auto folded = folded_.begin(); folded != folded_.end();) {
+    if (folded->job != job) {
+      ++folded;
+      continue;
+    }
+    if (folded->held != 0) tell(*folded, out);
+    places_.erase(folded->key);
+    folded = folded_.erase(folded);
+  }
 }
 
 void LogFolding::tell(Folded& folded, std::vector<LogLine>& out) {

@@ -26,10 +26,10 @@ inline constexpr std::uint32_t kShownOfOneWorker = 10;
 inline constexpr std::size_t kMaxFoldedBytes = 2048;
 inline constexpr std::size_t kMaxFolded = 1024;
 
-/// A line that another worker has just written (to the same stream), or the same worker many times,
-/// is held back; after kFoldNs the last such one is shown with their number. A line of which there
-/// is one is always shown, unchanged; so are those without a letter or digit, which draw something.
-/// Not thread-safe.
+/// A line that another worker of the same job has just written (to the same stream), or the same
+/// worker many times, is held back; after kFoldNs the last such one is shown with their number. A
+/// line of which there is one is always shown, unchanged; so are those without a letter or digit,
+/// which draw something. Not thread-safe.
 class LogFolding {
  public:
   /// Appends to `out` what of `line` is to be shown now. Precondition: `now_ns` never goes back.
@@ -38,10 +38,13 @@ class LogFolding {
   void expire(std::int64_t now_ns, std::vector<LogLine>& out);
   /// Appends to `out` all that was held back.
   void finish(std::vector<LogLine>& out);
+  /// Likewise, what is of that job.
+  void finish_job(std::uint32_t job, std::vector<LogLine>& out);
 
  private:
   struct Folded {
-    std::string key;  ///< Stream and text.
+    std::string key;  ///< Stream, job and text.
+    std::uint32_t job = 0;
     std::int64_t since_ns = 0;
     std::int64_t first_pid = 0;
     std::uint32_t shown = 0;  ///< Of the first worker.

@@ -36,6 +36,7 @@ struct LogLine {
   std::string task_name;  ///< Empty before the worker's first task.
   std::string text;
   std::uint32_t job = 0;  ///< Whose driver the line is for; 0: nobody's.
+  bool may_fold = true;   ///< As one of a flood; not where the driver wants all.
 };
 
 /// The line as a terminal shows it, without a newline: "(name pid=123) text", or "(pid=123) text"

@@ -141,11 +141,15 @@ class Node final : private Actions {
     std::uint32_t slot;
     ProcessId process;
   };
-  /// Makes room for one more driver. kOverloaded when there is none.
-  Result<DriverPlace> admit_driver();
+  /// Makes room for one more driver, of the process `pid`. kOverloaded when there is none. With
+  /// `fold_output`, floods of equal lines of its tasks are told as one.
+  Result<DriverPlace> admit_driver(std::int32_t pid, bool fold_output);
   /// The driver has ended or is to: ends its tasks, its actors, its workers. Idempotent. Its
   /// `on_driver_over` comes when they have.
   void end_driver(ProcessId driver);
+  /// The process `pid`, of which drivers have ended, can't write to the node's memory any more.
+  /// Until then only another driver of the same process gets their places there.
+  void driver_process_ended(std::int32_t pid);
 
   [[nodiscard]] Arena& arena() { return *arena_; }
   [[nodiscard]] std::byte* at(std::uint64_t offset) const { return arena_->at(offset); }
@@ -184,6 +188,14 @@ class Node final : private Actions {
     Stop stop;
   };
 
+  /// The place of a driver that has ended, while its process may live.
+  struct HeldSlot {
+    std::uint32_t slot;
+    std::int32_t pid;
+    ProcessId process;
+    bool keeps_leases;
+  };
+
   Node(NodeOptions options, std::unique_ptr<Arena> arena, std::unique_ptr<ZygoteLink> zygote,
        std::uint64_t store_limit);
   Status start(const MachineMemory& memory);
@@ -203,11 +215,14 @@ class Node final : private Actions {
   void complete(Request& request) override;
   void free_value(std::uint64_t offset) override;
 
-  Result<WorkerPort*> new_port();
+  [[nodiscard]] std::uint32_t free_slot() const;
+  [[nodiscard]] bool is_held(std::uint32_t slot) const;
+  std::uint32_t slot_for_driver(std::int32_t pid);
+  Result<WorkerPort*> new_port(std::uint32_t slot);
   [[nodiscard]] bool some_driver_waits() const;
   bool spin_for_drivers();
   [[nodiscard]] ProcessId job_of(const WorkerPort& port) const;
-  void end_driver_port(WorkerPort& port);
+  void end_driver_port(WorkerPort& port, bool keeps_leases);
   void end_expelled();
   void tell_ended_drivers(std::vector<ProcessId>& over);
   void note_jobs(std::vector<LogLine>& lines) const;
@@ -292,7 +307,7 @@ class Node final : private Actions {
   void on_zygote_event(ZygoteEvent& event, std::vector<LogLine>& lines);
   void on_worker_forked(WorkerForked& forked);
   void on_worker_exited(const WorkerExited& exited, std::vector<LogLine>& lines);
-  void forget_port(WorkerPort& port);
+  void forget_port(WorkerPort& port, bool keeps_leases = false);
   void fail_start(std::string reason);
   void note_failed_starts();
   void ask_for_workers();
@@ -301,7 +316,7 @@ class Node final : private Actions {
   void read_outputs(std::vector<LogLine>& lines);
   void finish_output(WorkerOutput& output, std::vector<LogLine>& lines);
   void hand_to_reader(WorkerOutput& output);
-  void show(std::vector<LogLine>& lines, bool stop);
+  void show(std::vector<LogLine>& lines, std::span<const ProcessId> over, bool stop);
 
   NodeOptions options_;
   std::unique_ptr<Arena> arena_;
@@ -354,6 +369,8 @@ class Node final : private Actions {
   StartFailures start_failures_;
   bool start_failed_ = false;  ///< Since the last round.
   std::vector<WorkerPort*> driver_ports_;
+  std::vector<HeldSlot> held_slots_;
+  std::vector<ProcessId> unfolded_jobs_;   ///< Of drivers that want all lines of their tasks.
   std::vector<ProcessId> ending_drivers_;  ///< Whose workers may still be about to end.
   std::vector<std::uint32_t> expelled_;    ///< Slots of drivers that wrote nonsense.
   std::deque<std::uint32_t> unasked_;      ///< Slots of workers that the zygote is to be asked for.

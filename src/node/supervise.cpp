@@ -110,7 +110,7 @@ void Node::watch() {
       for (const auto& output : outputs_)
         finish_output(*output, lines);
     }
-    show(lines, stop);
+    show(lines, over, stop);
     for (const ProcessId driver : over)
       options_.on_driver_over(driver);
     if (stop) return;
@@ -118,7 +118,8 @@ void Node::watch() {
   }
 }
 
-void Node::show(std::vector<LogLine>& lines, bool stop) {
+/// The last lines of those in `over`, too, who hear nothing more.
+void Node::show(std::vector<LogLine>& lines, std::span<const ProcessId> over, bool stop) {
   if (!options_.show_output || !options_.on_output) return;
   if (options_.fold_output) {
     std::vector<LogLine> folded;
@@ -126,6 +127,8 @@ void Node::show(std::vector<LogLine>& lines, bool stop) {
     for (LogLine& line : lines)
       folding_.add(std::move(line), now_ns, folded);
     folding_.expire(now_ns, folded);
+    for (const ProcessId driver : over)
+      folding_.finish_job(driver.value, folded);
     if (stop) folding_.finish(folded);
     lines = std::move(folded);
   }
@@ -259,14 +262,14 @@ void Node::on_worker_exited(const WorkerExited& exited, std::vector<LogLine>& li
   if (!was_ready) ++failed_starts_;
 }
 
-void Node::forget_port(WorkerPort& port) {
+void Node::forget_port(WorkerPort& port, bool keeps_leases) {
   for (const auto& entry : port.requests) {
     std::erase(completed_, entry.second.get());
     scheduler_.withdraw(*entry.second);
   }
   std::erase_if(waiting_allocations_,
                 [&port](const WaitingAllocation& waiting) { return waiting.port == &port; });
-  store_.process_ended(port.process);
+  if (!keeps_leases) store_.process_ended(port.process);
   std::erase(live_ports_, &port);
   std::erase(busy_ports_, &port);
   std::erase(touched_, &port);

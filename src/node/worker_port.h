@@ -55,10 +55,11 @@ struct WorkerPort {
   Worker* worker = nullptr;  ///< None until the process has said that it is ready; of a driver
                              ///< always.
   bool is_driver = false;
-  bool killed = false;   ///< We have sent SIGKILL.
-  bool unheard = false;  ///< It wrote nonsense: nothing is read from it any more.
-  bool touched = false;  ///< Something was written to it since its doorbell was looked at.
-  bool busy = false;     ///< In the node's list of those that run something or start.
+  std::int32_t driver_pid = 0;  ///< Of a driver.
+  bool killed = false;          ///< We have sent SIGKILL.
+  bool unheard = false;         ///< It wrote nonsense: nothing is read from it any more.
+  bool touched = false;         ///< Something was written to it since its doorbell was looked at.
+  bool busy = false;            ///< In the node's list of those that run something or start.
   std::uint64_t finished_seen = 0;
   std::uint64_t wake_after = 0;  ///< What area->control.wake_after holds.
   std::uint32_t wake_on_idle = 0;

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import selectors
 import signal
 import socket
@@ -109,7 +110,6 @@ class _Driver:
     def __init__(self, connection: socket.socket, pid: int) -> None:
         self.connection = connection
         self.pid = pid
-        self.pidfd = -1
         self.process = 0  #: Its number on the node; 0: it has not joined.
         self.since = time.time()
         self.deadline = time.monotonic() + _GREETING_S
@@ -132,6 +132,8 @@ class Server:
         self._drivers: dict[int, _Driver] = {}  #: Those that have joined, by their numbers.
         self._greeted: set[_Driver] = set()  #: Those that have connected, and not joined.
         self._output_lock = Lock()  #: Guards what waits for drivers.
+        #: Of programs that are drivers or have been, by their pids: their ends are waited for.
+        self._pidfds: dict[int, int] = {}
         self._over: deque[int] = deque()
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._stopping = ""
@@ -288,7 +290,7 @@ class Server:
         except BlockingIOError:
             self._flush(driver)
             return
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):  # it, or what it says, is broken
             message = {}
         op = message.get("op") if isinstance(message, dict) else None
         if driver.process:
@@ -311,15 +313,8 @@ class Server:
         return True
 
     def _close(self, driver: _Driver) -> None:
-        for one in (driver.connection, driver.pidfd):
-            try:
-                self._selector.unregister(one)
-            except (KeyError, ValueError):
-                pass
+        self._forget_descriptor(driver.connection)
         driver.connection.close()
-        if driver.pidfd >= 0:
-            os.close(driver.pidfd)
-            driver.pidfd = -1
         self._greeted.discard(driver)
         self._drivers.pop(driver.process, None)
 
@@ -338,12 +333,11 @@ class Server:
                 )
                 self._close(driver)
                 return
+        self._watch_process(driver.pid)
         try:
-            driver.pidfd = os.pidfd_open(driver.pid)
-        except OSError:
-            pass  # an old kernel: the connection's end does it, unless a child has a copy of it
-        try:
-            slot, driver.process = _native.admit_driver()
+            slot, driver.process = _native.admit_driver(
+                driver.pid, greeting.get("fold_output") is not False
+            )
         except RuntimeError as error:
             self._answer(driver, {"error": str(error)})
             self._close(driver)
@@ -361,8 +355,6 @@ class Server:
         if not self._answer(driver, answer, (_native.arena_fd(),)):
             self._end(driver)
             return
-        if driver.pidfd >= 0:
-            self._selector.register(driver.pidfd, selectors.EVENT_READ, lambda: self._end(driver))
         self.log.write(f"driver {driver.process} has joined: process {driver.pid} {driver.argv}")
 
     def _end(self, driver: _Driver) -> None:
@@ -372,13 +364,41 @@ class Server:
         driver.is_ending = True
         self.log.write(f"driver {driver.process} leaves: process {driver.pid}")
         # The connection is closed when nothing of it runs any more: the program may wait for that.
-        for one in (driver.connection, driver.pidfd):
-            try:
-                self._selector.unregister(one)
-            except (KeyError, ValueError):
-                pass
+        self._forget_descriptor(driver.connection)
         self._flush(driver)
         _native.end_driver(driver.process)
+
+    def _watch_process(self, pid: int) -> None:
+        """Learn of the end of a process, whatever children of it keep."""
+        known = self._pidfds.get(pid)
+        if known is not None:
+            look = select.poll()
+            look.register(known, select.POLLIN)
+            if not look.poll(0):
+                return
+            self._on_exit(pid)  # of another one, which had the number before
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            return  # an old kernel, or it is gone: the connection's end tells it
+        self._pidfds[pid] = pidfd
+        self._selector.register(pidfd, selectors.EVENT_READ, lambda: self._on_exit(pid))
+
+    def _on_exit(self, pid: int) -> None:
+        pidfd = self._pidfds.pop(pid, -1)
+        if pidfd >= 0:
+            self._forget_descriptor(pidfd)
+            os.close(pidfd)
+        for driver in list(self._drivers.values()):
+            if driver.pid == pid:
+                self._end(driver)
+        _native.driver_process_ended(pid)
+
+    def _forget_descriptor(self, one: socket.socket | int) -> None:
+        try:
+            self._selector.unregister(one)
+        except (KeyError, ValueError):
+            pass
 
     def on_over(self, process: int) -> None:
         """Nothing of that driver runs any more. In the node's thread."""
@@ -395,6 +415,8 @@ class Server:
             if driver is not None:
                 self._flush(driver)
                 self._close(driver)
+                if driver.pid not in self._pidfds:
+                    _native.driver_process_ended(driver.pid)
         for driver in list(self._drivers.values()):
             if driver.waiting and not driver.is_ending:
                 self._watch_for_room(driver)

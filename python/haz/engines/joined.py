@@ -50,8 +50,12 @@ class JoinedEngine(NativeEngine):
         with connection:
             node_address.send(
                 connection,
-                {"op": "join", "argv": sys.argv[:1], "cwd": _folder()}
-                | node_address.build_identity(),
+                {
+                    "op": "join",
+                    "argv": sys.argv[:1],
+                    "fold_output": os.environ.get("HAZ_DEDUP_LOGS") != "0",
+                    **node_address.build_identity(),
+                },
             )
             self._node, fds = node_address.receive(connection, 1)
             problem = self._node.get("error") or (None if fds else "it has just ended")
@@ -99,13 +103,6 @@ class JoinedEngine(NativeEngine):
         self._callbacks.stop()
         _native.leave_node(self._session, _LEAVE_S)
         self._callbacks.close()
-
-
-def _folder() -> str:
-    try:
-        return os.getcwd()
-    except OSError:
-        return ""
 
 
 def _show(message: bytes) -> None:

@@ -7,8 +7,10 @@ Collected only where the engine is built. A test gets a node with two CPU slots 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 
@@ -17,6 +19,7 @@ import pytest
 from haz.testing import leak_check
 
 from tests.engines import HAS_NATIVE, no_threads_of_blas
+from tests.python.native.node_tools import Node
 
 collect_ignore_glob = [] if HAS_NATIVE else ["test_*.py"]
 
@@ -110,3 +113,29 @@ def run_program(tmp_path):
         )
 
     return run
+
+
+@pytest.fixture
+def fresh_node(monkeypatch):
+    """A long-lived node that is not started yet; at the end nothing of it may be left."""
+    folder = tempfile.mkdtemp(prefix="haz-", dir="/tmp")
+    os.chmod(folder, 0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+    monkeypatch.delenv("HAZ_ADDRESS", raising=False)
+    one = Node(folder)
+    try:
+        with leak_check():
+            yield one
+            haz.shutdown()
+            for program in one.drivers:
+                program.kill()
+                program.communicate()
+    finally:
+        one.command("stop", "--all", check=False)
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def running(fresh_node):
+    """A long-lived node with two CPU slots."""
+    return fresh_node.start()

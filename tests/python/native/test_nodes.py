@@ -1,167 +1,65 @@
-"""Long-lived nodes: programs join and leave one, and are killed, as the server is."""
+"""Long-lived nodes: started, shown and ended; programs join and leave."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import textwrap
 import time
 
 import haz
 import pytest
 from haz._core import node_address
-from haz.exceptions import ActorDiedError, NodeDiedError, OwnerDiedError
-from haz.testing import leak_check, wait_until
+from haz.testing import wait_until
 
-
-class Node:
-    """A server, and what is asked of it."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.environ = {**os.environ, "XDG_RUNTIME_DIR": folder}
-        self.environ.pop("HAZ_ADDRESS", None)
-        self.drivers = []
-
-    def command(self, *args, check=True):
-        done = subprocess.run(
-            [sys.executable, "-m", "haz", *args],
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        if check:
-            assert done.returncode == 0, done.stdout + done.stderr
-        return done
-
-    def start(self, *args):
-        self.command("start", "--num-cpus", "2", *args)
-        return self
-
-    @property
-    def path(self):
-        return os.path.join(self.folder, "haz", "default.sock")
-
-    def status(self):
-        return node_address.ask(self.path, {"op": "status"})
-
-    def driver(self, code, **environ):
-        """Start a program that joins the node."""
-        program = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(code)],
-            env={**self.environ, "HAZ_ADDRESS": "auto", **environ},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.drivers.append(program)
-        return program
-
-    def run(self, code, **environ):
-        """Run a program that joins the node; return what it printed."""
-        program = self.driver(code, **environ)
-        out, err = program.communicate(timeout=120)
-        assert program.returncode == 0, out + err
-        return out
-
-    def is_empty(self):
-        """Whether nothing of any program is left; unused workers may wait for the next."""
-        state = self.status()
-        left = state["drivers"] or state["objects"] or state["tasks"] or state["actors"]
-        return not left and len(state["worker_pids"]) <= state["total"]["CPU"]
-
-
-def runs(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def said(program, text):
-    """Wait until a program has printed the line."""
-    for line in program.stdout:
-        if line.strip() == text:
-            return
-    raise AssertionError(f"the program ended: {program.stderr.read()}")
-
-
-@pytest.fixture
-def node(monkeypatch):
-    folder = tempfile.mkdtemp(prefix="haz-", dir="/tmp")
-    os.chmod(folder, 0o700)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
-    monkeypatch.delenv("HAZ_ADDRESS", raising=False)
-    one = Node(folder)
-    try:
-        with leak_check():
-            yield one
-            haz.shutdown()
-            for program in one.drivers:
-                program.kill()
-                program.communicate()
-    finally:
-        one.command("stop", "--all", check=False)
-        shutil.rmtree(folder)
-
-
-@pytest.fixture
-def running(node):
-    return node.start()
-
+from tests.python.native.node_tools import runs
 
 # ---- start and stop ----------------------------------------------------------------------------
 
 
-def test_a_node_is_started_shown_and_ended(node):
-    assert node.command("status", check=False).returncode == 1
-    node.start("--resource", "crane=2", "--label", "place=desk")
-    state = node.status()
+def test_a_node_is_started_shown_and_ended(fresh_node):
+    assert fresh_node.command("status", check=False).returncode == 1
+    fresh_node.start("--resource", "crane=2", "--label", "place=desk")
+    state = fresh_node.status()
     assert state["total"]["CPU"] == 2
     assert state["total"]["crane"] == 2
-    assert json.loads(node.command("status", "--json").stdout)[0]["pid"] == state["pid"]
-    assert f"process {state['pid']}" in node.command("status").stdout
-    again = node.command("start", check=False)
+    assert json.loads(fresh_node.command("status", "--json").stdout)[0]["pid"] == state["pid"]
+    assert f"process {state['pid']}" in fresh_node.command("status").stdout
+    again = fresh_node.command("start", check=False)
     assert again.returncode == 1
     assert "haz stop" in again.stderr
     haz.init(address="auto")
     assert haz.nodes()[0]["Labels"] == {"place": "desk"}
     haz.shutdown()
-    node.command("stop")
+    fresh_node.command("stop")
     assert not runs(state["pid"])
     assert not runs(state["zygote_pid"])
-    assert not os.path.exists(node.path)
-    missing = node.command("stop", check=False)
+    assert not os.path.exists(fresh_node.path)
+    missing = fresh_node.command("stop", check=False)
     assert missing.returncode == 1
     assert "haz start" in missing.stderr
 
 
-def test_nodes_have_names(node):
-    node.command("start", "--name", "one", "--num-cpus", "1")
-    node.command("start", "--name", "two", "--num-cpus", "2")
+def test_nodes_have_names(fresh_node):
+    fresh_node.command("start", "--name", "one", "--num-cpus", "1")
+    fresh_node.command("start", "--name", "two", "--num-cpus", "2")
     haz.init(address="two")
     assert haz.cluster_resources()["CPU"] == 2
     haz.shutdown()
-    haz.init(address=os.path.join(node.folder, "haz", "one.sock"))
+    haz.init(address=os.path.join(fresh_node.folder, "haz", "one.sock"))
     assert haz.cluster_resources()["CPU"] == 1
     haz.shutdown()
-    assert "one, two" in node.command("stop", "--all").stdout
+    assert "one, two" in fresh_node.command("stop", "--all").stdout
 
 
-def test_of_starts_at_once_one_succeeds(node):
+def test_of_starts_at_once_one_succeeds(fresh_node):
     starts = [
         subprocess.Popen(
             [sys.executable, "-m", "haz", "start", "--num-cpus", "1"],
-            env=node.environ,
+            env=fresh_node.environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -171,14 +69,14 @@ def test_of_starts_at_once_one_succeeds(node):
     ends = [(one.communicate(timeout=120), one.returncode) for one in starts]
     assert sorted(code for _, code in ends) == [0, 1, 1, 1], ends
     assert all("haz stop" in err for (_, err), code in ends if code), ends
-    assert node.is_empty()
+    assert fresh_node.is_empty()
 
 
-def test_a_folder_that_is_not_ones_own_is_refused(node):
-    elsewhere = os.path.join(node.folder, "elsewhere")
+def test_a_folder_that_is_not_ones_own_is_refused(fresh_node):
+    elsewhere = os.path.join(fresh_node.folder, "elsewhere")
     os.mkdir(elsewhere, 0o700)
-    os.symlink(elsewhere, os.path.join(node.folder, "haz"))
-    done = node.command("start", check=False)
+    os.symlink(elsewhere, os.path.join(fresh_node.folder, "haz"))
+    done = fresh_node.command("start", check=False)
     assert done.returncode == 1
     assert "chmod 700" in done.stderr
     with pytest.raises(PermissionError, match="700"):
@@ -186,8 +84,8 @@ def test_a_folder_that_is_not_ones_own_is_refused(node):
     assert os.listdir(elsewhere) == []
 
 
-def test_what_lies_beside_is_not_run(node):
-    beside = os.path.join(node.folder, "beside")
+def test_what_lies_beside_is_not_run(fresh_node):
+    beside = os.path.join(fresh_node.folder, "beside")
     os.mkdir(beside)
     with open(os.path.join(beside, "socket.py"), "w") as file:
         file.write("raise SystemExit('run')")
@@ -195,7 +93,7 @@ def test_what_lies_beside_is_not_run(node):
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=beside,
-        env=node.environ,
+        env=fresh_node.environ,
         capture_output=True,
         text=True,
         timeout=120,
@@ -220,7 +118,7 @@ def test_what_is_the_nodes_own_cannot_be_given(running):
 
 
 @pytest.mark.parametrize("address", ["auto", "other", "/nowhere/at/all.sock"])
-def test_no_node_is_an_error_that_says_what_to_do(node, address):
+def test_no_node_is_an_error_that_says_what_to_do(fresh_node, address):
     with pytest.raises(ConnectionError, match="haz start"):
         haz.init(address=address)
     with pytest.raises(ConnectionError, match="name of a node"):
@@ -229,7 +127,7 @@ def test_no_node_is_an_error_that_says_what_to_do(node, address):
         haz.init(address="auto", engine="inline")
 
 
-def test_without_a_server_nothing_is_detached(node):
+def test_without_a_server_nothing_is_detached(fresh_node):
     class Thing:
         pass
 
@@ -301,6 +199,30 @@ def test_a_program_that_says_nonsense_is_dropped(running):
             connection.send(words)
             assert connection.recv(1000) == b""
     assert running.is_empty()
+
+
+# ---- life
+
+
+def test_a_server_without_work_ends_when_it_was_told_to(fresh_node):
+    fresh_node.start("--idle-timeout", "0.5")
+    pid = fresh_node.status()["pid"]
+    haz.init(address="auto")
+    time.sleep(1)
+    assert runs(pid), "a program uses it"
+    haz.shutdown()
+    wait_until(lambda: not runs(pid))
+    assert not os.path.exists(fresh_node.path)
+
+
+def test_a_lost_terminal_and_a_full_log_do_not_end_it(running):
+    pid = running.status()["pid"]
+    os.kill(pid, signal.SIGHUP)
+    os.unlink(os.path.join(running.folder, "haz", "default.log"))
+    haz.init(address="auto")
+    assert haz.get(haz.remote(lambda: 1).remote()) == 1
+    haz.shutdown()
+    assert running.status()["pid"] == pid
 
 
 # ---- joining and leaving -----------------------------------------------------------------------
@@ -376,379 +298,69 @@ def test_leaving_takes_everything_and_waits_for_it(running):
     del refs
 
 
-STATES = {
-    "idle": "haz.init()",
-    "computing": "haz.init(); print('ready', flush=True)\nwhile True: pass",
-    "getting": "haz.get(sleep.remote())",
-    "submitting": "while True: quick.remote()",
-    "putting": "while True: refs = [haz.put(bytes(200_000)) for _ in range(50)]",
-    "calling": "a = Actor.remote()\nwhile True: haz.get(a.call.remote())",
-    "nesting": "haz.get(parent.remote())",
-    "streaming": "for ref in stream.remote(): haz.get(ref)",
-}
+def descriptors(node):
+    return len(os.listdir(f"/proc/{node.status()['pid']}/fd"))
 
 
-@pytest.mark.parametrize("state", STATES)
-def test_a_killed_program_leaves_nothing(running, state):
-    code = """
-import haz, threading, time, sys
-
-@haz.remote
-def sleep(): time.sleep(1000)
-
-@haz.remote
-def quick(): pass
-
-@haz.remote
-def parent(): return haz.get([sleep.remote() for _ in range(3)])
-
-@haz.remote
-def stream():
-    n = 0
-    while True:
-        yield n
-        n += 1
-
-@haz.remote
-class Actor:
-    def call(self): return 1
-
-haz.init()
-threading.Timer(0.3, lambda: print("ready", flush=True)).start()
-"""
-    program = running.driver(code + STATES[state] + "\ntime.sleep(1000)\n")
-    said(program, "ready")
-    program.kill()
-    wait_until(running.is_empty)
-    assert running.run("import haz; f = haz.remote(lambda: 7); print(haz.get(f.remote()))") == "7\n"
+def resident_kib(pid):
+    with open(f"/proc/{pid}/smaps_rollup") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Private_Dirty"))
 
 
-def test_a_forked_child_does_not_keep_its_parents_work(running):
-    program = running.driver(
-        """
-        import haz, os, sys, time
-        haz.init()
-        held = haz.put(bytes(1_000_000))
-        if os.fork() == 0:
-            sys.stdin.read()  # until the test lets it go
-            os._exit(0)
-        print("ready", flush=True)
-        time.sleep(1000)
-        """
-    )
-    said(program, "ready")
-    program.kill()
-    wait_until(running.is_empty)
+def check_rounds(node, round_trip, rounds):
+    """Neither descriptors nor memory of the server grow with programs that come and go."""
+    for _ in range(3):
+        round_trip()
+    state = node.status()
+    before, memory = descriptors(node), resident_kib(state["pid"])
+    for _ in range(rounds):
+        round_trip()
+    wait_until(node.is_empty)
+    wait_until(lambda: descriptors(node) <= before + 1)
+    assert node.status()["store_used_bytes"] < 2_000_000
+    assert node.status()["pid"] == state["pid"]
+    assert resident_kib(state["pid"]) < memory + 4096 + rounds
 
 
-def test_joins_and_leaves_do_not_add_up(running):
+@pytest.mark.parametrize("rounds", [30, pytest.param(1000, marks=pytest.mark.slow)])
+def test_joins_and_leaves_do_not_add_up(running, rounds):
     @haz.remote
     def one():
         return 1
 
+    @haz.remote
+    class Actor:
+        def call(self):
+            return haz.put(bytes(100_000))
+
     def round_trip():
         haz.init(address="auto")
         assert haz.get(one.remote()) == 1
+        actor = Actor.options(name="actor").remote()
+        assert len(haz.get(haz.get(actor.call.remote()))) == 100_000
         haz.shutdown()
 
-    def descriptors():
-        return len(os.listdir(f"/proc/{running.status()['pid']}/fd"))
-
-    round_trip()
-    before = descriptors()
-    for _ in range(30):
-        round_trip()
-    assert running.is_empty()
-    assert descriptors() <= before + 1
-    assert running.status()["store_used_bytes"] < 2_000_000
+    check_rounds(running, round_trip, rounds)
 
 
-# ---- between programs --------------------------------------------------------------------------
-
-
-COUNTER = """
-import haz, os, sys, time
-
-@haz.remote
-class Counter:
-    def __init__(self): self.n = 0; self.kept = []
-    def add(self, by=1): self.n += by; return self.n
-    def keep(self, refs): self.kept = refs
-    def give(self): return self.kept
-    def pid(self): return os.getpid()
-"""
-
-
-def test_a_detached_actor_outlives_its_program(running):
-    running.run(
-        COUNTER
-        + """
-haz.init(namespace="ours")
-c = Counter.options(name="counter", lifetime="detached").remote()
-haz.get([c.add.remote(), c.add.remote()])
-"""
-    )
-    wait_until(lambda: not running.status()["drivers"])
-    assert running.status()["named_actors"] == [["ours", "counter"]]
-    haz.init(address="auto", namespace="ours")
-    counter = haz.get_actor("counter")
-    assert haz.get(counter.add.remote()) == 3
-    assert haz.util.list_named_actors() == ["counter"]
-    pid = haz.get(counter.pid.remote())
-    haz.shutdown()
-    assert runs(pid)
-    haz.init(address="auto")
-    with pytest.raises(ValueError, match="no actor"):
-        haz.get_actor("counter")
-    counter = haz.get_actor("counter", namespace="ours")
-    haz.kill(counter)
-    with pytest.raises(ActorDiedError):
-        haz.get(counter.add.remote())
-    del counter
-    haz.shutdown()
-    wait_until(running.is_empty)
-    assert not runs(pid)
-
-
-def test_get_if_exists_finds_the_actor_of_another_program(running):
-    code = (
-        COUNTER
-        + """
-haz.init(namespace="ours")
-options = dict(name="counter", lifetime="detached", get_if_exists=True)
-print(haz.get(Counter.options(**options).remote().add.remote()))
-"""
-    )
-    assert [running.run(code) for _ in range(3)] == ["1\n", "2\n", "3\n"]
-
-
-def test_a_detached_actor_is_started_again(running):
-    running.run(
-        COUNTER
-        + """
-haz.init(namespace="ours")
-c = Counter.options(name="counter", lifetime="detached", max_restarts=-1).remote()
-haz.get(c.add.remote())
-"""
-    )
-    haz.init(address="auto", namespace="ours")
-    counter = haz.get_actor("counter")
-    pid = haz.get(counter.pid.remote())
-    os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not runs(pid))
-
-    def answers():
-        try:
-            return haz.get(counter.pid.remote()) != pid
-        except haz.exceptions.ActorUnavailableError:
-            return False
-
-    assert wait_until(answers)
-    haz.kill(counter)
-
-
-def test_an_actor_that_is_not_detached_ends_with_its_program(running):
-    program = running.driver(
-        COUNTER
-        + """
-haz.init(namespace="ours")
-c = Counter.options(name="counter").remote()
-haz.get(c.add.remote())
-print("ready", flush=True)
-sys.stdin.readline()
-"""
-    )
-    said(program, "ready")
-    haz.init(address="auto", namespace="ours")
-    counter = haz.get_actor("counter")
-    assert haz.get(counter.add.remote()) == 2
-    program.communicate("\n", timeout=60)
-    with pytest.raises(ActorDiedError, match="program ended"):
-        haz.get(counter.add.remote())
-
-
-def test_refs_of_another_program_are_valid_while_somebody_holds_them(running):
-    running.run(
-        COUNTER
-        + """
-haz.init(namespace="ours")
-c = Counter.options(name="counter", lifetime="detached").remote()
-haz.get(c.keep.remote([haz.put(b"a" * 1_000_000), haz.put("small")]))
-"""
-    )
-    wait_until(lambda: not running.status()["drivers"])
-    haz.init(address="auto", namespace="ours")
-    counter = haz.get_actor("counter")
-    big, small = haz.get(counter.give.remote())
-    assert haz.get(small) == "small"
-    haz.get(counter.keep.remote([]))
-    haz.kill(counter)
-    assert haz.get(big) == b"a" * 1_000_000
-    del big, small, counter
-    haz.shutdown()
-    wait_until(running.is_empty)
-
-
-def test_a_task_of_a_program_that_has_ended_is_an_error_to_others(running):
-    program = running.driver(
-        COUNTER
-        + """
-haz.init(namespace="ours")
-@haz.remote
-def sleep(): time.sleep(1000)
-c = Counter.options(name="counter", lifetime="detached").remote()
-haz.get(c.keep.remote([sleep.remote()]))
-print("ready", flush=True)
-sys.stdin.readline()
-"""
-    )
-    said(program, "ready")
-    haz.init(address="auto", namespace="ours")
-    counter = haz.get_actor("counter")
-    [ref] = haz.get(counter.give.remote())
-    program.kill()
-    with pytest.raises(OwnerDiedError, match="sleep"):
-        haz.get(ref)
-    haz.kill(counter)
-
-
-def test_output_goes_to_the_program_whose_task_it_is(running):
+@pytest.mark.parametrize("rounds", [5, pytest.param(100, marks=pytest.mark.slow)])
+def test_programs_that_come_and_go_do_not_add_up(running, rounds):
     code = """
-        import haz
+        import haz, os
 
         @haz.remote
-        def speak(word):
-            print("says", word)
+        def one():
+            return haz.put(bytes(100_000))
 
-        haz.get([speak.remote({word!r}) for _ in range(3)])
+        haz.get(haz.get(one.remote()))
+        if os.environ.get("CRASHES"):
+            os.kill(os.getpid(), 9)
     """
-    programs = [running.driver(code.format(word=word)) for word in ("alpha", "beta")]
-    outputs = [program.communicate(timeout=120)[0] for program in programs]
-    assert outputs[0].count("says alpha") == 3
-    assert outputs[1].count("says beta") == 3
-    assert "beta" not in outputs[0]
-    assert "alpha" not in outputs[1]
 
+    def round_trip():
+        running.run(code)
+        crashed = running.driver(code, CRASHES="1")
+        crashed.communicate(timeout=120)
+        assert crashed.returncode == -9
 
-# ---- the server's end --------------------------------------------------------------------------
-
-
-def died(call):
-    with pytest.raises(NodeDiedError):
-        call()
-
-
-@pytest.mark.parametrize("how", ["kill", "stop"])
-def test_the_servers_end_ends_every_wait(running, how):
-    import threading
-
-    @haz.remote
-    def sleep():
-        time.sleep(1000)
-
-    @haz.remote
-    def stream():
-        yield 1
-        time.sleep(1000)
-
-    @haz.remote
-    class Actor:
-        def sleep(self):
-            time.sleep(1000)
-
-    haz.init(address="auto")
-    ref = sleep.remote()
-    call = Actor.remote().sleep.remote()
-    items = stream.remote()
-    assert haz.get(next(items)) == 1
-    value = haz.put(bytes(1_000_000))
-    view = haz.get(value)
-
-    async def awaited():
-        return await ref
-
-    ended = []
-
-    def expect(wait):
-        try:
-            wait()
-            ended.append("no error")
-        except NodeDiedError:
-            ended.append("died")
-        except BaseException as error:
-            ended.append(repr(error))
-
-    waits = [
-        lambda: haz.get(ref),
-        lambda: haz.get([call]),
-        lambda: haz.wait([ref]),
-        lambda: next(items),
-        lambda: asyncio.run(awaited()),
-        lambda: ref.future().result(),
-    ]
-    threads = [threading.Thread(target=expect, args=(wait,)) for wait in waits]
-    for thread in threads:
-        thread.start()
-    time.sleep(0.3)
-    state = running.status()
-    if how == "kill":
-        os.kill(state["pid"], signal.SIGKILL)
-    else:
-        running.command("stop")
-    for thread in threads:
-        thread.join(60)
-    assert ended == ["died"] * len(waits)
-    for pid in (state["pid"], state["zygote_pid"], *state["worker_pids"]):
-        wait_until(lambda pid=pid: not runs(pid))
-    died(lambda: haz.get(ref))
-    died(lambda: haz.put(1))
-    died(lambda: haz.put(bytes(10_000_000)))
-    died(sleep.remote)
-    died(Actor.remote)
-    died(haz.cluster_resources)
-    assert view == bytes(1_000_000), "what was got stays"
-    haz.shutdown()
-    haz.init(num_cpus=1)
-    assert haz.get(haz.remote(lambda: 5).remote()) == 5
-
-
-def test_a_program_that_floods_a_dying_server_ends(running):
-    program = running.driver(
-        """
-        import haz
-        @haz.remote
-        def quick(): pass
-        haz.get(quick.remote())
-        print("ready", flush=True)
-        try:
-            while True:
-                refs = [quick.remote() for _ in range(1000)]
-        except haz.exceptions.NodeDiedError:
-            print("died", flush=True)
-        """
-    )
-    said(program, "ready")
-    os.kill(running.status()["pid"], signal.SIGKILL)
-    said(program, "died")
-    program.communicate(timeout=60)
-
-
-def test_a_server_without_work_ends_when_it_was_told_to(node):
-    node.start("--idle-timeout", "0.5")
-    pid = node.status()["pid"]
-    haz.init(address="auto")
-    time.sleep(1)
-    assert runs(pid), "a program uses it"
-    haz.shutdown()
-    wait_until(lambda: not runs(pid))
-    assert not os.path.exists(node.path)
-
-
-def test_a_lost_terminal_and_a_full_log_do_not_end_it(running):
-    pid = running.status()["pid"]
-    os.kill(pid, signal.SIGHUP)
-    os.unlink(os.path.join(running.folder, "haz", "default.log"))
-    haz.init(address="auto")
-    assert haz.get(haz.remote(lambda: 1).remote()) == 1
-    haz.shutdown()
-    assert running.status()["pid"] == pid
+    check_rounds(running, round_trip, rounds)

@@ -144,4 +144,36 @@ TEST(LogFolding, NoLineIsLost) {
   }
 }
 
+TEST(LogFolding, JobsAreToldOfTheirOwnLines) {
+  LogFolding folding;
+  std::vector<LogLine> lines;
+  for (const std::uint32_t job : {1U, 2U}) {
+    for (const std::int64_t pid : {10, 11, 12})
+      folding.add(LogLine{.pid = pid, .task_name = "f", .text = "warning", .job = job}, 0, lines);
+  }
+  ASSERT_EQ(lines.size(), 2U);
+  EXPECT_EQ(lines[0].job, 1U);
+  EXPECT_EQ(lines[1].job, 2U);
+  lines.clear();
+  folding.finish_job(1, lines);
+  ASSERT_EQ(lines.size(), 1U);
+  EXPECT_EQ(lines[0].job, 1U);
+  EXPECT_EQ(lines[0].text, repeated("warning", 2));
+  folding.finish_job(1, lines);
+  folding.add(LogLine{.pid = 10, .task_name = "f", .text = "warning", .job = 1}, 0, lines);
+  EXPECT_EQ(lines.size(), 2U);
+  folding.finish(lines);
+  ASSERT_EQ(lines.size(), 3U);
+  EXPECT_EQ(lines[2].job, 2U);
+}
+
+TEST(LogFolding, WhoWantsAllGetsAll) {
+  LogFolding folding;
+  std::vector<LogLine> lines;
+  for (std::int64_t pid = 0; pid < 5; ++pid)
+    folding.add(LogLine{.pid = pid, .task_name = "f", .text = "warning", .may_fold = false}, 0,
+                lines);
+  EXPECT_EQ(lines.size(), 5U);
+}
+
 }  // namespace haz

@@ -1,0 +1,263 @@
+"""Long-lived nodes: what programs share, and what they do not."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import haz
+import pytest
+from haz.exceptions import ActorDiedError, OwnerDiedError
+from haz.testing import wait_until
+
+from tests.python.native.node_tools import runs, said
+
+# ---- actors and refs --------------------------------------------------------------------------
+
+
+COUNTER = """
+import haz, os, sys, time
+
+@haz.remote
+class Counter:
+    def __init__(self): self.n = 0; self.kept = []
+    def add(self, by=1): self.n += by; return self.n
+    def keep(self, refs): self.kept = refs
+    def give(self): return self.kept
+    def pid(self): return os.getpid()
+"""
+
+
+def test_a_detached_actor_outlives_its_program(running):
+    running.run(
+        COUNTER
+        + """
+haz.init(namespace="ours")
+c = Counter.options(name="counter", lifetime="detached").remote()
+haz.get([c.add.remote(), c.add.remote()])
+"""
+    )
+    wait_until(lambda: not running.status()["drivers"])
+    assert running.status()["named_actors"] == [["ours", "counter"]]
+    haz.init(address="auto", namespace="ours")
+    counter = haz.get_actor("counter")
+    assert haz.get(counter.add.remote()) == 3
+    assert haz.util.list_named_actors() == ["counter"]
+    pid = haz.get(counter.pid.remote())
+    haz.shutdown()
+    assert runs(pid)
+    haz.init(address="auto")
+    with pytest.raises(ValueError, match="no actor"):
+        haz.get_actor("counter")
+    counter = haz.get_actor("counter", namespace="ours")
+    haz.kill(counter)
+    with pytest.raises(ActorDiedError):
+        haz.get(counter.add.remote())
+    del counter
+    haz.shutdown()
+    wait_until(running.is_empty)
+    assert not runs(pid)
+
+
+def test_get_if_exists_finds_the_actor_of_another_program(running):
+    code = (
+        COUNTER
+        + """
+haz.init(namespace="ours")
+options = dict(name="counter", lifetime="detached", get_if_exists=True)
+print(haz.get(Counter.options(**options).remote().add.remote()))
+"""
+    )
+    assert [running.run(code) for _ in range(3)] == ["1\n", "2\n", "3\n"]
+
+
+def test_a_detached_actor_is_started_again(running):
+    running.run(
+        COUNTER
+        + """
+haz.init(namespace="ours")
+c = Counter.options(name="counter", lifetime="detached", max_restarts=-1).remote()
+haz.get(c.add.remote())
+"""
+    )
+    haz.init(address="auto", namespace="ours")
+    counter = haz.get_actor("counter")
+    pid = haz.get(counter.pid.remote())
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not runs(pid))
+
+    def answers():
+        try:
+            return haz.get(counter.pid.remote()) != pid
+        except haz.exceptions.ActorUnavailableError:
+            return False
+
+    assert wait_until(answers)
+    haz.kill(counter)
+
+
+def test_an_actor_that_is_not_detached_ends_with_its_program(running):
+    program = running.driver(
+        COUNTER
+        + """
+haz.init(namespace="ours")
+c = Counter.options(name="counter").remote()
+haz.get(c.add.remote())
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+    )
+    said(program, "ready")
+    haz.init(address="auto", namespace="ours")
+    counter = haz.get_actor("counter")
+    assert haz.get(counter.add.remote()) == 2
+    program.communicate("\n", timeout=60)
+    with pytest.raises(ActorDiedError, match="program ended"):
+        haz.get(counter.add.remote())
+
+
+def test_refs_of_another_program_are_valid_while_somebody_holds_them(running):
+    running.run(
+        COUNTER
+        + """
+haz.init(namespace="ours")
+c = Counter.options(name="counter", lifetime="detached").remote()
+haz.get(c.keep.remote([haz.put(b"a" * 1_000_000), haz.put("small")]))
+"""
+    )
+    wait_until(lambda: not running.status()["drivers"])
+    haz.init(address="auto", namespace="ours")
+    counter = haz.get_actor("counter")
+    big, small = haz.get(counter.give.remote())
+    assert haz.get(small) == "small"
+    haz.get(counter.keep.remote([]))
+    haz.kill(counter)
+    assert haz.get(big) == b"a" * 1_000_000
+    del big, small, counter
+    haz.shutdown()
+    wait_until(running.is_empty)
+
+
+def test_a_task_of_a_program_that_has_ended_is_an_error_to_others(running):
+    program = running.driver(
+        COUNTER
+        + """
+haz.init(namespace="ours")
+@haz.remote
+def sleep(): time.sleep(1000)
+c = Counter.options(name="counter", lifetime="detached").remote()
+haz.get(c.keep.remote([sleep.remote()]))
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+    )
+    said(program, "ready")
+    haz.init(address="auto", namespace="ours")
+    counter = haz.get_actor("counter")
+    [ref] = haz.get(counter.give.remote())
+    program.kill()
+    with pytest.raises(OwnerDiedError, match="sleep"):
+        haz.get(ref)
+    haz.kill(counter)
+
+
+def test_output_goes_to_the_program_whose_task_it_is(running):
+    code = """
+        import haz
+
+        @haz.remote
+        def speak(word, i):
+            print("says", word, i)
+
+        haz.get([speak.remote({word!r}, i) for i in range(3)])
+    """
+    programs = [running.driver(code.format(word=word)) for word in ("alpha", "beta")]
+    outputs = [program.communicate(timeout=120)[0] for program in programs]
+    assert outputs[0].count("says alpha") == 3
+    assert outputs[1].count("says beta") == 3
+    assert "beta" not in outputs[0]
+    assert "alpha" not in outputs[1]
+
+
+def test_floods_of_equal_lines_are_folded_for_each_program(running):
+    code = """
+        import haz
+
+        @haz.remote
+        def speak(i):
+            for _ in range(100):
+                print("the same line")
+
+        haz.get([speak.remote(i) for i in range(4)])
+    """
+    programs = [running.driver(code) for _ in range(2)]
+    for program in programs:
+        out, err = program.communicate(timeout=120)
+        assert program.returncode == 0, err
+        assert 0 < out.count("the same line") < 60, out
+        assert "[repeated" in out
+    whole = running.run(code, HAZ_DEDUP_LOGS="0")
+    assert whole.count("the same line") == 400
+
+
+def test_eight_programs_work_at_once(running):
+    code = """
+        import haz, sys
+
+        @haz.remote
+        def square(i, data=None):
+            return i * i
+
+        haz.init()
+        print("ready", flush=True)
+        sys.stdin.readline()
+        big = haz.put(bytes(300_000))
+        for start in range(0, 2000, 500):
+            refs = [square.remote(i, big) for i in range(start, start + 500)]
+            assert haz.get(refs) == [i * i for i in range(start, start + 500)]
+        print("done", flush=True)
+    """
+    programs = [running.driver(code) for _ in range(8)]
+    for program in programs:
+        said(program, "ready")
+    assert len(running.status()["drivers"]) == 8
+    for program in programs:
+        program.stdin.write("\n")
+        program.stdin.flush()
+    for program in programs:
+        said(program, "done")
+        assert program.wait(120) == 0
+    wait_until(running.is_empty)
+
+
+def test_programs_that_follow_each_other_at_once_do_not_meet(running):
+    code = (
+        "import haz; f = haz.remote(lambda i: i); print(haz.get([f.remote(i) for i in range(3)]))"
+    )
+    for _ in range(15):
+        programs = [running.driver(code) for _ in range(3)]
+        for program in programs:
+            out, err = program.communicate(timeout=120)
+            assert out == "[0, 1, 2]\n", err
+
+
+def test_a_program_that_has_left_and_lives_keeps_its_place(running):
+    waits = """
+        import haz, sys
+        haz.init()
+        haz.get(haz.remote(lambda: 1).remote())
+        haz.shutdown()
+        print("left", flush=True)
+        sys.stdin.readline()
+        haz.init()
+        print("second", haz.get(haz.remote(lambda: 2).remote()), flush=True)
+    """
+    program = running.driver(waits)
+    said(program, "left")
+    for _ in range(3):
+        assert running.run("import haz; print(haz.get(haz.remote(lambda: 7).remote()))") == "7\n"
+    program.stdin.write("\n")
+    program.stdin.flush()
+    said(program, "second 2")
+    program.communicate(timeout=120)
+    wait_until(running.is_empty)
