@@ -294,9 +294,13 @@ def free(object_refs: ObjectRef[Any] | Sequence[ObjectRef[Any]], local_only: boo
     programs that know better.
     """
     check_bool("local_only", local_only)
-    if isinstance(object_refs, (str, bytes, dict)) or not hasattr(object_refs, "__iter__"):
+    refs: Sequence[Any]
+    if isinstance(object_refs, ObjectRef):
+        refs = [object_refs]
+    elif isinstance(object_refs, (str, bytes, dict)) or not hasattr(object_refs, "__iter__"):
         raise TypeError(f"haz.free() takes ObjectRefs, not {type(object_refs).__name__}")
-    refs = [object_refs] if isinstance(object_refs, ObjectRef) else list(object_refs)
+    else:
+        refs = list(object_refs)
     for ref in refs:
         if not isinstance(ref, ObjectRef):
             raise TypeError(f"haz.free() takes ObjectRefs, not {type(ref).__name__}")
