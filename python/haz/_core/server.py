@@ -492,7 +492,7 @@ class Server:
             "address": self._path,
             "pid": os.getpid(),
             "zygote_pid": counts["zygote_pid"],
-            "worker_pids": counts["worker_pids"],
+            "worker_pids": [pid for pid in counts["worker_pids"] if pid],  # drivers have none
             "started": self._started,
             **{key: self._identity[key] for key in ("version", "python")},
             "total": _native.query(_TOTAL),

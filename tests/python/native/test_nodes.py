@@ -272,7 +272,9 @@ def test_two_programs_share_a_node(running):
     jobs = [program.stdout.readline().split() for program in programs]
     assert jobs[0][1] != jobs[1][1]
     assert not set(jobs[0][2:]) & set(jobs[1][2:]), "a process worked for both"
-    assert len(running.status()["drivers"]) == 2
+    state = running.status()
+    assert {one["pid"] for one in state["drivers"]} == {program.pid for program in programs}
+    assert all(runs(pid) for pid in state["worker_pids"])
     for program in programs:
         program.communicate("\n", timeout=60)
     wait_until(running.is_empty)
