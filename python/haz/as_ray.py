@@ -86,9 +86,13 @@ def _attribute_of_ray(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(f"module 'ray' has no attribute {name!r}")
     try:
-        return getattr(haz, name)
+        found = getattr(haz, name)
     except AttributeError:
         pass
+    else:
+        if isinstance(found, ModuleType):  # it may have more names as a module of Ray
+            return __import__(f"ray.{name}", fromlist=["__name__"])
+        return found
     from haz._core.ray_names import TOP_LEVEL
 
     if name in TOP_LEVEL:

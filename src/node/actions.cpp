@@ -209,7 +209,7 @@ void Node::interrupt_then_kill(Task& task) {
   time_limits_.push_back({monotonic_ns() + kHeedNs, task.id, task.attempt, Stop::kKillCancelled});
 }
 
-void Node::kill_worker(Worker& worker) { kill_port(port_of(worker)); }
+void Node::kill_worker(Worker& worker) { kill_port(port_of(worker), ""); }
 
 void Node::stop_worker(Worker& worker) {
   WorkerPort& port = port_of(worker);
@@ -217,13 +217,15 @@ void Node::stop_worker(Worker& worker) {
   touch(port);
 }
 
-void Node::kill_port(WorkerPort& port) {
+/// `why`: for the errors of what runs there; empty: the scheduler has said it.
+void Node::kill_port(WorkerPort& port, const char* why) {
   if (port.killed) return;
   port.killed = true;
   if (port.is_driver) {
     expelled_.push_back(port.slot);
     return;
   }
+  if (port.worker != nullptr && port.worker->why_killed.empty()) port.worker->why_killed = why;
   // Else on_worker_forked() does it, as soon as the process is known.
   if (zygote_ && port.pid != 0) (void)zygote_->kill_worker(port.pid);
 }

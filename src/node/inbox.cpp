@@ -59,7 +59,7 @@ void Node::drain(WorkerPort& port) {
     if (read == RingRead::kEmpty) break;
     if (read == RingRead::kCorrupt || !handle(port, record)) {
       port.unheard = true;
-      kill_port(port);
+      kill_port(port, "it wrote nonsense to its memory of messages");
       return;
     }
     ++progress_;
@@ -74,7 +74,9 @@ void Node::check_ports() {
     const Task* task = port->worker->assigned.front();
     while (task != nullptr && task->nested)
       task = List<Task, &Task::queue_link>::next(task);
-    if (task != nullptr && !port->is_intact(task->position)) kill_port(*port);
+    if (task != nullptr && !port->is_intact(task->position)) {
+      kill_port(*port, "it wrote nonsense to its memory of tasks");
+    }
   }
 }
 
@@ -499,7 +501,7 @@ void Node::send_body(WorkerPort& port, MessageKind kind, std::span<const std::by
   auto block = store_.allocate(body.size(), StoreUse::kMessage);
   if (!block) {
     // Without room for the reply the process can't go on: its death is noticed and told.
-    kill_port(port);
+    kill_port(port, "there was no room in the object store for what it asked for");
     return;
   }
   std::memcpy(arena_->at(block->offset), body.data(), body.size());

@@ -232,7 +232,7 @@ class Node final : private Actions {
   WorkerPort& port_of(const Worker& worker) { return *ports_[worker.slot]; }
   void touch(WorkerPort& port);
   void note_busy(WorkerPort& port);
-  void kill_port(WorkerPort& port);
+  void kill_port(WorkerPort& port, const char* why);
 
   // Messages of workers (inbox.cpp).
   bool any_news() const;

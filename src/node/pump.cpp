@@ -118,6 +118,7 @@ std::int64_t Node::next_timer(std::int64_t none) const {
   if (scheduler_.wants_tick()) consider(next_tick_ns_);
   for (const TimeLimit& limit : time_limits_)
     consider(limit.at_ns);
+  if (const std::int64_t at = scheduler_.next_restart_ns(); at != 0) consider(at);
   if (!waiting_allocations_.empty()) consider(next_tick_ns_);
   return next;
 }
@@ -136,9 +137,14 @@ void Node::trim_idle_workers(std::int64_t now_ns) {
 
 std::vector<LogLine> Node::tell_waiting(std::int64_t now_ns) {
   std::vector<LogLine> lines;
-  if (now_ns < next_telling_ns_ || !options_.show_output || !options_.on_output) return lines;
-  next_telling_ns_ = now_ns + kTellWaitingNs;
-  for (std::string& text : scheduler_.tell_waiting("more than 5 s"))
+  if (!options_.show_output || !options_.on_output) return lines;
+  std::vector<std::string> texts = scheduler_.take_notices();
+  if (now_ns >= next_telling_ns_) {
+    next_telling_ns_ = now_ns + kTellWaitingNs;
+    for (std::string& text : scheduler_.tell_waiting("more than 5 s"))
+      texts.push_back(std::move(text));
+  }
+  for (std::string& text : texts)
     lines.push_back({.stream = LogStream::kStderr, .task_name = {}, .text = std::move(text)});
   return lines;
 }
@@ -152,6 +158,10 @@ void Node::run_timers(std::int64_t now_ns) {
       scheduler_.tick();
       needs_dispatch_ = true;
     }
+  }
+  if (const std::int64_t at = scheduler_.next_restart_ns(); at != 0 && now_ns >= at) {
+    scheduler_.restart_due();
+    needs_dispatch_ = true;
   }
   for (std::size_t i = 0; i < time_limits_.size();) {
     TimeLimit& limit = time_limits_[i];

@@ -77,6 +77,11 @@ void Node::encode_query(QueryKind kind, std::uint64_t argument, std::vector<std:
       writer.str(actor != nullptr ? actor->name : std::string());
       break;
     }
+    case QueryKind::kIsCancelled: {
+      const Task* task = scheduler_.find_task(TaskId{argument});
+      writer.boolean(task != nullptr && task->cancel_requested);
+      break;
+    }
     default:
       encode_resources(kind == QueryKind::kTotalResources, writer);
   }

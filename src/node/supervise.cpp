@@ -231,6 +231,7 @@ void Node::on_worker_exited(const WorkerExited& exited, std::vector<LogLine>& li
   cause.pid = exited.exit.pid;
   cause.exit_code = exited.exit.exit_code;
   cause.signal = exited.exit.signal;
+  if (exited.with_zygote) cause.why_killed = "the zygote, which had forked it, was gone";
   const auto output = std::find_if(outputs_.begin(), outputs_.end(),
                                    [&exited](const std::unique_ptr<WorkerOutput>& candidate) {
                                      return candidate->process_id == exited.process_id;
@@ -249,6 +250,7 @@ void Node::on_worker_exited(const WorkerExited& exited, std::vector<LogLine>& li
       port->killed || port->area->control.stop.load(std::memory_order_relaxed) != 0;
   bool has_begun = false;
   if (was_ready) {
+    scheduler_.story().set_time(monotonic_ns());
     has_begun = scheduler_.worker_died(*port->worker, cause);
     port->worker = nullptr;
   }

@@ -330,7 +330,7 @@ void ZygoteLink::end_orphans(std::vector<ZygoteEvent>& out) {
   for (const auto& [pid, worker] : running_) {
     wait_until_gone(pid, worker.pidfd.get(), deadline_ns);
     out.emplace_back(
-        WorkerExited{worker.slot, worker.process_id, ProcessExit{pid, -1, SIGKILL, false}});
+        WorkerExited{worker.slot, worker.process_id, ProcessExit{pid, -1, SIGKILL, false}, true});
   }
   Heritage heritage{{}, mark_};
   for (const auto& [pid, worker] : running_)

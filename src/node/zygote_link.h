@@ -61,6 +61,7 @@ struct WorkerExited {
   std::uint32_t slot = 0;
   std::uint32_t process_id = 0;
   ProcessExit exit;
+  bool with_zygote = false;  ///< Since the zygote had died.
 };
 
 /// A worker that was asked for will not come.

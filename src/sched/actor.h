@@ -99,6 +99,9 @@ struct Actor {
   bool hungry = false;                        ///< In the scheduler's list of actors to feed.
   bool starved = false;                       ///< In that of those whose process had no room.
   std::uint32_t restarts = 0;                 ///< So far.
+  std::uint32_t deaths_in_a_row = 0;          ///< Of processes that came to nothing.
+  std::int64_t placed_ns = 0;                 ///< When its process was given to it.
+  std::int64_t restart_at_ns = 0;             ///< Until when it is not started again; 0: it may be.
   std::uint32_t pending = 0;                  ///< Calls that have not ended.
   ResourceRequest held;                       ///< What it holds while it lives.
   const ResourceRequest* acquired = nullptr;  ///< What is taken from the pool for it now.

@@ -36,12 +36,13 @@ void add(ValueWriter& writer, std::string_view key, std::int64_t number) {
 }  // namespace
 
 std::vector<std::byte> crashed_error(const Task& task, const DeathCause& cause) {
-  ValueWriter writer = begin_error("worker_crashed", 7);
+  ValueWriter writer = begin_error("worker_crashed", 8);
   add(writer, "task_name", task.function->name);
   add(writer, "pid", cause.pid);
   add(writer, "signal", cause.signal);
   add(writer, "exit_code", cause.exit_code);
   add(writer, "stderr", cause.last_stderr);
+  add(writer, "why_killed", cause.why_killed);
   add(writer, "attempts", std::int64_t{task.starts});
   return copy_of(writer);
 }
@@ -159,16 +160,9 @@ const char* reason_of(ActorEnd end, const DeathCause* cause) {
   return "exited";
 }
 
-/// The function of an actor is its constructor, whose name ends so in Python.
-std::string_view class_name_of(const Actor& actor) {
-  constexpr std::string_view kEnd = ".__init__";
-  std::string_view name = actor.function->name;
-  if (name.ends_with(kEnd)) name.remove_suffix(kEnd.size());
-  return name;
-}
-
 void add_actor(ValueWriter& writer, const Actor& actor) {
-  add(writer, "class_name", class_name_of(actor));
+  add(writer, "class_name", class_name_of(actor.function->name));
+  add(writer, "actor_name", actor.name);
   add(writer, "actor", static_cast<std::int64_t>(actor.id.value));
   add(writer, "restarts", std::int64_t{actor.restarts});
 }
@@ -178,14 +172,15 @@ void add_cause(ValueWriter& writer, const DeathCause& cause) {
   add(writer, "signal", cause.signal);
   add(writer, "exit_code", cause.exit_code);
   add(writer, "stderr", cause.last_stderr);
+  add(writer, "why_killed", cause.why_killed);
 }
 
 }  // namespace
 
 std::vector<std::byte> actor_died_error(const Actor& actor, ActorEnd end, const DeathCause* cause,
                                         const ValueBytes* error) {
-  constexpr std::uint32_t kFields = 5;
-  constexpr std::uint32_t kCauseFields = 4;
+  constexpr std::uint32_t kFields = 6;
+  constexpr std::uint32_t kCauseFields = 5;
   ValueWriter writer = begin_error(
       "actor_died", kFields + (cause != nullptr ? kCauseFields : 0) + (error != nullptr ? 1 : 0));
   add_actor(writer, actor);
@@ -199,7 +194,7 @@ std::vector<std::byte> actor_died_error(const Actor& actor, ActorEnd end, const 
 }
 
 std::vector<std::byte> actor_unavailable_error(const Task& task, const DeathCause& cause) {
-  ValueWriter writer = begin_error("actor_unavailable", 9);
+  ValueWriter writer = begin_error("actor_unavailable", 11);
   add_actor(writer, *task.actor);
   add(writer, "task_name", task.function->name);
   add_cause(writer, cause);
@@ -214,6 +209,31 @@ ValueBytes passed_on_error(const ValueBytes& error, const Task& task) {
   writer.str(task.function->name);
   passed.insert(passed.end(), writer.data().begin(), writer.data().end());
   return ValueBytes(passed);
+}
+
+std::string_view class_name_of(std::string_view constructor) {
+  constexpr std::string_view kEnd = ".__init__";
+  if (constructor.ends_with(kEnd)) constructor.remove_suffix(kEnd.size());
+  return constructor;
+}
+
+std::string overran_limit(const Task& task) {
+  const double seconds = static_cast<double>(task.function->timeout_ns) / 1e9;
+  return task.function->name + " overran its limit of " + shown_amount(to_resource_units(seconds)) +
+         " s, and heeded no interrupt";
+}
+
+std::string in_words(const DeathCause& cause) {
+  const std::string pid = std::to_string(cause.pid);
+  if (cause.signal == 0) return pid + " exited with code " + std::to_string(cause.exit_code);
+  return pid + " was killed by signal " + std::to_string(cause.signal) +
+         (cause.why_killed.empty() ? "" : " (" + cause.why_killed + ")");
+}
+
+std::string shown_actor(const Actor& actor) {
+  std::string text(class_name_of(actor.function->name));
+  if (!actor.name.empty()) text += " '" + actor.name + "'";
+  return text;
 }
 
 std::span<const std::byte> freed_error() {

@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/ids.h"
@@ -72,7 +73,8 @@ enum class Outcome : std::uint8_t {
 struct DeathCause {
   int pid = 0;
   int exit_code = 0;
-  int signal = 0;  ///< 0: exited by itself.
+  int signal = 0;            ///< 0: exited by itself.
+  std::string why_killed{};  ///< Where haz has killed it: why, in words.
   std::string last_stderr{};
 };
 
@@ -132,7 +134,8 @@ class Scheduler {
   /// and lose no try. `recursive` cancels the tasks that it submitted, too. Without effect when it
   /// has ended. Batched.
   void cancel(ObjectId object, bool force, bool recursive);
-  /// The attempt has run longer than its function may. Batched.
+  /// The attempt has run longer than its function may; the tasks that it submitted are cancelled.
+  /// `force`: it was told so before, and goes on. Batched.
   void timed_out(TaskId task, std::uint32_t attempt, bool force);
   /// The attempt, which was to heed an interrupt, has not: its worker is ended. Batched.
   void kill_attempt(TaskId task, std::uint32_t attempt);
@@ -163,6 +166,11 @@ class Scheduler {
   [[nodiscard]] const ActorNames& actor_names() const { return actor_names_; }
   /// Ends the process of an actor, and unless it may be restarted the actor. Batched.
   void kill_actor(ObjectId id, bool no_restart);
+  /// When restart_due() has something to do, by the time of story(); 0: there is nothing to wait
+  /// for.
+  [[nodiscard]] std::int64_t next_restart_ns() const;
+  /// Starts those actors again whose pause after a death is over. Batched.
+  void restart_due();
   /// The actor of `worker` has said that it ends, for good. Its process is about to end. Batched.
   void actor_exited(Worker& worker);
 
@@ -190,6 +198,8 @@ class Scheduler {
   /// One line for each actor and placement group that waits for resources and did so at the last
   /// call already, but was not told yet. `waited`: how long that is, in words.
   std::vector<std::string> tell_waiting(const std::string& waited);
+  /// Lines for the user, each given once: of actors that die again and again.
+  std::vector<std::string> take_notices() { return std::exchange(notices_, {}); }
 
   // ---- objects ---------------------------------------------------------------------------------
 
@@ -342,6 +352,7 @@ class Scheduler {
   void count_wanted_item(const Task& task, int change);
   void close_abandoned();
   void close_task(Task* task);
+  void close_running(Task& task);
 
   Task* make_task(const TaskSpec& spec);
   static void adopt(Task* parent, Task* child);
@@ -361,9 +372,11 @@ class Scheduler {
   void leave_worker(Task* task);
   bool pull_back(Task* task);
   void retry(Task* task);
+  static std::vector<Task*> with_children(Task* task);
+  void cancel_tasks(std::span<Task* const> tasks, bool force);
   void cancel_task(Task* task, bool force);
   bool end_unstarted(Task* task);
-  static bool heeds_no_cancel(const Task& task);
+  static bool heeds_no_interrupt(const Task& task);
   void stop_running(Task& task, bool force);
   void crash_task(Task* task, const Worker& worker, const DeathCause& cause);
   [[nodiscard]] static bool may_retry(const Task& task);
@@ -401,6 +414,8 @@ class Scheduler {
   void actor_constructed(Task* task, const NewValue& value);
   void constructor_failed(Task* task, const ValueBytes& error);
   bool actor_process_died(Worker& worker, const DeathCause& cause);
+  bool end_unwanted(Actor& actor);
+  void start_again(Actor& actor, const Worker& died, const DeathCause& cause);
   bool attempt_crashed(Task* task, const Worker& worker);
   void unreferenced(ObjectId actor);
   void end_actor(Actor& actor, ValueBytes error);
@@ -473,7 +488,7 @@ class Scheduler {
   [[nodiscard]] bool is_at_hard_limit() const;
   bool fail_without_process(Task* task);
 
-  void kill(Worker& worker);
+  void kill(Worker& worker, std::string why);
   void kill_process_of(const Task& task);
   [[nodiscard]] static bool is_alone(const Task& task);
   void give_up_lease(Worker* worker);
@@ -536,6 +551,8 @@ class Scheduler {
   std::vector<ObjectId> orphans_;                ///< Groups to remove: their owner has died.
   std::vector<ObjectId> hungry_;                 ///< Actors whose process may take more calls.
   std::vector<ObjectId> starved_;          ///< Actors with calls for which a ring had no room.
+  std::vector<ObjectId> resting_;          ///< Actors that are not started again yet.
+  std::vector<std::string> notices_;       ///< For take_notices().
   std::uint32_t processes_of_actors_ = 0;  ///< Of workers_.
 };
 

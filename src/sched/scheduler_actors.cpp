@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/units.h"
 #include "sched/error_values.h"
 #include "sched/scheduler.h"
 
@@ -87,6 +88,7 @@ bool Scheduler::place_actor(ResourceClass* resources) {
   actor.grant = acquire(*resources);
   actor.acquired = &resources->request;
   actor.worker = worker;
+  actor.placed_ns = story_.time();
   worker->actor = &actor;
   std::erase(task_workers_, worker);
   worker->environment = resources->environment;
@@ -134,7 +136,7 @@ Status Scheduler::check_call(const TaskSpec& spec, Actor** actor) {
   }
   const std::uint32_t limit = (*actor)->function->actor->max_pending_calls;
   if (limit != 0 && (*actor)->pending >= limit) {
-    return Error{ErrorKind::kOverloaded, "the actor " + (*actor)->function->name + " has " +
+    return Error{ErrorKind::kOverloaded, "the actor " + shown_actor(**actor) + " has " +
                                              std::to_string(limit) +
                                              " calls that have not ended, as many as "
                                              "max_pending_calls allows: get some results first"};
@@ -308,7 +310,7 @@ void Scheduler::kill_actor(ObjectId id, bool no_restart) {
   if (!no_restart && (worker == nullptr || may_restart(*actor))) {
     if (worker == nullptr || actor->killed) return;  // it has just died
     actor->killed = true;
-    kill(*worker);
+    kill(*worker, "haz.kill() was called for it");
     return;
   }
   end_actor(*actor, ValueBytes(actor_died_error(*actor, ActorEnd::kKilled, nullptr)));
@@ -360,12 +362,72 @@ bool Scheduler::actor_process_died(Worker& worker, const DeathCause& cause) {
   --processes_of_actors_;
   // Calls that ended may have been the last to hold it.
   if (again && actor.state != ActorState::kDead) {
-    actor.creation->order = 0;
-    enqueue(actor.creation, false);
+    start_again(actor, worker, cause);
   } else {
     forget_if_over(actor);
   }
   return !unbegun;
+}
+
+/// At once after one death; where process after process comes to nothing after longer and longer
+/// pauses, or the machine would do nothing but that.
+void Scheduler::start_again(Actor& actor, const Worker& died, const DeathCause& cause) {
+  constexpr std::int64_t kSettledNs = 5 * kSecondNs;
+  constexpr std::int64_t kFirstPauseNs = 20 * kMillisecondNs;
+  constexpr std::int64_t kLongestPauseNs = 4 * kSecondNs;
+  constexpr std::uint32_t kTold = 5;
+  constexpr std::uint32_t kMostDoublings = 10;
+  actor.creation->order = 0;
+  const bool has_run_a_call = died.finished > 1;  // the first is its constructor
+  const std::int64_t now_ns = story_.time();
+  if (has_run_a_call || now_ns - actor.placed_ns > kSettledNs) actor.deaths_in_a_row = 0;
+  if (end_unwanted(actor)) return;
+  if (++actor.deaths_in_a_row == 1) {
+    enqueue(actor.creation, false);
+    return;
+  }
+  if (actor.deaths_in_a_row == kTold) {
+    notices_.push_back("actor " + shown_actor(actor) + " has died " + std::to_string(kTold) +
+                       " times in a row before it had run a call: its process " + in_words(cause) +
+                       ". max_restarts lets it be started again: from now on after pauses, each "
+                       "twice as long, up to 4 s");
+  }
+  actor.creation->state = TaskState::kWaiting;
+  const std::uint32_t doublings = std::min(actor.deaths_in_a_row - 2, kMostDoublings);
+  actor.restart_at_ns = now_ns + std::min(kFirstPauseNs << doublings, kLongestPauseNs);
+  resting_.push_back(actor.id);
+}
+
+/// Ends an actor whose constructor has not returned yet, which keeps it, if nobody else does. True:
+/// it may be gone.
+bool Scheduler::end_unwanted(Actor& actor) {
+  const Object* object = objects_.find(actor.id.value);
+  if (object == nullptr || object->producer != actor.creation || object->refs > 1) return false;
+  end_actor(actor, ValueBytes(actor_died_error(actor, ActorEnd::kOutOfScope, nullptr)));
+  return true;
+}
+
+std::int64_t Scheduler::next_restart_ns() const {
+  std::int64_t next = 0;
+  for (const ObjectId id : resting_) {
+    const auto actor = actors_.find(id.value);
+    if (actor == actors_.end()) continue;
+    const std::int64_t at = actor->second->restart_at_ns;
+    if (at != 0) next = next == 0 ? at : std::min(next, at);
+  }
+  return next;
+}
+
+void Scheduler::restart_due() {
+  std::erase_if(resting_, [this](ObjectId id) {
+    Actor* actor = find_actor(id);
+    if (actor == nullptr || actor->state == ActorState::kDead) return true;
+    if (actor->restart_at_ns > story_.time()) return false;
+    actor->restart_at_ns = 0;
+    if (!end_unwanted(*actor)) enqueue(actor->creation, false);
+    return true;
+  });
+  settle();
 }
 
 void Scheduler::unreferenced(ObjectId id) {
@@ -381,6 +443,7 @@ void Scheduler::unreferenced(ObjectId id) {
 void Scheduler::end_actor(Actor& actor, ValueBytes error) {
   story_.add(StoryEvent::kActorDied, actor.id.value, actor.restarts);
   actor.state = ActorState::kDead;
+  actor.restart_at_ns = 0;
   actor.death = std::move(error);
   if (!actor.name.empty()) actor_names_.erase({actor.name_space, actor.name});
   if (actor.owns_groups) {
@@ -416,11 +479,14 @@ void Scheduler::end_calls(Actor& actor) {
   std::sort(calls.begin(), calls.end(),
             [](const Task* a, const Task* b) { return a->id.value < b->id.value; });
   for (Task* task : calls) {
+    bool overran = false;
     if (task->worker != nullptr) {
-      (void)actions_.take_back(*task);
+      overran = !actions_.take_back(*task) && task->timed_out;
       leave_worker(task);
     }
-    if (!task->settling) fail_task(task, passed_on_error(actor.death, *task));
+    if (task->settling) continue;
+    fail_task(task,
+              overran ? ValueBytes(timeout_error(*task)) : passed_on_error(actor.death, *task));
   }
   if (actor.worker != nullptr) settle_worker(actor.worker);
 }

@@ -36,7 +36,8 @@ void check_task(const Task& task) {
   }
   HAZ_CHECK(missing == task.missing, "the number of missing arguments is wrong");
   const bool behind_another = task.place == CallPlace::kCaller;
-  HAZ_CHECK((missing != 0 || behind_another) == (task.state == TaskState::kWaiting),
+  const bool rests = task.creates_actor && task.actor->restart_at_ns != 0;
+  HAZ_CHECK((missing != 0 || behind_another || rests) == (task.state == TaskState::kWaiting),
             "a task waits for nothing");
   HAZ_CHECK((task.worker != nullptr) == (task.state == TaskState::kAssigned),
             "a task has a worker exactly while it is assigned");

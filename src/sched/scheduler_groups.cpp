@@ -170,7 +170,7 @@ void Scheduler::end_tasks_of(PlacementGroup& group) {
       if (pull_back(task)) {
         settle_worker(worker);
       } else if (!worker->doomed) {
-        kill(*worker);
+        kill(*worker, "the placement group of " + task->function->name + " was removed");
       }
       continue;
     }
@@ -445,8 +445,7 @@ std::vector<std::string> Scheduler::tell_waiting(const std::string& waited) {
     } else if (queued && is_placeable(*creation->resources) && !fits(*creation->resources)) {
       why = "a bundle of its placement group, which others use";
     }
-    tell(!why.empty(), actor.seen_waiting, actor.told_waiting,
-         "actor " + std::string(actor.function->name), why);
+    tell(!why.empty(), actor.seen_waiting, actor.told_waiting, "actor " + shown_actor(actor), why);
   }
   for (PlacementGroup* group : pending_groups_) {
     const std::string shown =

@@ -98,7 +98,7 @@ void Scheduler::end_tasks_of(const Job& job) {
     if (Worker* worker = task->worker; worker != nullptr) {
       if (!pull_back(task)) {
         if (task->actor != nullptr) continue;  // others use the actor
-        if (!worker->doomed) kill(*worker);
+        if (!worker->doomed) kill(*worker, "the program that had started its task had ended");
         leave_worker(task);
       }
       settle_worker(worker);
@@ -113,7 +113,7 @@ void Scheduler::kill_workers_of(const Job& job) {
   for (Worker* worker : workers_) {
     if (worker->job != job.id) continue;
     std::erase(idle_, worker);
-    if (!worker->doomed) kill(*worker);
+    if (!worker->doomed) kill(*worker, "the program that it worked for had ended");
   }
   if (promised_ == kNoEnvironment) return;
   for (const Environment& environment : environments_) {

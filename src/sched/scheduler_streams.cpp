@@ -239,7 +239,12 @@ void Scheduler::close_abandoned() {
 void Scheduler::close_task(Task* task) {
   task->cancel_requested = true;
   story_.add(StoryEvent::kTaskCancelled, task->id.value, task->attempt);
-  if (!end_unstarted(task)) actions_.close_stream(*task);
+  if (!end_unstarted(task)) close_running(*task);
+}
+
+void Scheduler::close_running(Task& task) {
+  task.closing = true;
+  actions_.close_stream(task);
 }
 
 }  // namespace haz

@@ -52,16 +52,26 @@ Result<ResourceRequest> Scheduler::request_of(
   return request;
 }
 
+namespace {
+
+/// How messages name what is registered: an actor by its class.
+std::string shown_function(const FunctionOptions& options) {
+  return options.actor ? "actor " + std::string(class_name_of(options.name)) : options.name;
+}
+
+}  // namespace
+
 Result<Function*> Scheduler::register_function(const FunctionOptions& options) {
-  Result<ResourceRequest> request = request_of(options.name, options.resources);
+  const std::string shown = shown_function(options);
+  Result<ResourceRequest> request = request_of(shown, options.resources);
   if (!request) return request.error();
   auto function = std::make_unique<Function>();
   if (options.actor) {
-    Result<ResourceRequest> held = request_of(options.name, options.actor->resources);
+    Result<ResourceRequest> held = request_of(shown, options.actor->resources);
     if (!held) return held.error();
     if (pool_.gpu_units(*request) != pool_.gpu_units(*held)) {
       return Error{ErrorKind::kInvalid,
-                   "'" + options.name + "' must be placed with the GPUs that it holds"};
+                   "'" + shown + "' must be placed with the GPUs that it holds"};
     }
     function->actor = options.actor;
     function->actor_request = std::move(*held);
@@ -324,8 +334,13 @@ void Scheduler::finished(Worker& worker, TaskId id, std::uint32_t attempt, Outco
                         std::none_of(values.begin(), values.end(), [](const NewValue& value) {
                           return value.is_error && value.offset != 0;
                         });
+  const bool was_closed = task->closing && find_stream(id) != nullptr;
   if (outcome == Outcome::kReturned && complete && task->creates_actor) {
     actor_constructed(task, values.front());
+  } else if (outcome == Outcome::kReturned && complete && was_closed) {
+    fail_task(task, cancelled_error(*task));
+    for (const NewValue& value : values)
+      free_unpublished(value);
   } else if (outcome == Outcome::kReturned && complete) {
     end_task(task, values);
   } else {
@@ -462,30 +477,45 @@ void Scheduler::leave_worker(Task* task) {
 void Scheduler::cancel(ObjectId id, bool force, bool recursive) {
   Object* object = objects_.find(id.value);
   if (object == nullptr || object->producer == nullptr) return;
-  std::vector<Task*> tasks{object->producer};
-  for (std::size_t i = 0; recursive && i < tasks.size(); ++i) {
+  cancel_tasks(recursive ? with_children(object->producer) : std::vector<Task*>{object->producer},
+               force);
+  settle();
+}
+
+/// `task`, and behind each one what it has submitted and has not ended.
+std::vector<Task*> Scheduler::with_children(Task* task) {
+  std::vector<Task*> tasks{task};
+  for (std::size_t i = 0; i < tasks.size(); ++i) {
     for (Task* child = tasks[i]->first_child; child != nullptr; child = child->sibling_link.next) {
       tasks.push_back(child);
     }
   }
+  return tasks;
+}
+
+void Scheduler::cancel_tasks(std::span<Task* const> tasks, bool force) {
   for (Task* task : tasks)
     task->cancel_requested = true;
   // Deepest first. None of them ends another: what depends on one ends in settle().
   for (auto task = tasks.rbegin(); task != tasks.rend(); ++task)
     cancel_task(*task, force);
-  settle();
 }
 
 void Scheduler::cancel_task(Task* task, bool force) {
   story_.add(StoryEvent::kTaskCancelled, task->id.value, task->attempt);
-  if (!end_unstarted(task) && !heeds_no_cancel(*task)) stop_running(*task, force);
+  if (end_unstarted(task)) return;
+  if (!heeds_no_interrupt(*task)) {
+    stop_running(*task, force);
+  } else if (task->function->streams() && !task->closing) {
+    lift_limit(task->id);
+    close_running(*task);
+  }
 }
 
-/// Whether a cancelled task that runs is left alone: an interrupt in the middle of a method would
-/// leave the actor's state half changed.
-bool Scheduler::heeds_no_cancel(const Task& task) {
-  return task.actor != nullptr && !task.actor->function->actor->is_async &&
-         !task.function->streams();
+/// Whether a cancelled task that runs is not interrupted: in the middle of a method that would
+/// leave the actor's state half changed. A generator can be stopped between two items.
+bool Scheduler::heeds_no_interrupt(const Task& task) {
+  return task.actor != nullptr && !task.actor->function->actor->is_async;
 }
 
 /// Ends a cancelled task. False: it runs.
@@ -505,7 +535,10 @@ void Scheduler::timed_out(TaskId id, std::uint32_t attempt, bool force) {
   Task* task = find_task(id);
   if (task == nullptr || task->worker == nullptr || task->attempt != attempt) return;
   task->timed_out = true;
+  const std::vector<Task*> tasks = with_children(task);
+  cancel_tasks(std::span(tasks).subspan(1), false);
   stop_running(*task, force);
+  settle();
 }
 
 void Scheduler::kill_attempt(TaskId id, std::uint32_t attempt) {
@@ -537,10 +570,12 @@ bool Scheduler::is_alone(const Task& task) {
 
 void Scheduler::kill_process_of(const Task& task) {
   task.worker->ended_for_task = true;
-  kill(*task.worker);
+  kill(*task.worker,
+       task.timed_out ? overran_limit(task) : task.function->name + " was cancelled by force");
 }
 
-void Scheduler::kill(Worker& worker) {
+void Scheduler::kill(Worker& worker, std::string why) {
+  if (worker.why_killed.empty()) worker.why_killed = std::move(why);
   // The end comes some time later: it must not hit a task that begins in between.
   while (worker.assigned.size() > 1 && pull_back(worker.assigned.back())) {
   }
@@ -560,7 +595,7 @@ void Scheduler::fail_all(const std::string& message) {
     if (task == nullptr) continue;
     if (Worker* worker = task->worker; worker != nullptr) {
       if (!pull_back(task)) {
-        if (!worker->doomed) kill(*worker);
+        if (!worker->doomed) kill(*worker, message);
         leave_worker(task);
       }
       settle_worker(worker);

@@ -79,7 +79,10 @@ void Scheduler::pause_starts(std::uint32_t ticks) {
 
 void Scheduler::give_up_starts(std::string reason) { why_no_starts_ = std::move(reason); }
 
-bool Scheduler::worker_died(Worker& worker, const DeathCause& cause) {
+bool Scheduler::worker_died(Worker& worker, const DeathCause& reported) {
+  constexpr int kKillSignal = 9;
+  DeathCause cause = reported;
+  if (cause.signal == kKillSignal && cause.why_killed.empty()) cause.why_killed = worker.why_killed;
   story_.add(StoryEvent::kWorkerDied, worker.process.value,
              static_cast<std::uint32_t>(cause.signal != 0 ? cause.signal : cause.exit_code),
              worker.slot);

@@ -109,6 +109,7 @@ struct Task : Waiter {
   bool awaited = false;  ///< A blocked task waits for it.
   bool cancel_requested = false;
   bool timed_out = false;
+  bool closing = false;      ///< Its stream was told to end at the next item.
   bool nested = false;       ///< Runs on top of a blocked task of its worker.
   bool wanted_soon = false;  ///< Somebody waits for this very result.
   bool settling = false;     ///< In the scheduler's list of tasks to settle.
@@ -281,6 +282,7 @@ struct Worker {
   bool ended_for_task =
       false;               ///< It is ended because of one of its tasks: the others lose no try.
   bool doomed = false;     ///< Was told to end, or is given up: gets no more tasks.
+  std::string why_killed;  ///< Why haz kills it, in words; empty: it does not.
   Actor* actor = nullptr;  ///< Whose process it is: it runs nothing else.
   std::uint32_t environment = kNoEnvironment;  ///< That of its first task, and so of all.
   ProcessId job;                               ///< Likewise.

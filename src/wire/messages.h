@@ -193,6 +193,7 @@ enum class QueryKind : std::uint32_t {
   kGroups,       ///< A list of placement groups: that of the id `argument`; 0: all.
   kGroupOfTask,  ///< The same, with that of the task `argument`, if it is in one.
   kActorName,    ///< Name of the actor `argument`.
+  kIsCancelled,  ///< Whether the task `argument` was cancelled.
 };
 
 struct QueryMessage {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import haz
 import pytest
@@ -105,6 +106,40 @@ def test_exit_in_the_middle(engine):
     with pytest.raises(exceptions.ActorDiedError) as caught:
         haz.get(refs[2])
     assert caught.value.reason == "exited"
+
+
+def test_cancel_stops_between_items(engine):
+    @haz.remote
+    class Steps:
+        def __init__(self):
+            self.half_done = False
+            self.ended = None
+
+        def run(self):
+            try:
+                for i in range(100_000):
+                    self.half_done = True
+                    time.sleep(0.001)
+                    self.half_done = False
+                    yield i
+            except BaseException as error:
+                self.ended = type(error).__name__
+                raise
+
+        def state(self):
+            return self.half_done, self.ended
+
+    steps = Steps.remote()
+    stream = steps.run.remote()
+    assert haz.get(next(stream)) == 0
+    haz.cancel(stream)
+    haz.cancel(stream)
+    with pytest.raises(exceptions.TaskCancelledError):
+        while True:
+            haz.get(next(stream))
+    with pytest.raises(StopIteration):
+        next(stream)
+    assert haz.get(steps.state.remote()) == (False, "GeneratorExit")
 
 
 def test_dead_actor(engine):

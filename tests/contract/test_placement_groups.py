@@ -402,3 +402,13 @@ def test_an_empty_group():
     assert empty.is_empty
     assert empty == pickle.loads(pickle.dumps(empty))
     assert empty.bundle_specs == []
+
+
+def test_free_does_nothing_to_a_group(engine):
+    group = placement_group([{"CPU": 1}])
+    ref = group.ready()
+    haz.get(ref)
+    haz.free([ref])
+    assert haz.get([ref, group.ready()]) == [group, group]
+    assert group.wait(10)
+    remove_placement_group(group)

@@ -324,6 +324,7 @@ def test_an_actor_whose_environment_fails(engine):
         haz.get(Actor.options(name="unlucky").remote().f.remote())
     assert isinstance(caught.value, ActorDiedError)
     assert caught.value.reason == "constructor"
+    assert "actor Actor 'unlucky'" in str(caught.value)
     assert "no such thing" in str(caught.value)  # what the hook has raised, with its traceback
     again = pickle.loads(pickle.dumps(caught.value))
     assert (type(again), str(again)) == (type(caught.value), str(caught.value))

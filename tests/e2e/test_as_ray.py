@@ -57,6 +57,7 @@ try:
 except ImportError as error:
     print("refused data", "Ray Data" in str(error))
 print("is haz", ray.remote.__module__)
+print("address", ray.util.get_node_ip_address())
 """
 
 EXPECTED = [
@@ -69,6 +70,7 @@ EXPECTED = [
     *(f"refused {name} True" for name in ("tune", "train", "serve", "rllib", "air")),
     "refused data True",
     "is haz haz._core.remote",
+    "address 127.0.0.1",
 ]
 
 
@@ -276,3 +278,39 @@ def test_names_of_ray(tmp_path):
         "driver only a task has a task_id, and this is the driver",
         "driver only an actor has an actor_id, and none runs here",
     ]
+
+
+DETACHED = """
+import sys
+import ray
+from ray.util.placement_group import placement_group
+ray.init(num_cpus=2, engine=sys.argv[1])
+
+@ray.remote
+class Counter:
+    def __init__(self):
+        self.count = 0
+    def add(self):
+        self.count += 1
+        return self.count
+
+@ray.remote
+def make():
+    counter = Counter.options(name="counter", lifetime="detached").remote()
+    return ray.get(counter.add.remote())
+
+print("made", ray.get(make.remote()))
+print("found", ray.get(ray.get_actor("counter").add.remote()))
+print("again", ray.get(ray.get_actor("counter").add.remote()))
+ray.kill(ray.get_actor("counter"))
+group = placement_group([{"CPU": 1}], lifetime="detached")
+print("group", group.wait(30))
+"""
+
+
+@pytest.mark.parametrize("engine", ["native", "inline"])
+def test_detached_actors_live_as_long_as_what_the_program_has_started(tmp_path, engine):
+    path = tmp_path / "program.py"
+    path.write_text(DETACHED, encoding="utf-8")
+    done = run_program("-m", "haz.as_ray", path, engine)
+    assert done.lines == ["made 1", "found 2", "again 3", "group True"]

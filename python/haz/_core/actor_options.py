@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from haz._core.checks import shown
+from haz._core.checks import is_for_ray, shown
 from haz._core.options import (
     CHECKS,
     MOST,
@@ -44,7 +44,7 @@ def _actor_name(value: Any) -> str:
 
 def check_lifetime(value: Any) -> str:
     """Check the lifetime of a placement group, if there is one."""
-    if value == "detached":
+    if value == "detached" and not is_for_ray():
         raise NotImplementedError(
             "lifetime='detached' is for actors: a placement group ends with its program"
         )

@@ -6,6 +6,8 @@ error. `check_waitables` does the whole check for an engine without a faster way
 
 from __future__ import annotations
 
+import sys
+
 from haz._core.refs import ObjectRef
 
 TYPE_CHECKING = False
@@ -15,10 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "actor_hint",
+    "check_detached",
     "check_waitables",
-    "detached_without_node",
     "duplicate_ref",
     "force_on_actor_call",
+    "is_for_ray",
     "no_get_of",
     "not_a_ref",
     "not_a_ref_to_wait",
@@ -88,9 +91,20 @@ def actor_hint(value: object) -> str:
     return "; calls of an actor give refs: handle.method.remote(...)"
 
 
-def detached_without_node() -> ValueError:
-    """The error of ``lifetime="detached"`` where the node ends with the program."""
-    return ValueError(
+def is_for_ray() -> bool:
+    """Whether the program is written for Ray, and runs by `haz.as_ray`."""
+    as_ray = sys.modules.get("haz.as_ray")
+    return as_ray is not None and bool(as_ray.is_installed())
+
+
+def check_detached() -> None:
+    """Refuse ``lifetime="detached"`` where the node ends with the program.
+
+    So does the cluster that Ray starts for a program: one that is written for it knows.
+    """
+    if is_for_ray():
+        return
+    raise ValueError(
         "lifetime='detached' needs a node that outlives this program: start one by `haz start`, and "
         "join it by haz.init(address='auto')"
     )

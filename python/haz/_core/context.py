@@ -121,6 +121,10 @@ class RuntimeContext:
         """Qualified name of the running task's function; None in the driver."""
         return _optional_str(self._value("task_function_name"))
 
+    def is_canceled(self) -> bool:
+        """Whether the running task was cancelled. What can't be interrupted may ask this, and end."""
+        return self._engine.is_cancelled()
+
     def get_attempt_number(self) -> int:
         """How many attempts of the running task came before this one."""
         return int(self._value("attempt") or 0)

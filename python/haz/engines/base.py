@@ -631,6 +631,9 @@ class Engine(Protocol):
         ``actor_restarted`` (bool). What has no value is None or absent.
         """
 
+    def is_cancelled(self) -> bool:
+        """Whether the task that calls this was cancelled."""
+
     def runtime_env(self) -> dict[str, Any]:
         """The runtime environment of the calling code, as users give it."""
 

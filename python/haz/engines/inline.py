@@ -22,8 +22,8 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from haz._core import serialize
 from haz._core.checks import (
+    check_detached,
     check_waitables,
-    detached_without_node,
     force_on_actor_call,
     not_a_ref,
 )
@@ -340,6 +340,10 @@ class InlineEngine:
 
         return merged(unpack(running.base), task.environment, task.env_vars)
 
+    def is_cancelled(self) -> bool:
+        """See :class:`haz.engines.base.Engine`. Who could cancel a task waits for its end."""
+        return False
+
     def runtime_env(self) -> dict[str, Any]:
         """See :class:`haz.engines.base.Engine`."""
         from haz._core.environment import described, unpack
@@ -472,8 +476,11 @@ class InlineEngine:
     ) -> tuple[ObjectRef[Any], bytes]:
         """See :class:`haz.engines.base.Engine`."""
         if options.detached:
-            raise detached_without_node()
-        return self.actors.create(cls, options, descriptor, meta, args, kwargs)
+            check_detached()
+        created = self.actors.create(cls, options, descriptor, meta, args, kwargs)
+        if options.detached and isinstance(created[0], InlineRef):
+            self._pinned.append(created[0])
+        return created
 
     def bind_method(
         self, actor: ObjectRef[Any], method: str, options: MethodOptions, descriptor: Descriptor
@@ -662,7 +669,9 @@ class InlineEngine:
         """See :class:`haz.engines.base.Engine`."""
         for ref in refs:
             entry = self.ready_entry(ref)
-            if entry.error is None:
+            # That of a placement group is no value of the user's.
+            is_group = self._groups is not None and self._groups.of(ref) is not None
+            if entry.error is None and not is_group:
                 entry.drop({"kind": "freed", "message": f"{ref!r} was dropped by haz.free"})
 
     # ---- state ---------------------------------------------------------------------------------

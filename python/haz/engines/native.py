@@ -13,7 +13,7 @@ from _thread import allocate_lock, start_new_thread
 
 from haz import _native
 from haz._core import plain_functions, zygote, zygote_copy
-from haz._core.checks import detached_without_node, force_on_actor_call
+from haz._core.checks import check_detached, force_on_actor_call
 from haz._core.gpus import gpu_names, shown_ids
 from haz._core.refs import ObjectRef
 from haz._core.runtime import runtime
@@ -46,6 +46,7 @@ _NAMED_ACTORS = 4
 _GROUPS = 5
 _GROUP_OF_TASK = 6
 _ACTOR_NAME = 7
+_IS_CANCELLED = 8
 _GROUP_STATES = ("PENDING", "CREATED", "REMOVED")
 
 #: Imported by the zygote before the first fork, if the program itself has: nearly every task of such
@@ -498,7 +499,7 @@ class NativeEngine:
         kwargs: dict[str, Any],
     ) -> tuple[ObjectRef[Any], bytes]:
         if options.detached and not self.can_detach:
-            raise detached_without_node()
+            check_detached()
         descriptor.check_call(args, kwargs)
         key = (descriptor.uid, options.registered())
         number = self._registered.get(key)
@@ -712,6 +713,10 @@ class NativeEngine:
             shown["assigned_resources"] = dict(self.actor.resources)
             shown["gpu_ids"] = shown_ids(self.actor.gpus)
         return shown
+
+    def is_cancelled(self) -> bool:
+        running = _native.running_task()
+        return running is not None and bool(_native.query(_IS_CANCELLED, running[0]))
 
     def runtime_env(self) -> dict[str, Any]:
         from haz._core.environment import described

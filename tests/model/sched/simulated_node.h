@@ -964,18 +964,20 @@ class SimulatedNode {
     const bool recursive = chance(0.5);
     for (const auto& [task_id, task] : tasks_) {
       if (id.value < task_id || id.value >= task_id + task.num_ids()) continue;
-      std::vector<TaskId> doomed{TaskId{task_id}};
-      for (std::size_t i = 0; i < doomed.size(); ++i) {
-        if (!unfinished_.contains(doomed[i].value)) continue;
-        ModelTask& cancelled = tasks_.at(doomed[i].value);
-        cancelled.may_be_cancelled = true;
-        if (!recursive) break;
-        doomed.insert(doomed.end(), cancelled.children.begin(), cancelled.children.end());
-      }
+      expect_cancel({TaskId{task_id}}, recursive);
       break;
     }
     scheduler_->cancel(id, chance(0.3), recursive);
     after_call();
+  }
+  void expect_cancel(std::vector<TaskId> doomed, bool recursive) {
+    for (std::size_t i = 0; i < doomed.size(); ++i) {
+      if (!unfinished_.contains(doomed[i].value)) continue;
+      ModelTask& cancelled = tasks_.at(doomed[i].value);
+      cancelled.may_be_cancelled = true;
+      if (!recursive) break;
+      doomed.insert(doomed.end(), cancelled.children.begin(), cancelled.children.end());
+    }
   }
 
   void grace_is_over() {
@@ -990,7 +992,11 @@ class SimulatedNode {
     Process* process = pick_process();
     if (draining_ || process == nullptr || process->stack.empty()) return;
     const Claim claim = pick_of(process->stack).claim;
-    if (unfinished_.contains(claim.task.value)) tasks_.at(claim.task.value).may_time_out = true;
+    if (unfinished_.contains(claim.task.value)) {
+      ModelTask& task = tasks_.at(claim.task.value);
+      task.may_time_out = true;
+      expect_cancel(task.children, true);
+    }
     scheduler_->timed_out(claim.task, claim.attempt, chance(0.3));
     after_call();
   }

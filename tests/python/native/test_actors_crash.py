@@ -675,6 +675,135 @@ def test_time_limit_of_a_call(node):
     assert haz.get(slow.sleep.remote(0)) == 2
 
 
+class Stubborn:
+    """Heeds no interrupt."""
+
+    @haz.method(timeout_s=0.2)
+    def spin(self, running):
+        running.open()
+        while True:
+            try:
+                time.sleep(60)
+            except BaseException:
+                pass
+
+    def wait(self, running, go):
+        running.open()
+        go.wait()
+
+    def add(self):
+        return 1
+
+
+def test_a_time_limit_that_is_not_heeded_is_why_the_actor_died(node, gate):
+    actor = haz.remote(Stubborn).options(name="mule").remote()
+    overran = actor.spin.remote(gate("running"))
+    waiting = actor.add.remote()
+    with pytest.raises(exceptions.TaskTimeoutError, match=r"Stubborn\.spin"):
+        haz.get(overran)
+    for ref in (waiting, actor.add.remote()):
+        with pytest.raises(exceptions.ActorDiedError) as caught:
+            haz.get(ref)
+        told = str(caught.value)
+        assert "actor Stubborn 'mule'" in told
+        assert "haz killed process" in told
+        assert "Stubborn.spin overran its limit of 0.2 s" in told
+        assert "kernel" not in told
+        assert caught.value.why_killed.startswith("Stubborn.spin overran")
+        assert caught.value.actor_name == "mule"
+
+
+def test_other_calls_of_the_process_are_told_why_too(node, gate):
+    actor = haz.remote(Stubborn).options(max_restarts=1, max_concurrency=2).remote()
+    running = actor.wait.remote(gate("other"), gate("never"))
+    gate("other").wait()
+    overran = actor.spin.remote(gate("running"))
+    with pytest.raises(exceptions.TaskTimeoutError):
+        haz.get(overran)
+    with pytest.raises(exceptions.ActorUnavailableError, match=r"overran its limit of 0\.2 s"):
+        haz.get(running)
+    assert haz.get(actor.add.remote()) == 1
+
+
+def test_a_call_may_ask_whether_it_was_cancelled(node, gate):
+    @haz.remote
+    class Polite:
+        def run(self, running):
+            running.open()
+            while not haz.get_runtime_context().is_canceled():
+                time.sleep(0.005)
+            return "ended by itself"
+
+    polite = Polite.remote()
+    ref = polite.run.remote(gate("running"))
+    gate("running").wait()
+    haz.cancel(ref)
+    assert haz.get(ref) == "ended by itself"
+    assert not haz.get_runtime_context().is_canceled()
+
+
+def test_an_actor_that_always_dies_is_started_less_and_less_often(node, tally):
+    @haz.remote(max_restarts=-1)
+    class Doomed:
+        def __init__(self):
+            tally.add()
+            os._exit(3)
+
+        def add(self):
+            return 1
+
+    begin = time.monotonic()
+    doomed = Doomed.remote()
+    ref = doomed.add.remote()
+    wait_until(lambda: tally.count() >= 6)
+    time.sleep(1)
+    starts, passed = tally.count(), time.monotonic() - begin
+    pauses = [0, 0, *(min(0.02 * 2**n, 4) for n in range(100))]  # before each start
+    assert starts <= next(n for n in range(len(pauses)) if sum(pauses[: n + 1]) > passed)
+    haz.kill(doomed)
+    with pytest.raises(exceptions.ActorDiedError, match="ended it"):
+        haz.get(ref)
+
+
+def test_the_user_is_told_of_an_actor_that_always_dies(run_program):
+    done = run_program("""
+        import os, time
+        import haz
+
+        haz.init()
+
+        @haz.remote(max_restarts=-1)
+        class Doomed:
+            def __init__(self, path):
+                with open(path, "a") as file:
+                    file.write("x")
+                os._exit(3)
+
+        path = __file__ + ".count"
+        doomed = Doomed.options(name="lemming").remote(path)
+        while not os.path.exists(path) or os.path.getsize(path) < 8:
+            time.sleep(0.01)
+        haz.kill(doomed)
+        haz.shutdown()
+    """)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("actor Doomed 'lemming' has died 5 times in a row") == 1
+    assert "exited with code 3" in done.stderr
+
+
+def test_an_async_actor_that_is_killed_before_it_is_there_comes_up_at_last(node):
+    @haz.remote(max_restarts=-1)
+    class Async:
+        async def pid(self):
+            return os.getpid()
+
+    actor = Async.remote()
+    for _ in range(200):
+        haz.kill(actor, no_restart=False)
+        time.sleep(0.002)
+    assert haz.get(actor.pid.remote()) != os.getpid()
+
+
 # ---- long --------------------------------------------------------------------------------------
 
 

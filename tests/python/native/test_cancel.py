@@ -7,6 +7,8 @@ import time
 import haz
 import pytest
 from haz import exceptions
+from haz._core.runtime import runtime
+from haz.testing import wait_until
 
 
 @haz.remote
@@ -222,3 +224,27 @@ def test_timeout_does_not_count_the_time_in_the_queue(gate):
     time.sleep(0.6)
     gate("go").open()
     assert haz.get([blocker, quick]) == [True, 1]
+
+
+def test_a_time_limit_cancels_what_the_task_has_started(node, gate, tally):
+    @haz.remote(num_cpus=0)
+    def waits(name):
+        gate(name).open()
+        gate("never").wait()
+
+    @haz.remote(num_cpus=0)
+    def middle():
+        haz.get(waits.remote("grandchild"))
+
+    @haz.remote(timeout_s=0.5)
+    def parent():
+        refs = [waits.remote("child"), middle.remote()]
+        queued = counts.options(resources={"crane": 1}).remote(tally, refs[0])
+        haz.get([*refs, queued])
+
+    ref = parent.remote()
+    assert_cancelled(ref, exceptions.TaskTimeoutError)
+    # Nothing goes on: else these would wait for ever.
+    wait_until(lambda: haz.available_resources().get("CPU") == 2)
+    wait_until(lambda: runtime.engine.snapshot()["tasks"] == 0)
+    assert tally.count() == 0

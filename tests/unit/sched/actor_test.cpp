@@ -38,6 +38,10 @@ class ActorTest : public ::testing::Test {
   ActorState state(ObjectId actor) { return node.scheduler->find_actor(actor)->state; }
   /// Places the actor and lets its constructor return.
   Worker& construct(ObjectId actor) {
+    if (node.scheduler->next_restart_ns() != 0) {
+      for (int i = 0; i < 5; ++i)
+        node.tick();  // longer than any pause
+    }
     node.answer_starts();
     Worker& worker = worker_of(actor);
     node.finish(worker, node.claim(worker), "made");
@@ -358,6 +362,144 @@ TEST_F(ActorTest, OnlyCallsThatStartedConsumeATry) {
     node.die(construct(actor));
   EXPECT_EQ(node.state(queued), ObjectState::kPending);
   EXPECT_EQ(finish_all(construct(actor)), std::vector{queued});
+  node.drop(actor);
+  node.end();
+}
+
+TEST_F(ActorTest, ACallThatOverranItsLimitIsWhyTheOthersDie) {
+  const ObjectId actor = alive(actor_class({}), {});
+  Worker& worker = worker_of(actor);
+  Function* slow = node.function(
+      FunctionOptions{.name = "Counter.slow", .max_retries = 0, .timeout_ns = 1'500'000'000});
+  const TaskId overran = call(actor, slow);
+  const TaskId queued = call(actor, method());
+  const Claim claim = node.claim(worker);
+  node.scheduler->timed_out(overran, claim.attempt, false);
+  node.scheduler->timed_out(overran, claim.attempt, true);
+  EXPECT_EQ(node.actions.killed, std::vector{worker.process});
+  node.die(worker, {.pid = 7, .signal = 9});
+  EXPECT_EQ(node.error_kind(overran), "timeout");
+  EXPECT_EQ(node.error_kind(queued), "actor_died");
+  const std::string why = "Counter.slow overran its limit of 1.5 s, and heeded no interrupt";
+  EXPECT_EQ(node.error_field(queued.return_id(0), "why_killed"), why);
+  EXPECT_EQ(node.error_field(call(actor, method()).return_id(0), "why_killed"), why);
+  node.drop(actor);
+  node.end();
+}
+
+TEST_F(ActorTest, AnotherSignalIsNotExplainedByTheKill) {
+  const ObjectId actor = alive(actor_class());
+  Worker& worker = worker_of(actor);
+  Function* slow = node.function(
+      FunctionOptions{.name = "Counter.slow", .max_retries = 0, .timeout_ns = 1'500'000'000});
+  const TaskId overran = call(actor, slow);
+  const TaskId queued = call(actor, method());
+  const Claim claim = node.claim(worker);
+  node.scheduler->timed_out(overran, claim.attempt, false);
+  node.scheduler->timed_out(overran, claim.attempt, true);
+  node.die(worker, {.pid = 7, .signal = 11});
+  EXPECT_EQ(node.error_field(queued.return_id(0), "why_killed"), "");
+  node.drop(actor);
+  node.end();
+}
+
+TEST_F(ActorTest, ProcessAfterProcessThatDiesIsStartedAgainLaterAndLater) {
+  ActorOptions options;
+  options.max_restarts = -1;
+  const ObjectId actor = create(actor_class(options), {}, {.name = "phoenix"});
+  std::int64_t now = 10 * kSecondNs;
+  std::vector<std::int64_t> pauses;
+  std::vector<std::string> notices;
+  for (int deaths = 0; deaths < 12; ++deaths) {
+    node.scheduler->story().set_time(now);
+    node.answer_starts();
+    Worker& worker = worker_of(actor);
+    (void)node.claim(worker);
+    node.die(worker, {.pid = 7, .exit_code = 3});
+    node.dispatch();
+    for (std::string& notice : node.scheduler->take_notices())
+      notices.push_back(std::move(notice));
+    const std::int64_t next = node.scheduler->next_restart_ns();
+    pauses.push_back(next == 0 ? 0 : (next - now) / kMillisecondNs);
+    if (next == 0) continue;
+    node.scheduler->story().set_time(next - 1);
+    node.scheduler->restart_due();
+    node.dispatch();
+    EXPECT_EQ(node.scheduler->find_actor(actor)->worker, nullptr) << "before its time";
+    now = next;
+    node.scheduler->story().set_time(now);
+    node.scheduler->restart_due();
+    node.dispatch();
+  }
+  EXPECT_EQ(pauses, (std::vector<std::int64_t>{0, 20, 40, 80, 160, 320, 640, 1280, 2560, 4000, 4000,
+                                               4000}));
+  ASSERT_EQ(notices.size(), 1U);
+  EXPECT_NE(notices[0].find("Counter 'phoenix' has died 5 times in a row"), std::string::npos);
+  EXPECT_NE(notices[0].find("process 7 exited with code 3"), std::string::npos);
+  // A process that has run a call was worth it: the next one comes at once.
+  Worker& worker = construct(actor);
+  call(actor, method());
+  finish_all(worker);
+  node.die(worker);
+  EXPECT_EQ(node.scheduler->next_restart_ns(), 0);
+  // So was one that has lived for long.
+  Worker& idle = construct(actor);
+  node.scheduler->story().set_time(node.scheduler->story().time() + 6 * kSecondNs);
+  node.die(idle);
+  EXPECT_EQ(node.scheduler->next_restart_ns(), 0);
+  node.drop(actor);
+  node.end();
+}
+
+TEST_F(ActorTest, AnActorEndsInThePauseBeforeARestart) {
+  ActorOptions options;
+  options.max_restarts = -1;
+  for (const bool killed : {false, true}) {
+    const ObjectId actor = create(actor_class(options));
+    const TaskId waiting = call(actor, method());
+    for (int deaths = 0; deaths < 2; ++deaths) {
+      node.answer_starts();
+      Worker& worker = worker_of(actor);
+      (void)node.claim(worker);
+      node.die(worker);
+      node.dispatch();
+    }
+    EXPECT_NE(node.scheduler->next_restart_ns(), 0);
+    if (killed) {
+      node.scheduler->kill_actor(actor, true);
+    } else {
+      node.cancel(waiting);
+      node.drop(actor);
+    }
+    EXPECT_EQ(node.error_kind(waiting), killed ? "actor_died" : "cancelled");
+    node.tick();
+    EXPECT_EQ(node.scheduler->next_restart_ns(), 0);
+    if (killed) node.drop(actor);
+    EXPECT_EQ(node.scheduler->find_actor(actor), nullptr);
+  }
+  node.end();
+}
+
+TEST_F(ActorTest, AStreamOfAMethodIsStoppedBetweenItems) {
+  const ObjectId actor = alive(actor_class());
+  Worker& worker = worker_of(actor);
+  Function* count =
+      node.function(FunctionOptions{.name = "Counter.count", .max_retries = 0, .items_ahead = 1});
+  TaskSpec spec = node.spec_of(count, {});
+  spec.actor = actor;
+  ASSERT_TRUE(node.scheduler->submit(spec).ok());
+  node.dispatch();
+  const Claim claim = node.claim(worker);
+  node.yield(worker, claim, 0, "a");
+  node.scheduler->cancel(stream_of(spec.id), false, true);
+  node.scheduler->cancel(stream_of(spec.id), false, true);
+  EXPECT_TRUE(node.actions.interrupted.empty()) << "its state would be half changed";
+  EXPECT_EQ(node.actions.closed, std::vector{claim}) << "once";
+  node.finish(worker, claim, "1");
+  EXPECT_EQ(node.take_text(spec.id), "a");
+  EXPECT_EQ(node.error_kind(node.take(spec.id)), "cancelled");
+  EXPECT_EQ(node.take_text(spec.id), "(end)");
+  node.drop(stream_of(spec.id));
   node.drop(actor);
   node.end();
 }

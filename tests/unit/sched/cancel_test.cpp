@@ -303,6 +303,45 @@ TEST(SchedulerTimeLimit, ByForceTheWorkerEnds) {
   node.end();
 }
 
+TEST(SchedulerTimeLimit, ItsChildrenAreCancelled) {
+  FakeNode node(1);
+  const TaskId task = node.submit(limited(node));
+  node.answer_starts();
+  Worker& worker = *node.scheduler->workers().front();
+  const Claim claim = node.claim(worker);
+  const TaskId child = node.submit(node.function(), {.parent = task});
+  const TaskId grandchild = node.submit(node.function(), {.parent = child});
+  const TaskId other = node.submit(node.function());
+  node.scheduler->timed_out(task, claim.attempt, kGently);
+  node.check();
+  EXPECT_EQ(node.error_kind(child), "cancelled");
+  EXPECT_EQ(node.error_kind(grandchild), "cancelled");
+  EXPECT_EQ(node.state(other), ObjectState::kPending);
+  const TaskId late = node.submit(node.function(), {.parent = task});
+  node.scheduler->timed_out(task, claim.attempt, kForce);
+  EXPECT_EQ(node.error_kind(late), "cancelled");
+  node.die(worker);
+  EXPECT_EQ(node.error_kind(task), "timeout");
+  EXPECT_EQ(node.run_all(), std::vector{other});
+  node.end();
+}
+
+TEST(SchedulerTimeLimit, AnotherTaskOfTheProcessIsToldWhy) {
+  FakeNode node(1);
+  Function* once = node.function(FunctionOptions{.name = "once", .max_retries = 0});
+  const TaskId outer = node.submit(limited(node));
+  node.answer_starts();
+  Worker& worker = *node.scheduler->workers().front();
+  const Claim claim = node.claim(worker);
+  const TaskId next = node.submit(once);
+  node.scheduler->timed_out(outer, claim.attempt, kGently);
+  node.scheduler->timed_out(outer, claim.attempt, kForce);
+  EXPECT_NE(worker.why_killed.find("slow overran its limit of 0.5 s"), std::string::npos);
+  node.die(worker);
+  EXPECT_EQ(node.run_all(), std::vector{next});
+  node.end();
+}
+
 TEST(SchedulerTimeLimit, AnAttemptThatWasTakenBackStartsAnew) {
   FakeNode node;
   Function* f = limited(node);

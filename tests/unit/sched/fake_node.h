@@ -191,8 +191,11 @@ class FakeNode {
     scheduler->dispatch();
     check();
   }
+  /// A second passes.
   void tick() {
+    scheduler->story().set_time(scheduler->story().time() + kSecondNs);
     scheduler->tick();
+    scheduler->restart_due();
     scheduler->dispatch();
     check();
   }
