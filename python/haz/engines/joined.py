@@ -58,7 +58,9 @@ class JoinedEngine(NativeEngine):
                 },
             )
             self._node, fds = node_address.receive(connection, 1)
-            problem = self._node.get("error") or (None if fds else "it has just ended")
+            problem = self._node.get("error") or (
+                None if fds else "it has just ended; see `haz status`, or start one by `haz start`"
+            )
             if problem is not None:
                 path = node_address.socket_path(options.address)
                 raise ConnectionError(f"the haz node at {path} can't be joined: {problem}")
