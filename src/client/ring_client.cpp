@@ -692,6 +692,7 @@ WaitOutcome RingClient::request(std::span<const ObjectId> ids, std::uint32_t nee
   std::uint32_t flags = wants_values ? kRequestGet : 0U;
   const TaskId task = running_task();
   if (task && !poll) flags |= on_main_thread() ? kRequestBlocking : kRequestThread;
+  if (deadline_ns >= 0) flags |= kRequestTimed;
   const RequestMessage message{
       number, task.value, flags, poll ? 0 : needed, static_cast<std::uint32_t>(ids.size()), 0};
   send(MessageKind::kRequest, {bytes_of(message), bytes_of_ids(ids)}, true);
@@ -813,7 +814,7 @@ Result<StoreBlock> RingClient::ask_for_memory(AllocateKind kind, std::uint64_t s
                                               WaitHooks& hooks) {
   flush_drops();
   const std::uint64_t number = expect_reply();
-  const AllocateMessage message{number, size, kind, 0};
+  const AllocateMessage message{number, running_task().value, size, kind, 0};
   send(MessageKind::kAllocate, {bytes_of(message)}, true);
   Reply reply;
   const WaitOutcome outcome = await_reply(number, -1, hooks, reply);

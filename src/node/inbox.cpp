@@ -307,6 +307,7 @@ bool Node::on_request(WorkerPort& port, std::span<const std::byte> body) {
   request->wants_near = request->wants_values || (message.flags & kRequestNear) != 0;
   request->stop_at_error = request->wants_values;
   request->bulk = port.is_driver && request->wants_values && ids.size() > kBulkObjects;
+  request->has_deadline = (message.flags & kRequestTimed) != 0;
   PortRequest& started = *request;
   port.requests.emplace(message.number, std::move(request));
   Worker* blocked = (message.flags & kRequestBlocking) != 0 ? port.worker : nullptr;
@@ -345,14 +346,6 @@ bool Node::on_started(WorkerPort& port, std::span<const std::byte> body) {
   time_limits_.push_back(
       {monotonic_ns() + task->function->timeout_ns, task->id, message.attempt, Stop::kInterrupt});
   return reader.ok();
-}
-
-bool Node::on_allocate(WorkerPort& port, std::span<const std::byte> body) {
-  MessageReader reader(body);
-  const auto message = reader.take<AllocateMessage>();
-  if (!reader.ok()) return false;
-  waiting_allocations_.push_back({&port, message, monotonic_ns(), freed_});
-  return true;
 }
 
 bool Node::on_register(WorkerPort& port, std::span<const std::byte> body) {
@@ -560,42 +553,6 @@ void Node::answer_objects(WorkerPort& port, PortRequest& request) {
     if (comes_along(request, object)) builder.add_bytes(object.bytes.view());
   }
   send_body(port, MessageKind::kObjects, builder.body());
-}
-
-// ---- memory ------------------------------------------------------------------------------------
-
-bool Node::try_allocation(const WaitingAllocation& waiting, bool last_try) {
-  const AllocateMessage& message = waiting.message;
-  const ProcessId process = waiting.port->process;
-  const Result<StoreBlock> block =
-      message.kind == AllocateKind::kChunk
-          ? store_.lease_chunk(process)
-          : store_.lease_value(
-                process, message.size,
-                message.kind == AllocateKind::kMessage ? StoreUse::kMessage : StoreUse::kValue);
-  if (block.ok()) {
-    answer(*waiting.port, message.number, AnswerStatus::kOk, block.value().offset,
-           block.value().size, {});
-    return true;
-  }
-  if (store_.possible(message.size) && !last_try) return false;
-  answer(*waiting.port, message.number, AnswerStatus::kOverloaded, 0, 0,
-         std::as_bytes(std::span(block.error().message)));
-  return true;
-}
-
-void Node::serve_allocations(std::int64_t now_ns) {
-  if (waiting_allocations_.empty()) return;
-  drain_drops();
-  const auto patience_ns = static_cast<std::int64_t>(options_.store_full_wait_s * 1e9);
-  for (auto it = waiting_allocations_.begin(); it != waiting_allocations_.end();) {
-    if (it->freed != freed_) {
-      it->freed = freed_;
-      it->since_ns = now_ns;
-    }
-    const bool last_try = now_ns - it->since_ns > patience_ns;
-    it = try_allocation(*it, last_try) ? waiting_allocations_.erase(it) : it + 1;
-  }
 }
 
 }  // namespace haz

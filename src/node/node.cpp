@@ -29,8 +29,6 @@ static_assert(kProcessCap < NewsMarks::kMaxSlots);
 constexpr std::uint64_t kStoreShareOfMemory = 3;
 constexpr std::uint64_t kMinStoreBytes = 64 * kMiB;
 constexpr std::int64_t kShutdownNs = 5 * kSecondNs;
-/// Time in which a worker that has nothing to do lets go of what its last task had.
-constexpr std::int64_t kLetGoNs = 100 * kMillisecondNs;
 
 std::uint32_t worker_cap(double num_cpus) {
   const double wanted = 4 * std::max(num_cpus, 1.0);
@@ -283,43 +281,6 @@ void Node::cancel(ObjectId id, bool force, bool recursive) {
 }
 
 // ---- objects -----------------------------------------------------------------------------------
-
-Result<StoreBlock> Node::allocate(std::uint64_t size, WaitHooks& hooks, StoreUse use) {
-  bool blocked = false;
-  std::int64_t last_progress_ns = monotonic_ns();
-  std::uint64_t last_freed = 0;
-  std::optional<Result<StoreBlock>> result;
-  for (;;) {
-    {
-      Round round(*this);
-      drain_drops();
-      Result<StoreBlock> block = store_.allocate(size, use);
-      if (!block && pump(true)) block = store_.allocate(size, use);
-      const bool full = !block && store_.possible(size);
-      const std::int64_t now = monotonic_ns();
-      if (freed_ != last_freed) last_progress_ns = now;
-      last_freed = freed_;
-      const std::int64_t patience_ns =
-          scheduler_.counts().tasks != 0
-              ? static_cast<std::int64_t>(options_.store_full_wait_s * 1e9)
-              : kLetGoNs;
-      if (!full || shut_down_ || now - last_progress_ns >= patience_ns) {
-        result = std::move(block);
-        break;
-      }
-    }
-    if (!blocked) hooks.before_block();
-    blocked = true;
-    Doorbell nap{};
-    (void)nap.sleep(nap.prepare(), kMillisecondNs);
-    if (hooks.interrupted()) {
-      result = Error{ErrorKind::kCancelled, "interrupted while waiting for room"};
-      break;
-    }
-  }
-  if (blocked) hooks.after_block();
-  return std::move(*result);
-}
 
 void Node::discard(std::uint64_t offset) {
   Round round(*this);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -58,7 +59,8 @@ struct NodeOptions {
   std::function<void(const std::vector<LogLine>&)> on_output;
   /// Likewise: nothing of that driver, whose end_driver() was called, runs any more.
   std::function<void(ProcessId)> on_driver_over;
-  double store_full_wait_s = 10;  ///< How long an allocation waits for room without any progress.
+  /// How long an allocation waits for room when nothing is seen that could free any.
+  double store_full_wait_s = 10;
 };
 
 /// A request of a thread of the owning process.
@@ -174,8 +176,7 @@ class Node final : private Actions {
   struct WaitingAllocation {
     WorkerPort* port;
     AllocateMessage message;
-    std::int64_t since_ns;  ///< When it was asked, or a value was freed since.
-    std::uint64_t freed;
+    RoomWait wait{};
   };
   /// What happens to a task when its time is over.
   /// Time between an interrupt and the end of a process that does not heed it.
@@ -272,8 +273,28 @@ class Node final : private Actions {
               std::uint64_t size, std::span<const std::byte> bytes);
   void answer_completed();
   void answer_objects(WorkerPort& port, PortRequest& request);
-  void serve_allocations(std::int64_t now_ns);
-  bool try_allocation(const WaitingAllocation& waiting, bool last_try);
+  /// How an allocation of a worker is tried.
+  enum class Try : std::uint8_t {
+    kPlain,
+    kUrgent,  ///< Beyond the limit, since everything waits for it.
+    kLast,    ///< With an error if there is no room.
+  };
+  bool serve_allocations(std::int64_t now_ns);
+  Result<StoreBlock> wait_for_room(std::uint64_t size, WaitHooks& hooks, StoreUse use);
+  bool serve_in_order();
+  bool serve_urgent();
+  bool fail_hopeless(std::int64_t now_ns);
+  /// What the drivers do, as far as can be seen.
+  enum class Drivers : std::uint8_t {
+    kGoOn,   ///< One of them does, or will, and may free what it holds.
+    kAwait,  ///< Some await, so that their threads are not seen.
+    kWait,   ///< All those that hold something wait for workers.
+  };
+  [[nodiscard]] Drivers look_at_drivers() const;
+  void tell_of_full_store(std::int64_t now_ns, std::vector<LogLine>& lines);
+  [[nodiscard]] Error full_store_error(Error error) const;
+  bool must_queue(const AllocateMessage& message) const;
+  bool try_allocation(WorkerPort& port, const AllocateMessage& message, Try how);
   Result<Function*> add_function(const FunctionOptions& options, std::span<const std::byte> code);
   void encode_query(QueryKind kind, std::uint64_t argument, std::vector<std::byte>& out);
   void encode_resources(bool total, ValueWriter& writer);
@@ -345,7 +366,14 @@ class Node final : private Actions {
   std::unordered_map<std::uint64_t, std::unique_ptr<ThreadRequest>> subscriptions_;  ///< By token.
   std::vector<std::uint64_t> ended_subscriptions_;  ///< Completed, to be withdrawn and told.
   std::vector<std::uint64_t> completions_;
-  std::deque<WaitingAllocation> waiting_allocations_;
+  std::list<WaitingAllocation> waiting_allocations_;
+  std::uint32_t endless_waits_ = 0;     ///< Threads of this process that wait, without a deadline.
+  std::uint32_t timed_waits_ = 0;       ///< The others that wait.
+  std::int64_t hopeless_since_ns_ = 0;  ///< Nothing is seen that could free room; or 0.
+  std::uint64_t freed_when_hopeless_ = 0;  ///< Of freed_, when that began.
+  std::int64_t full_since_ns_ = 0;     ///< Somebody waits for room, and nothing was freed; or 0.
+  std::uint64_t freed_when_full_ = 0;  ///< Of freed_, when that began.
+  bool told_of_full_store_ = false;    ///< Since then.
   std::vector<TimeLimit> time_limits_;
   ThreadRequest* leader_ = nullptr;
   std::thread::id leader_thread_;  ///< When there is a leader.

@@ -39,16 +39,20 @@ void Node::drain_drops() {
 // ---- rounds ------------------------------------------------------------------------------------
 
 void Node::finish_round(std::unique_lock<std::mutex>& lock) {
-  if ((needs_dispatch_ || scheduler_.has_abandoned()) && !stopping_) {
-    needs_dispatch_ = false;
-    scheduler_.dispatch();
-    while (start_failed_)
-      note_failed_starts();
-  }
-  if (!completed_.empty()) answer_completed();
+  std::uint64_t freed = 0;
+  do {
+    freed = freed_;
+    if (!waiting_allocations_.empty() && serve_allocations(monotonic_ns())) needs_dispatch_ = true;
+    if ((needs_dispatch_ || scheduler_.has_abandoned()) && !stopping_) {
+      needs_dispatch_ = false;
+      scheduler_.dispatch();
+      while (start_failed_)
+        note_failed_starts();
+    }
+    if (!completed_.empty()) answer_completed();
+  } while (freed != freed_ && !waiting_allocations_.empty());
   const bool told = !ended_subscriptions_.empty();
   if (told) end_subscriptions();
-  if (!waiting_allocations_.empty()) serve_allocations(monotonic_ns());
   set_wake_policy(false);
   std::vector<Doorbell*> to_ring;
   for (WorkerPort* port : touched_) {
@@ -138,6 +142,7 @@ void Node::trim_idle_workers(std::int64_t now_ns) {
 std::vector<LogLine> Node::tell_waiting(std::int64_t now_ns) {
   std::vector<LogLine> lines;
   if (!options_.show_output || !options_.on_output) return lines;
+  tell_of_full_store(now_ns, lines);
   std::vector<std::string> texts = scheduler_.take_notices();
   if (now_ns >= next_telling_ns_) {
     next_telling_ns_ = now_ns + kTellWaitingNs;
@@ -346,6 +351,8 @@ WaitOutcome Node::wait_for(std::unique_lock<std::mutex>& lock, ThreadRequest& re
   bool blocked = false;
   bool spun = false;
   WaitOutcome outcome = WaitOutcome::kDone;
+  std::uint32_t& waits = deadline_ns < 0 ? endless_waits_ : timed_waits_;
+  ++waits;
   while (!request.completed) {
     if (shut_down_) {
       outcome = WaitOutcome::kClosed;
@@ -403,6 +410,7 @@ WaitOutcome Node::wait_for(std::unique_lock<std::mutex>& lock, ThreadRequest& re
       break;
     }
   }
+  --waits;
   if (request.completed) outcome = WaitOutcome::kDone;
   std::erase(waiting_threads_, &request);
   // Nobody leads: this thread was asked to, and leaves all the same.

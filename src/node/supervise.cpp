@@ -269,8 +269,11 @@ void Node::forget_port(WorkerPort& port, bool keeps_leases) {
     std::erase(completed_, entry.second.get());
     scheduler_.withdraw(*entry.second);
   }
-  std::erase_if(waiting_allocations_,
-                [&port](const WaitingAllocation& waiting) { return waiting.port == &port; });
+  std::erase_if(waiting_allocations_, [&](WaitingAllocation& waiting) {
+    if (waiting.port != &port) return false;
+    scheduler_.end_room_wait(waiting.wait);
+    return true;
+  });
   if (!keeps_leases) store_.process_ended(port.process);
   std::erase(live_ports_, &port);
   std::erase(busy_ports_, &port);

@@ -21,6 +21,7 @@ struct Request : Waiter {
   std::uint32_t needed = 0;    ///< Objects that must be ready.
   bool stop_at_error = false;  ///< Complete as soon as one object holds an error (a `get`).
   bool completed = false;
+  bool has_deadline = false;  ///< Its owner goes on some time, even if it never completes.
   bool bulk = false;  ///< Nobody cares for single completions, only for the last (a `get` of many).
   std::uint32_t first_pending = 0;  ///< No node before this one is pending.
   Task* blocked_task = nullptr;     ///< The running task whose main thread sleeps on it.

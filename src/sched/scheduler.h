@@ -27,6 +27,7 @@
 #include "sched/pool.h"
 #include "sched/request.h"
 #include "sched/resources.h"
+#include "sched/room.h"
 #include "sched/story.h"
 #include "sched/stream.h"
 #include "sched/task.h"
@@ -251,6 +252,36 @@ class Scheduler {
   /// completed (its time is over, or its thread was interrupted).
   void withdraw(Request& request);
 
+  // ---- room in the object store ----------------------------------------------------------------
+
+  /// An allocation of `wait.size` bytes of `wait.process` waits for room: in `task`, which runs on
+  /// `worker`; or in none. The task lends its CPU slot. While anyone waits, tasks that hold
+  /// something in the store go first, and of functions whose tasks wait only those tasks begin that
+  /// free some when they end. Batched.
+  void wait_for_room(RoomWait& wait, Worker* worker = nullptr, TaskId task = {});
+  /// The allocation has got room, or is given up. Batched.
+  void end_room_wait(RoomWait& wait);
+  /// Whether the end of the task that waits frees memory of the store, since nothing else holds it.
+  [[nodiscard]] bool frees_room(const RoomWait& wait) const;
+  /// Whether no process can go on, as far as can be seen, before one of those who wait gets room.
+  [[nodiscard]] bool stands_still() const;
+  /// Of those who wait while everything stands still, the one whose allocation lets others free
+  /// memory, or come to the end of a wait; or nullptr. Not before that has been so for a tick.
+  [[nodiscard]] RoomWait* blocks_others() const;
+  /// Whether some worker goes on, or will, that may free memory of the store, or make what others
+  /// wait for. The driver is not looked at.
+  [[nodiscard]] bool room_can_come() const;
+  /// Whether `process` has references of objects. One without a table of them has none.
+  [[nodiscard]] bool has_references(ProcessId process) const {
+    const auto table = references_.find(process.value);
+    return table != references_.end() && table->second.size() != 0;
+  }
+  /// Allocations that wait.
+  [[nodiscard]] std::size_t num_room_waits() const { return room_waits_.size(); }
+  /// Who holds how much of the store, and the largest values: sentences. `epoch`: the first half of
+  /// refs as people see them. Takes time in proportion to the number of objects.
+  [[nodiscard]] std::string holders_of_room(std::uint64_t epoch) const;
+
   // ---- workers ---------------------------------------------------------------------------------
 
   /// A worker that start_worker() asked for takes tasks from now on. Batched.
@@ -334,6 +365,7 @@ class Scheduler {
   void unblock(Request& request);
   void lend_cpu(Task* task);
   void take_cpu_back(Task* task);
+  void lend(Request& request, Task* task);
   void end_lending(Request& request);
   void end_lending_of(const Task* task);
   void pull_back_behind(Task* task);
@@ -410,7 +442,7 @@ class Scheduler {
   void feed(Actor& actor);
   void make_way_for(const Task& next, Worker* worker);
   void feed_starved();
-  bool place_actor(ResourceClass* resources);
+  bool place_actor(ResourceClass* resources, Task* task);
   void actor_constructed(Task* task, const NewValue& value);
   void constructor_failed(Task* task, const ValueBytes& error);
   bool actor_process_died(Worker& worker, const DeathCause& cause);
@@ -478,6 +510,19 @@ class Scheduler {
   bool steal();
   [[nodiscard]] bool could_run(const Worker& worker) const;
 
+  // While the object store has no room (scheduler_room.cpp).
+  [[nodiscard]] static bool holds_objects(const Task& task);
+  [[nodiscard]] bool frees_room(const Task& task) const;
+  [[nodiscard]] bool may_begin(const Task& task) const;
+  [[nodiscard]] Task* next_ready(const ResourceClass& resources) const;
+  [[nodiscard]] bool waits_at_once(const Task& task) const;
+  [[nodiscard]] bool has_to_do_with_others(const Worker& worker) const;
+  [[nodiscard]] bool can_go_on(const Worker& worker) const;
+  [[nodiscard]] const Task* task_of(const RoomWait& wait) const;
+  [[nodiscard]] bool ends_a_wait(const Task& task) const;
+  [[nodiscard]] bool is_passed_on(const Task& task) const;
+  void look_at_standstill();
+
   // At the cap of processes (scheduler_nesting.cpp).
   [[nodiscard]] bool is_kept_for_awaited(const Task& task) const;
   bool run_awaited();
@@ -522,6 +567,9 @@ class Scheduler {
   std::unordered_map<std::uint32_t, References> references_;
   List<Request, &Request::blocked_link> blocked_requests_;
   List<Request, &Request::lending_link> lending_requests_;
+  List<RoomWait, &RoomWait::room_link> room_waits_;  ///< First come first.
+  std::uint32_t ticks_still_ = 0;  ///< Ticks since everything stands still for want of room.
+  bool looks_at_all_ = false;      ///< For a ready task that may begin all the same.
   std::deque<Task*>
       settling_;  ///< Tasks whose arguments have all come, or one of them as an error.
   std::vector<Object*> dying_;  ///< Objects whose last reference went while others are being freed.

@@ -74,8 +74,7 @@ const Actor* Scheduler::find_actor(const std::string& name_space, const std::str
   return found != actor_names_.end() ? found->second : nullptr;
 }
 
-bool Scheduler::place_actor(ResourceClass* resources) {
-  Task* task = resources->ready.front();
+bool Scheduler::place_actor(ResourceClass* resources, Task* task) {
   Worker* worker = take_idle(*resources);
   if (worker == nullptr) {
     start_workers(*resources, resources->ready.size());

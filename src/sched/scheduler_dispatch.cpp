@@ -175,7 +175,7 @@ void Scheduler::make_room_for(const ResourceClass& resources) {
 }
 
 void Scheduler::start_workers_for_waiting() {
-  if (!may_start()) return;
+  if (!may_start() || !room_waits_.empty()) return;
   std::size_t waiting = 0;
   for (const Worker* worker : task_workers_) {
     const std::int64_t work = waiting_work_ns(*worker);
@@ -187,6 +187,7 @@ void Scheduler::start_workers_for_waiting() {
 
 void Scheduler::assign(Task* task, Worker* worker) {
   unqueue(task);
+  looks_at_all_ = false;
   task->state = TaskState::kAssigned;
   task->worker = worker;
   ++task->attempt;
@@ -204,7 +205,7 @@ bool Scheduler::must_make_way(const ResourceClass& resources) {
   const std::int64_t rank = resources.ready.front_rank();
   const Task& task = *resources.ready.front();
   for (ResourceClass* other : ready_classes_) {
-    if (!other->stuck) continue;
+    if (!other->stuck || other->is_kept_back) continue;
     const bool is_turn = of_different_jobs(*other, resources);
     if (is_turn) {
       if (other->job->cpu_held >= resources.job->cpu_held) continue;
@@ -247,7 +248,9 @@ bool Scheduler::is_held_by_actors(const ResourceClass& resources) const {
 }
 
 bool Scheduler::place_front(ResourceClass* resources) {
-  Task* task = resources->ready.front();
+  Task* task = next_ready(*resources);
+  resources->is_kept_back = task == nullptr;
+  if (task == nullptr) return false;
   if (freed_by_hand_ && has_failed_argument(*task)) {
     unqueue(task);
     fail_if_argument_failed(task);
@@ -256,14 +259,17 @@ bool Scheduler::place_front(ResourceClass* resources) {
   }
   if (must_make_way(*resources)) return false;
   if (is_kept_for_awaited(*task)) return false;
-  if (resources->for_actors) return place_actor(resources);
+  if (resources->for_actors) return place_actor(resources, task);
   Worker* worker = soon_free(*resources, *task->function);
   if (worker == nullptr) {
     worker = take_idle(*resources);
     if (worker != nullptr) take_lease(worker, resources);
   }
   if (worker == nullptr) {
-    if (!has_idle(resources->environment)) start_workers(*resources, resources->ready.size());
+    const ReadyQueue& ready = resources->ready;
+    const std::size_t demand =
+        room_waits_.empty() ? ready.size() : std::max<std::size_t>(ready.num_holders(), 1);
+    if (!has_idle(resources->environment)) start_workers(*resources, demand);
     worker = least_loaded(resources, *task->function);
   }
   if (worker == nullptr) return false;
@@ -287,7 +293,7 @@ void Scheduler::place_ready() {
     if (!place_front(next)) next->stuck = true;
   }
   for (ResourceClass* resources : ready_classes_)
-    resources->stuck = false;
+    resources->stuck = resources->is_kept_back = false;
 }
 
 void Scheduler::dispatch() {
@@ -302,6 +308,7 @@ void Scheduler::dispatch() {
   start_workers_for_waiting();
   while (queued_ != 0 && (run_awaited() || lift_a_limit())) {
   }
+  if (starting_ == 0) looks_at_all_ = false;  // what was looked for is not there
   // A task that has failed here may have had the last reference of a stream.
   if (has_abandoned()) dispatch();
 }
@@ -312,6 +319,7 @@ bool Scheduler::could_run(const Worker& worker) const {
 }
 
 bool Scheduler::wants_tick() const {
+  if (!room_waits_.empty()) return true;
   if (making_way_ || !starved_.empty() || (starts_paused_ != 0 && queued_ != 0)) return true;
   return std::any_of(task_workers_.begin(), task_workers_.end(),
                      [this](const Worker* worker) { return could_run(*worker); });
@@ -329,6 +337,7 @@ void Scheduler::tick() {
     while (worker->assigned.size() > 1 && pull_back(worker->assigned.back())) {
     }
   }
+  look_at_standstill();
   making_way_ = false;
   for (ResourceClass* resources : ready_classes_) {
     if (resources->held_up) ++resources->ticks_held_up;

@@ -92,11 +92,13 @@ Task* Scheduler::find_nestable(Request& request, std::size_t& budget, Task*& lef
   const std::vector<WaitNode>& nodes = request.nodes;
   for (std::size_t i = first_pending(request); i < nodes.size() && budget != 0; ++i, --budget) {
     Task* task = runnable_for(nodes[i].object, budget);
-    if (task == nullptr) continue;
+    if (task == nullptr || !may_begin(*task)) continue;
     const std::uint32_t environment = task->resources->environment;
     if (has_idle(environment)) continue;
+    // Below it its consumer could not take what it waits to be taken.
+    const bool needs_consumer = task->function->streams() && task->function->has_waited_for_room;
     const bool nests = worker != nullptr && worker->environment == environment &&
-                       worker->nested < options_.max_nested;
+                       worker->nested < options_.max_nested && !needs_consumer;
     if (nests) return task;
     task->visit = 0;  // others that wait for it may run it themselves
     if (left == nullptr) left = task;

@@ -310,11 +310,17 @@ void Scheduler::pull_back_behind(Task* task) {
 
 void Scheduler::lend_while(Request& request, Worker& worker) {
   Task* task = worker.assigned.front();
-  constexpr std::uint16_t kMostThreads = std::numeric_limits<std::uint16_t>::max();
-  if (task == nullptr || request.completed || task->waiting_threads == kMostThreads) return;
+  if (task == nullptr || request.completed) return;
   for (const WaitNode& node : request.nodes)
     mark_awaited(node.object);
-  if (worker.actor != nullptr && !worker.actor->function->actor->is_sequential) return;
+  lend(request, task);
+}
+
+void Scheduler::lend(Request& request, Task* task) {
+  constexpr std::uint16_t kMostThreads = std::numeric_limits<std::uint16_t>::max();
+  const Actor* actor = task->worker->actor;
+  if (task->waiting_threads == kMostThreads) return;
+  if (actor != nullptr && !actor->function->actor->is_sequential) return;
   pull_back_behind(task);
   request.lending_task = task;
   lending_requests_.push_back(&request);

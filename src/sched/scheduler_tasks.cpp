@@ -279,8 +279,10 @@ void Scheduler::enqueue(Task* task, bool at_front) {
   }
   task->state = TaskState::kQueued;
   if (task->order == 0) task->order = next_order_++;
+  task->holds_objects = holds_objects(*task);
   if (resources->ready.empty()) {
     resources->stuck = false;
+    resources->is_kept_back = false;
     resources->held_up = false;
     resources->ticks_held_up = 0;
     if (is_placeable(*resources)) ready_classes_.push_back(resources);

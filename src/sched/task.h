@@ -43,11 +43,13 @@ struct Function {
   std::int64_t mean_run_ns = -1;              ///< Moving average of measured runs; -1: never ran.
   std::shared_ptr<const ActorOptions> actor;  ///< Of a constructor.
   ResourceRequest actor_request;              ///< What that actor holds while it lives.
-  std::string group;          ///< Concurrency group of a method; empty: the default.
-  std::int32_t priority = 0;  ///< Greater ones start earlier.
-  ProcessId owner{};          ///< Job that registered it; none: there are no jobs.
-  std::uint32_t users = 0;    ///< Tasks of it that have not ended, and actors.
-  bool is_forgotten = false;  ///< Its owner has ended: it goes with the last user.
+  std::string group;                 ///< Concurrency group of a method; empty: the default.
+  std::int32_t priority = 0;         ///< Greater ones start earlier.
+  ProcessId owner{};                 ///< Job that registered it; none: there are no jobs.
+  std::uint32_t users = 0;           ///< Tasks of it that have not ended, and actors.
+  bool is_forgotten = false;         ///< Its owner has ended: it goes with the last user.
+  std::uint32_t room_waits = 0;      ///< Of its tasks: how many wait for room in the object store.
+  bool has_waited_for_room = false;  ///< One of them ever did.
 
   [[nodiscard]] bool streams() const { return items_ahead >= 0; }
 };
@@ -115,8 +117,9 @@ struct Task : Waiter {
   bool settling = false;     ///< In the scheduler's list of tasks to settle.
   bool captures = false;     ///< Its children run in its placement group.
   Refusal refusal = Refusal::kNone;
-  bool lends_cpu = false;  ///< It or a thread of it waits, or it is under a nested task: others
-                           ///< use its CPU slot.
+  bool holds_objects = false;  ///< When it was last queued: something in the object store.
+  bool lends_cpu = false;      ///< It or a thread of it waits, or it is under a nested task: others
+                               ///< use its CPU slot.
   std::uint16_t waiting_threads = 0;  ///< Threads of it, but for its main one, that sleep.
   std::uint16_t depth = 0;            ///< In the call tree; 0: submitted by a driver.
   std::uint32_t num_returns = 1;
@@ -149,9 +152,9 @@ struct Task : Waiter {
   ProcessId submitter;
 };
 
-/// Ready tasks of one class in the order in which they should start: awaited by a blocked task
-/// first, then by priority, then deeper in the call tree, then first come.
-class ReadyQueue {
+/// Tasks in the order in which they should start: awaited by a blocked task first, then by
+/// priority, then deeper in the call tree, then first come.
+class TaskOrder {
  public:
   [[nodiscard]] bool empty() const { return size_ == 0; }
   [[nodiscard]] std::size_t size() const { return size_; }
@@ -166,6 +169,28 @@ class ReadyQueue {
     if (!awaited_.empty()) return awaited_.front();
     const Level& level = front_level();
     return level.lists[static_cast<std::size_t>(level.deepest())].front();
+  }
+
+  /// The first of the first `most` tasks of which `is_wanted(task)` is true; or nullptr.
+  template <typename Wanted>
+  [[nodiscard]] Task* find(std::size_t most, Wanted is_wanted) const {
+    const auto find_in = [&](const TaskList& list) {
+      Task* task = list.front();
+      while (task != nullptr && most != 0 && !is_wanted(*task)) {
+        task = TaskList::next(task);
+        --most;
+      }
+      return most != 0 ? task : nullptr;
+    };
+    if (Task* found = find_in(awaited_)) return found;
+    for (const Level& level : levels_) {
+      for (std::uint64_t left = level.occupied; left != 0 && most != 0;) {
+        const int deepest = 63 - std::countl_zero(left);
+        if (Task* found = find_in(level.lists[static_cast<std::size_t>(deepest)])) return found;
+        left &= ~(std::uint64_t{1} << deepest);
+      }
+    }
+    return nullptr;
   }
 
   void push_back(Task* task) { list_for(task).push_back(task); }
@@ -243,6 +268,45 @@ class ReadyQueue {
   std::size_t size_ = 0;
 };
 
+/// Ready tasks of one class, in their order. Those that hold something in the object store are kept
+/// apart, since they go first where that has no room.
+class ReadyQueue {
+ public:
+  [[nodiscard]] bool empty() const { return others_.empty() && holders_.empty(); }
+  [[nodiscard]] std::size_t size() const { return others_.size() + holders_.size(); }
+  [[nodiscard]] std::size_t num_holders() const { return holders_.size(); }
+  /// As of TaskOrder.
+  [[nodiscard]] std::int64_t front_rank() const { return first().front_rank(); }
+  [[nodiscard]] Task* front() const { return first().front(); }
+
+  /// The first task of which `is_wanted(task)` is true, among the first `most` that hold something,
+  /// or else among the first `most` others; or nullptr.
+  template <typename Wanted>
+  [[nodiscard]] Task* find(std::size_t most, Wanted is_wanted) const {
+    Task* found = holders_.find(most, is_wanted);
+    return found != nullptr ? found : others_.find(most, is_wanted);
+  }
+
+  /// `task->holds_objects` stays what it is until remove().
+  void push_back(Task* task) { order_of(*task).push_back(task); }
+  void put_back(Task* task) { order_of(*task).put_back(task); }
+  void remove(Task* task) { order_of(*task).remove(task); }
+
+ private:
+  TaskOrder& order_of(const Task& task) { return task.holds_objects ? holders_ : others_; }
+  [[nodiscard]] const TaskOrder& first() const {
+    if (holders_.empty()) return others_;
+    if (others_.empty()) return holders_;
+    const std::int64_t rank = others_.front_rank();
+    const std::int64_t rank_of_holders = holders_.front_rank();
+    if (rank != rank_of_holders) return rank > rank_of_holders ? others_ : holders_;
+    return others_.front()->order < holders_.front()->order ? others_ : holders_;
+  }
+
+  TaskOrder others_;
+  TaskOrder holders_;
+};
+
 /// A worker that has not been given a task yet: it may take those of any environment.
 inline constexpr std::uint32_t kNoEnvironment = 0;
 /// That of functions that ask for none.
@@ -261,6 +325,7 @@ struct ResourceClass {
   ReadyQueue ready;
   std::vector<Worker*> holders;  ///< Workers that hold this class' resources.
   bool stuck = false;            ///< Its first task could not be placed in this round.
+  bool is_kept_back = false;     ///< The reason is that the object store has no room.
   bool held_up = false;  ///< Since the last tick tasks that go after its first have used what that
                          ///< one needs, or waited for it.
   std::uint32_t ticks_held_up = 0;  ///< Since one of its tasks was placed.

@@ -128,7 +128,7 @@ Result<Extent> ExtentAllocator::allocate(std::uint64_t size_bytes, Reserve reser
     return fail(ErrorKind::kOverloaded, size_bytes, "that's more than the whole limit");
   }
   const std::uint64_t size = rounded(size_bytes);
-  if (size > options_.limit_bytes - in_use_bytes_) {
+  if (in_use_bytes_ + size > options_.limit_bytes) {
     return fail(ErrorKind::kOverloaded, size_bytes, "too much is in use");
   }
   const auto window = choose(size);
@@ -331,7 +331,7 @@ bool ExtentAllocator::is_live(std::uint64_t offset, std::uint64_t size_bytes) co
 }
 
 std::uint64_t ExtentAllocator::largest_possible() const {
-  const std::uint64_t room = options_.limit_bytes - in_use_bytes_;
+  const std::uint64_t room = options_.limit_bytes - std::min(options_.limit_bytes, in_use_bytes_);
   const std::uint64_t largest = std::min(room, spans_.largest_bytes());
   const std::uint64_t granule = largest >= kCoarseFromBytes
                                     ? std::max(options_.granule_bytes, kCoarseGranuleBytes)

@@ -195,6 +195,8 @@ class ExtentAllocator {
 
   [[nodiscard]] ExtentStats stats() const;
   [[nodiscard]] std::uint64_t limit_bytes() const { return options_.limit_bytes; }
+  /// From now on so much may be in use and warm together. What is in use stays, even if it is more.
+  void set_limit_bytes(std::uint64_t limit_bytes) { options_.limit_bytes = limit_bytes; }
   [[nodiscard]] std::uint64_t warm_budget_bytes() const { return options_.warm_budget_bytes; }
 
  private:

@@ -13,6 +13,8 @@ std::uint64_t reserve_of(std::uint64_t limit_bytes) {
   return std::clamp(limit_bytes / kShare, 4 * kMiB, 256 * kMiB);
 }
 
+std::uint64_t urgent_limit(std::uint64_t limit_bytes) { return limit_bytes + limit_bytes / 2; }
+
 }  // namespace
 
 ValueStore::ValueStore(Arena& arena, std::uint64_t begin, std::uint64_t end,
@@ -40,13 +42,27 @@ Status ValueStore::check_limit(std::uint64_t size, StoreUse use) const {
   if (!possible(size)) {
     return room_error(size, Error{ErrorKind::kOverloaded, "more than the limit"});
   }
-  if (use == StoreUse::kValue && usage().used + size > limit_bytes_) {
+  const bool fits =
+      use == StoreUse::kMessage ||
+      usage().used + size <= (use == StoreUse::kValue ? limit_bytes_ : urgent_limit(limit_bytes_));
+  if (!fits) {
     return room_error(size, Error{ErrorKind::kOverloaded, "too much is in use"});
   }
   return Ok{};
 }
 
+/// Beyond the limit lie the reserve and the urgent values that there are.
+void ValueStore::settle_limit() {
+  std::uint64_t beyond = reserve_of(limit_bytes_);
+  std::erase_if(urgent_,
+                [this](const auto& entry) { return !extents_.is_live(entry.first, entry.second); });
+  for (const auto& [offset, size] : urgent_)
+    beyond += size;
+  extents_.set_limit_bytes(limit_bytes_ + beyond);
+}
+
 Result<StoreBlock> ValueStore::allocate(std::uint64_t size, StoreUse use) {
+  if (!urgent_.empty()) settle_limit();
   if (size <= ChunkAllocator::kMaxBlockBytes) {
     auto block = chunks_.allocate(size == 0 ? 1 : size);
     if (!block) return room_error(size, block.error());
@@ -84,6 +100,7 @@ void ValueStore::free(std::uint64_t offset) {
 }
 
 Result<StoreBlock> ValueStore::lease_chunk(ProcessId process) {
+  if (!urgent_.empty()) settle_limit();
   auto extent = leases_.lease(process, kChunkBytes);
   if (!extent) return room_error(kChunkBytes, extent.error());
   return StoreBlock{extent->offset, extent->size_bytes, false};
@@ -91,8 +108,16 @@ Result<StoreBlock> ValueStore::lease_chunk(ProcessId process) {
 
 Result<StoreBlock> ValueStore::lease_value(ProcessId process, std::uint64_t size, StoreUse use) {
   if (const Status allowed = check_limit(size, use); !allowed) return allowed.error();
-  const bool by_process = use == StoreUse::kValue && can_populate();
+  if (!urgent_.empty()) settle_limit();
+  const bool is_urgent = use == StoreUse::kUrgentValue;
+  // Alone it may take what the check allows, whatever the extent's real size is.
+  if (is_urgent) extents_.set_limit_bytes(2 * extents_.limit_bytes());
+  const bool by_process = use != StoreUse::kMessage && can_populate();
   auto extent = leases_.lease(process, size, by_process ? Reserve::kByCaller : Reserve::kNow);
+  if (is_urgent) {
+    if (extent.ok()) urgent_.emplace(extent->offset, extent->size_bytes);
+    settle_limit();
+  }
   if (!extent) return room_error(size, extent.error());
   value_leases_.emplace(extent->offset, process);
   return StoreBlock{extent->offset, extent->size_bytes, !extent->reserved};

@@ -24,8 +24,9 @@ struct StoreBlock {
 };
 
 /// What memory is for. Values leave a reserve, so that calls and messages go on in a full store:
-/// those may free some.
-enum class StoreUse : std::uint8_t { kValue, kMessage };
+/// those may free some. A value without which everything stands still may go beyond the limit, by
+/// half of it.
+enum class StoreUse : std::uint8_t { kValue, kMessage, kUrgentValue };
 
 /// Memory of the object space in use, in bytes.
 struct StoreUsage {
@@ -82,6 +83,7 @@ class ValueStore {
  private:
   Error room_error(std::uint64_t size, const Error& cause) const;
   [[nodiscard]] Status check_limit(std::uint64_t size, StoreUse use) const;
+  void settle_limit();
 
   std::uint64_t limit_bytes_;
   ExtentAllocator extents_;
@@ -91,6 +93,8 @@ class ValueStore {
   std::unordered_map<std::uint64_t, std::uint64_t> leased_sizes_;  ///< Published values: size.
   std::unordered_map<std::uint64_t, ProcessId> value_leases_;      ///< Leases for one value each.
   std::unordered_map<std::uint64_t, ProcessId> lent_;  ///< Host's blocks to be discarded.
+  /// What was leased beyond the limit, by offset: size of the extent.
+  std::unordered_map<std::uint64_t, std::uint64_t> urgent_;
 };
 
 }  // namespace haz

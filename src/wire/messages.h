@@ -141,6 +141,7 @@ enum RequestFlags : std::uint32_t {
   kRequestBlocking = 2,  ///< The process' main thread sleeps on it.
   kRequestThread = 4,    ///< Another thread of it does, while a task runs.
   kRequestNear = 8,      ///< Values that need no pin are wanted.
+  kRequestTimed = 16,    ///< It is withdrawn after some time.
 };
 
 struct RequestMessage {
@@ -174,6 +175,7 @@ enum class AllocateKind : std::uint32_t { kValue = 0, kChunk = 1, kMessage = 2 }
 
 struct AllocateMessage {
   std::uint64_t number;
+  std::uint64_t task;  ///< The running one; 0: none.
   std::uint64_t size;
   AllocateKind kind;
   std::uint32_t reserved;

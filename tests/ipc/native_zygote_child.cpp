@@ -45,8 +45,8 @@ class NativeWorker {
     const auto outer = ring_.begin_attempt(TaskId{command.task}, command.attempt, false);
     std::string result;
     const Outcome outcome = act(command, payload, result);
-    ring_.end_attempt(outer);
     hand_in(command, outcome, result);
+    ring_.end_attempt(outer);
   }
 
   Outcome act(const TaskCommand& command, const std::string& payload, std::string& result) {
@@ -171,7 +171,7 @@ class NativeWorker {
     }
     NoHooks hooks;
     auto block = ring_.allocate(text.size(), hooks, StoreUse::kValue);
-    if (!block) ::_exit(9);
+    if (!block) return {.is_error = true, .bytes = std::as_bytes(std::span("no room", 7))};
     std::memcpy(ring_.arena().at(block->offset), text.data(), text.size());
     ring_.seal(*block);
     value.offset = block->offset;
@@ -180,6 +180,7 @@ class NativeWorker {
 
   void hand_in(const TaskCommand& command, Outcome outcome, const std::string& result) {
     const NewValue value = value_of(result, outcome != Outcome::kReturned);
+    if (value.is_error) outcome = Outcome::kRaised;
     ring_.finish({TaskId{command.task}, command.attempt, outcome, 1000, std::span(&value, 1)});
   }
 

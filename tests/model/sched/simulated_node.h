@@ -48,13 +48,14 @@ class SimulatedNode {
   /// One event, drawn by its weight.
   void step() {
     const std::vector<std::pair<int, void (SimulatedNode::*)()>> events{
-        {30, &SimulatedNode::worker_acts},     {30, &SimulatedNode::deliver_message},
-        {20, &SimulatedNode::worker_claims},   {20, &SimulatedNode::dispatch},
-        {20, &SimulatedNode::driver_acts},     {8, &SimulatedNode::answer_start},
-        {10, &SimulatedNode::worker_hears},    {4, &SimulatedNode::tick},
-        {2, &SimulatedNode::somebody_dies},    {4, &SimulatedNode::kill_arrives},
-        {3, &SimulatedNode::cancel_something}, {2, &SimulatedNode::time_limit_passes},
-        {2, &SimulatedNode::grace_is_over},    {1, &SimulatedNode::result_comes_twice}};
+        {30, &SimulatedNode::worker_acts},      {30, &SimulatedNode::deliver_message},
+        {20, &SimulatedNode::worker_claims},    {20, &SimulatedNode::dispatch},
+        {20, &SimulatedNode::driver_acts},      {8, &SimulatedNode::answer_start},
+        {10, &SimulatedNode::worker_hears},     {4, &SimulatedNode::tick},
+        {2, &SimulatedNode::somebody_dies},     {4, &SimulatedNode::kill_arrives},
+        {3, &SimulatedNode::cancel_something},  {2, &SimulatedNode::time_limit_passes},
+        {4, &SimulatedNode::room_comes},        {2, &SimulatedNode::grace_is_over},
+        {1, &SimulatedNode::result_comes_twice}};
     int total = 0;
     for (const auto& [weight, event] : events)
       total += weight;
@@ -174,8 +175,15 @@ class SimulatedNode {
 
   // ---- processes --------------------------------------------------------------------------------
 
+  struct Process;
+  struct Room {
+    RoomWait wait{};
+    Process* process = nullptr;
+    bool asked = false;  ///< The scheduler knows of it.
+  };
   struct Frame {
     Claim claim;
+    Room* room = nullptr;        ///< It waits for room in the store.
     Request* request = nullptr;  ///< It sleeps on this one.
     std::vector<ObjectId> borrowed{};
     std::set<std::uint64_t> known{};  ///< What it was told of or made: it uses nothing else.
@@ -313,6 +321,7 @@ class SimulatedNode {
     Process* process = pick_process();
     if (process == nullptr || process->stack.empty()) return;
     Frame& frame = process->stack.back();
+    if (frame.room != nullptr) return;
     if (frame.request != nullptr) {
       if (chance(0.1)) stop_waiting(*process, frame);
       return;
@@ -327,11 +336,14 @@ class SimulatedNode {
     }
     const bool may_block = tasks_.at(frame.claim.task.value).function->resources->request.empty() ||
                            tasks_.at(frame.claim.task.value).function != functions_[4];
-    switch (number(0, 12)) {
+    switch (number(0, 13)) {
       case 0:
       case 1:
       case 2:
         if (unfinished_.size() < 60) submit(*process, frame.claim.task);
+        break;
+      case 13:
+        wait_for_room(*process, frame);
         break;
       case 12:
         take(*process);
@@ -359,6 +371,10 @@ class SimulatedNode {
   /// In drain(): the shortest way to the end.
   bool act_finally(Process& process) {
     if (process.dead) return false;
+    if (!process.stack.empty() && process.stack.back().room != nullptr) {
+      give_room(*process.stack.back().room);
+      return true;
+    }
     if (!process.stack.empty() && process.stack.back().waits_for_demand) {
       stop_waiting(process, process.stack.back());  // nobody takes anything any more
     }
@@ -726,6 +742,37 @@ class SimulatedNode {
     return nullptr;
   }
 
+  void wait_for_room(Process& process, Frame& frame) {
+    rooms_.push_back(std::make_unique<Room>());
+    Room& room = *rooms_.back();
+    room.process = &process;
+    room.wait.process = process.id;
+    room.wait.size = 100;
+    frame.room = &room;
+    process.messages.push_back([this, &process, &room, task = frame.claim.task] {
+      room.asked = true;
+      scheduler_->wait_for_room(room.wait, process.worker, task);
+    });
+  }
+  /// One of those who wait gets room, most often the one that holds others up.
+  void room_comes() {
+    (void)scheduler_->room_can_come();
+    const RoomWait* urgent = scheduler_->blocks_others();
+    std::vector<Room*> asked;
+    for (const auto& room : rooms_) {
+      if (room->asked && (urgent == nullptr || &room->wait == urgent)) asked.push_back(room.get());
+    }
+    EXPECT_TRUE(urgent == nullptr || asked.size() == 1) << "one who does not wait";
+    if (!asked.empty()) give_room(*pick_of(asked));
+  }
+  void give_room(Room& room) {
+    ++events_;
+    if (room.asked) scheduler_->end_room_wait(room.wait);
+    for (Frame& frame : room.process->stack) {
+      if (frame.room == &room) frame.room = nullptr;
+    }
+    std::erase_if(rooms_, [&room](const auto& one) { return one.get() == &room; });
+  }
   void stop_waiting(Process& process, Frame& frame) {
     const std::uint64_t number = frame.request->number;
     frame.request = nullptr;
@@ -941,6 +988,9 @@ class SimulatedNode {
     process.worker = nullptr;
     model_handles_.erase(process.id.value);
     after_call();
+    for (std::size_t i = rooms_.size(); i > 0; --i) {
+      if (rooms_[i - 1]->process == &process) give_room(*rooms_[i - 1]);
+    }
     for (std::size_t i = requests_.size(); i > 0; --i) {
       if (i <= requests_.size() && requests_[i - 1]->process == process.id) {
         withdraw(*requests_[i - 1]);
@@ -1294,6 +1344,7 @@ class SimulatedNode {
   Process driver_;
   std::vector<std::unique_ptr<Process>> processes_;
   std::vector<std::unique_ptr<Request>> requests_;
+  std::vector<std::unique_ptr<Room>> rooms_;
   std::map<std::uint64_t, ModelTask> tasks_;
   std::set<std::uint64_t> unfinished_;
   std::map<std::uint64_t, ModelObject> objects_;

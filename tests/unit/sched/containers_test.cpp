@@ -257,6 +257,34 @@ TEST(ReadyQueue, WhatWasTakenBackGetsItsPlaceAgain) {
   }
 }
 
+TEST(ReadyQueue, HoldersOfObjectsKeepTheirPlacesAndAreFoundFirst) {
+  std::vector<std::unique_ptr<Task>> tasks;
+  ReadyQueue queue;
+  for (std::size_t i = 0; i < 8; ++i) {
+    tasks.push_back(std::make_unique<Task>());
+    tasks.back()->order = i + 1;
+    tasks.back()->holds_objects = i % 3 == 2;  // 2 and 5
+    tasks.back()->priority = i == 6 ? 1 : 0;
+    queue.push_back(tasks.back().get());
+  }
+  EXPECT_EQ(queue.size(), 8U);
+  EXPECT_EQ(queue.num_holders(), 2U);
+  const auto any = [](const Task& /*task*/) { return true; };
+  const auto is = [&tasks](std::size_t i) {
+    return [wanted = tasks[i].get()](const Task& task) { return &task == wanted; };
+  };
+  EXPECT_EQ(queue.find(1, any), tasks[2].get());
+  EXPECT_EQ(queue.find(1, is(5)), nullptr);
+  EXPECT_EQ(queue.find(2, is(5)), tasks[5].get());
+  EXPECT_EQ(queue.find(2, is(0)), tasks[0].get()) << "behind the one of greater priority";
+  EXPECT_EQ(queue.find(1, is(0)), nullptr);
+  for (const std::size_t expected : {6U, 0U, 1U, 2U, 3U, 4U, 5U, 7U}) {
+    ASSERT_EQ(queue.front(), tasks[expected].get());
+    queue.remove(queue.front());
+  }
+  EXPECT_TRUE(queue.empty());
+}
+
 // ---- Story -------------------------------------------------------------------------------------
 
 TEST(Story, KeepsTheLatestInOrder) {

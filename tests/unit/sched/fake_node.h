@@ -255,7 +255,12 @@ class FakeNode {
     check();
   }
   bool die(Worker& worker, const DeathCause& cause = {.pid = 77, .signal = 9}) {
+    const ProcessId process = worker.process;
     const bool has_begun = scheduler->worker_died(worker, cause);
+    const std::vector<RoomWait*> waits = open_room_waits_;
+    for (RoomWait* wait : waits) {
+      if (wait->process == process) end_room_wait(*wait);
+    }
     check();
     return has_begun;
   }
@@ -323,6 +328,21 @@ class FakeNode {
     check();
     return request;
   }
+  /// The claimed task needs room in the store; lives as long as the node.
+  RoomWait& wait_for_room(Worker& worker, Claim claim, std::uint64_t size = 100) {
+    RoomWait& wait = room_waits_.emplace_back();
+    wait.process = worker.process;
+    wait.size = size;
+    scheduler->wait_for_room(wait, &worker, claim.task);
+    open_room_waits_.push_back(&wait);
+    check();
+    return wait;
+  }
+  void end_room_wait(RoomWait& wait) {
+    EXPECT_EQ(std::erase(open_room_waits_, &wait), 1U) << "it does not wait";
+    scheduler->end_room_wait(wait);
+    check();
+  }
   void withdraw(Request& request) {
     scheduler->withdraw(request);
     check();
@@ -373,6 +393,8 @@ class FakeNode {
   std::size_t unchecked_steps_ = 0;
   std::map<std::uint32_t, std::uint64_t> counters_;
   std::deque<Request> requests_;
+  std::deque<RoomWait> room_waits_;
+  std::vector<RoomWait*> open_room_waits_;
 };
 
 }  // namespace haz
