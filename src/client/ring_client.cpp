@@ -82,6 +82,7 @@ class SteadyHooks final : public WaitHooks {
   explicit SteadyHooks(WaitHooks& inner) : inner_(inner) {}
   void before_block() override { inner_.before_block(); }
   void after_block() override { inner_.after_block(); }
+  [[nodiscard]] bool may_run_tasks() const override { return inner_.may_run_tasks(); }
 
  private:
   WaitHooks& inner_;
@@ -644,14 +645,16 @@ WaitOutcome RingClient::await_reply(std::uint64_t number, std::int64_t deadline_
     cpu_relax();
   for (;;) {
     read_replies(lock);
+    // Also when this wait is over: nobody else can run them, and what the caller does next may wait
+    // for them in a way that is not seen here, as by joining a thread.
+    if (on_main && !nested_.empty() && hooks.may_run_tasks()) {
+      run_nested_tasks(lock, blocked, hooks);
+      continue;
+    }
     const auto found = pending_.find(number);
     if (found->second.done) {
       reply = std::move(found->second);
       break;
-    }
-    if (on_main && !nested_.empty() && hooks.may_run_tasks()) {
-      run_nested_tasks(lock, blocked, hooks);
-      continue;
     }
     const std::int64_t now = monotonic_ns();
     if (area_->control.stop.load(std::memory_order_relaxed) != 0) {
@@ -691,15 +694,26 @@ WaitOutcome RingClient::request(std::span<const ObjectId> ids, std::uint32_t nee
   const bool poll = deadline_ns >= 0 && deadline_ns <= monotonic_ns();
   std::uint32_t flags = wants_values ? kRequestGet : 0U;
   const TaskId task = running_task();
-  if (task && !poll) flags |= on_main_thread() ? kRequestBlocking : kRequestThread;
+  if (!poll && !on_main_thread()) {
+    flags |= kRequestThread;  // whatever is noted: for a moment around a nested task none is
+  } else if (!poll && task) {
+    flags |= kRequestBlocking;
+  }
   if (deadline_ns >= 0) flags |= kRequestTimed;
   const RequestMessage message{
       number, task.value, flags, poll ? 0 : needed, static_cast<std::uint32_t>(ids.size()), 0};
   send(MessageKind::kRequest, {bytes_of(message), bytes_of_ids(ids)}, true);
   const WaitOutcome outcome = await_reply(number, poll ? -1 : deadline_ns, hooks, reply);
   if (outcome == WaitOutcome::kDone) return outcome;
-  const WithdrawMessage withdraw{number};
+  // A task to run on top of this one may be on its way: the answer comes behind it.
+  const bool may_get_tasks =
+      outcome == WaitOutcome::kTimeout && (flags & kRequestBlocking) != 0 && hooks.may_run_tasks();
+  const WithdrawMessage withdraw{number, may_get_tasks ? expect_reply() : 0};
   send(MessageKind::kWithdraw, {bytes_of(withdraw)}, true);
+  if (may_get_tasks) {
+    SteadyHooks steady(hooks);
+    (void)await_reply(withdraw.answer, -1, steady, reply);
+  }
   return outcome;
 }
 

@@ -327,12 +327,15 @@ bool Node::on_request(WorkerPort& port, std::span<const std::byte> body) {
 bool Node::on_withdraw(WorkerPort& port, std::span<const std::byte> body) {
   MessageReader reader(body);
   const auto message = reader.take<WithdrawMessage>();
-  const auto found = port.requests.find(message.number);
-  if (found == port.requests.end()) return reader.ok();
-  scheduler_.withdraw(*found->second);
-  std::erase(completed_, found->second.get());
-  port.requests.erase(found);
-  return reader.ok();
+  if (!reader.ok()) return false;
+  if (const auto found = port.requests.find(message.number); found != port.requests.end()) {
+    scheduler_.withdraw(*found->second);
+    std::erase(completed_, found->second.get());
+    port.requests.erase(found);
+  }
+  // From here on it is sent no task to run in that wait, and those sent before come first.
+  if (message.answer != 0) answer(port, message.answer, AnswerStatus::kOk, 0, 0, {});
+  return true;
 }
 
 bool Node::on_started(WorkerPort& port, std::span<const std::byte> body) {

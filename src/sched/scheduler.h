@@ -368,6 +368,7 @@ class Scheduler {
   void lend(Request& request, Task* task);
   void end_lending(Request& request);
   void end_lending_of(const Task* task);
+  void pass_lending(Task* task, Task* below);
   void pull_back_behind(Task* task);
 
   Stream* find_stream(TaskId task) const;

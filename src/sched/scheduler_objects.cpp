@@ -349,6 +349,22 @@ void Scheduler::end_lending_of(const Task* task) {
   }
 }
 
+/// Threads that began to wait while the nested `task` ran are of its process: the one `below` it,
+/// which goes on now, may wait for them, and so may not be taken for one that comes to its end.
+void Scheduler::pass_lending(Task* task, Task* below) {
+  constexpr std::uint16_t kMostThreads = std::numeric_limits<std::uint16_t>::max();
+  Request* request = lending_requests_.front();
+  while (task->waiting_threads != 0 && below->waiting_threads != kMostThreads) {
+    if (request->lending_task == task) {
+      --task->waiting_threads;
+      ++below->waiting_threads;
+      request->lending_task = below;
+      lend_cpu(below);
+    }
+    request = List<Request, &Request::lending_link>::next(request);
+  }
+}
+
 void Scheduler::unblock(Request& request) {
   Task* task = request.blocked_task;
   if (task == nullptr) return;

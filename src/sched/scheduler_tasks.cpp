@@ -459,6 +459,8 @@ void Scheduler::leave_worker(Task* task) {
     want_feeding(*task->actor);
   }
   if (task->blocking_request != nullptr) unblock(*task->blocking_request);
+  Task* below = task->nested ? List<Task, &Task::queue_link>::next(task) : nullptr;
+  if (below != nullptr) pass_lending(task, below);
   end_lending_of(task);
   take_cpu_back(task);
   worker->assigned.remove(task);

@@ -19,7 +19,7 @@ enum class MessageKind : std::uint32_t {
   kAddReferences,     ///< u64 object ids.
   kDropReferences,    ///< u64 object ids.
   kRequest,           ///< RequestMessage, u64 object ids.
-  kWithdraw,          ///< WithdrawMessage.
+  kWithdraw,          ///< WithdrawMessage; may be answered by kAnswer.
   kStarted,           ///< StartedMessage.
   kCancel,            ///< CancelMessage.
   kFree,              ///< u64 object ids.
@@ -155,6 +155,7 @@ struct RequestMessage {
 
 struct WithdrawMessage {
   std::uint64_t number;
+  std::uint64_t answer;  ///< Number for a kAnswer when it has been withdrawn; 0: none is wanted.
 };
 
 struct StartedMessage {

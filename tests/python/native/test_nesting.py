@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 import threading
 import time
@@ -9,7 +10,7 @@ import time
 import haz
 import pytest
 from haz import _native
-from haz.exceptions import TaskCancelledError
+from haz.exceptions import GetTimeoutError, TaskCancelledError
 
 
 @haz.remote
@@ -90,6 +91,38 @@ def test_threads_wait_in_all_processes():
     assert haz.get([parent.remote(i) for i in range(count)]) == [[i, i] for i in range(count)]
     # A few more than the cap, but not one for each parent.
     assert len(_native.snapshot()["worker_pids"]) < count
+
+
+def test_waits_that_end_while_what_they_wait_for_is_on_its_way():
+    # A nested task that was sent to a process whose wait has just ended runs there all the same, since
+    # the thread that is joined then may wait for it.
+    haz.init(num_cpus=1)
+
+    @haz.remote(num_cpus=0)
+    def inner(i):
+        time.sleep(0.002)
+        return i
+
+    @haz.remote(num_cpus=0)
+    def parent(i):
+        rng = random.Random(i)
+        found = []
+        for _ in range(4):
+            ref = inner.remote(i)
+            thread = threading.Thread(target=lambda ref=ref: found.append(haz.get(ref)))
+            thread.start()
+            try:
+                haz.get(ref, timeout=rng.uniform(0, 0.03))
+            except GetTimeoutError:
+                pass
+            thread.join()
+        return found
+
+    for round in range(3):
+        numbers = range(round * 1000, round * 1000 + 150)
+        assert haz.get([parent.remote(i) for i in numbers], timeout=80) == [
+            [i] * 4 for i in numbers
+        ]
 
 
 def test_by_force_the_others_in_the_process_lose_no_try(gate, tally):

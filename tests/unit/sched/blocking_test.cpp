@@ -911,6 +911,31 @@ TEST(SchedulerNesting, WhatThreadsWaitForRunsInOneProcessMore) {
   node.end();
 }
 
+TEST(SchedulerNesting, AThreadThatBeganToWaitDuringANestedTaskWaitsAlsoAfterIt) {
+  FakeNode node(1, cap(1));
+  Function* f = node.function("free", 0);
+  node.submit(f);
+  node.answer_starts();
+  const Parent parent = begin(node, *node.scheduler->workers().front());
+  const TaskId first = child_of(node, parent, f);
+  const TaskId second = child_of(node, parent, f);
+  Request& request = node.get(first, parent.claim.task);
+  node.dispatch();
+  const Claim nested = node.claim(*parent.worker);
+  ASSERT_EQ(nested.task, first);
+  node.thread_get(*parent.worker, second);
+  node.finish(*parent.worker, nested);
+  EXPECT_TRUE(node.was_completed(request));
+  // The main thread may join the other one now, so there must be somebody to run what that awaits.
+  node.answer_starts();
+  ASSERT_EQ(node.scheduler->workers().size(), 2U) << "a deadlock";
+  const Parent other = begin(node, *node.scheduler->workers().back());
+  EXPECT_EQ(other.claim.task, second);
+  node.finish(*other.worker, other.claim);
+  node.finish(*parent.worker, parent.claim);
+  node.end();
+}
+
 TEST(SchedulerNesting, WithNoCpusOfTheirOwn) {
   // Tasks that ask for nothing fit always; only the cap keeps them in.
   FakeNode node(1, cap(3));
