@@ -54,7 +54,7 @@ _END_S = 5.0
 
 #: How often a worker's process is started again that dies while it runs no call, where it may be the
 #: initializer that ends it.
-_RESTARTS = 12
+_RESTARTS = 8
 
 
 _MANAGERS = "multiprocessing.managers"
