@@ -38,7 +38,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--systems", default=",".join(SYSTEMS), help="names, with commas")
     parser.add_argument("--workers", type=int, default=4 if cores < 8 else cores)
     parser.add_argument("--rounds", type=int, default=0, help="3 unless --quick")
-    parser.add_argument("--time-box", type=float, default=480.0, help="seconds for the rounds")
+    parser.add_argument("--time-box", type=float, default=600.0, help="seconds for the rounds")
     parser.add_argument("--quick", action="store_true", help="1 round, a tenth of the tasks")
     parser.add_argument("--floors", choices=FLOORS, default=machine_for(cores))
     parser.add_argument("--out", type=Path, default=_HERE / "results" / "latest.json")

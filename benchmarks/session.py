@@ -75,6 +75,7 @@ class Session:
         self._surroundings = surroundings
         self._scratch = scratch
         self._operations: list[str] = []
+        self._idle_bytes = 0.0
 
     def start(self) -> None:
         """Start the system in the child."""
@@ -84,6 +85,7 @@ class Session:
             workers=self._surroundings.workers,
             scratch=str(self._scratch),
         )
+        self._idle_bytes = self._surroundings.tree.pss_bytes()
 
     def stop(self) -> float:
         """Shut the system down; the seconds that took."""
@@ -136,8 +138,9 @@ class Session:
     def measure_queue(self, row: Row) -> dict[str, list[float]]:
         """Queue no-ops behind busy workers, then run them: seconds a task, and peak memory.
 
-        The memory is that of all processes of the system, its driver included; with fewer tasks
-        than a million the growth is extrapolated.
+        The memory is that of all processes of the system when it had just started, its driver
+        included, and the growth; with fewer tasks than a million that is extrapolated. What rows
+        measured before have left warm does not count.
         """
         n = row.size(self._system, self._surroundings.quick)
         gate = str(self._scratch / "gate")
@@ -151,7 +154,7 @@ class Session:
         growth = max(queued, drained) - before
         return {
             "queued": [(submit_s + drain_s + release_s) / n],
-            "queued-memory": [before + growth * MILLION / n],
+            "queued-memory": [self._idle_bytes + growth * MILLION / n],
         }
 
     def _sample(self, method: str, **arguments: object) -> float:

@@ -50,6 +50,6 @@ SYSTEMS: dict[str, SystemInfo] = {
     "joblib": SystemInfo("joblib", "joblib", "joblib", "Joblib"),
     "dask": SystemInfo("Dask", "distributed", "dask", "Dask", is_brief=True),
     "ipyparallel": SystemInfo(
-        "ipyparallel", "ipyparallel", "engines", "Ipyparallel", is_brief=True
+        "ipyparallel", "ipyparallel", "engines", "Ipyparallel", is_brief=True, has_life=False
     ),
 }
