@@ -440,6 +440,7 @@ def scribbles(rounds):
             raise AssertionError(f"the store is not empty: {counts()}") from None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1])
 def test_a_worker_scribbles_over_all_that_it_can_write(tmp_path, seed):
     run_scenario(scribbles, tmp_path, seed=seed, rounds=32)
