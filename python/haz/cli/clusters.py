@@ -43,7 +43,7 @@ def start(n: int | None, profile: str, cluster_id: str) -> int:
     name = cluster_name(profile, cluster_id) or DEFAULT_ID
     if name in _sizes():
         raise RuntimeError(f"the cluster {name} runs already; end it by {_stop_command(name)}")
-    if NODE_NAME not in nodes.names() or not nodes.is_running(NODE_NAME):
+    if not nodes.is_running(NODE_NAME):
         nodes.start_server({"name": NODE_NAME})
     haz.init(address=NODE_NAME, log_to_driver=False)
     began = time.monotonic()

@@ -12,7 +12,7 @@ from haz.ipyparallel.error import RemoteError, TaskAborted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from concurrent.futures import Future
     from typing import Any
 
@@ -341,14 +341,3 @@ def _nobody(message: Message) -> RemoteError:
         "NoEnginesRegistered",
         f"there is no engine that may run the call {message.msg_id}: see client.ids",
     )
-
-
-def ids_of(jobs: Iterable[Any]) -> list[str]:
-    """The ids of calls, of AsyncResults or ids."""
-    found: list[str] = []
-    for job in jobs:
-        if isinstance(job, str):
-            found.append(job)
-        else:
-            found += job.msg_ids
-    return found

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from haz.ipyparallel.cluster import EngineHandle
+
 __all__ = ["BroadcastView", "DirectView"]
 
 #: Arguments of this many bytes and more lie once in the store for all engines of a view.
@@ -75,14 +77,17 @@ class DirectView(View):
         label = self.label if label is None else label
         messages: list[DirectMessage] = []
         for engine in engines:
-            ref = engine.call(method, *args)
-            message = DirectMessage(self.client._new_id(), label, engine, ref)
+            message = self._call(engine, label, method, *args)
             message.has_execute = has_execute
             messages.append(message)
         self._remember(messages)
         return AsyncResult(
             self.client, messages, fname, self.targets if targets is None else targets, single
         )
+
+    def _call(self, engine: EngineHandle, label: Any, method: str, *args: Any) -> DirectMessage:
+        ref = engine.call(method, *args)
+        return DirectMessage(self.client._new_id(), label, engine, ref)
 
     def _returned(self, result: AsyncResult, block: bool | None) -> Any:
         block = self.block if block is None else block
@@ -120,18 +125,11 @@ class DirectView(View):
                 function.mapObject.get_partition(arg, p, parts, length) if mappable(arg) else arg
                 for arg in args
             )
-            ref = engines[p].call("apply", canned_f, self.client._can(part), canned_kwargs)
-            messages.append(DirectMessage(self.client._new_id(), self.label, engines[p], ref))
-        self._remember(messages)
-        return AsyncMapResult(
-            self.client,
-            messages,
-            function.mapObject,
-            function.__name__,
-            self.targets,
-            function.ordered,
-            function.return_exceptions,
-        )
+            canned = self.client._can(part)
+            messages.append(
+                self._call(engines[p], self.label, "apply", canned_f, canned, canned_kwargs)
+            )
+        return self._mapped(function, messages)
 
     def _send_map(
         self, function: ParallelFunction, sequences: list[Any], engines: list[Any]
@@ -144,10 +142,17 @@ class DirectView(View):
         for p in range(parts):
             part = [function.mapObject.get_partition(seq, p, parts, length) for seq in sequences]
             sizes.append(len(part[0]))
-            ref = engines[p].call(
-                "map", canned_f, self.client._can(part), function.return_exceptions
-            )
-            messages.append(DirectMessage(self.client._new_id(), self.label, engines[p], ref))
+            canned, returns = self.client._can(part), function.return_exceptions
+            messages.append(self._call(engines[p], self.label, "map", canned_f, canned, returns))
+        return self._mapped(function, messages, length, sizes)
+
+    def _mapped(
+        self,
+        function: ParallelFunction,
+        messages: list[DirectMessage],
+        length: int | None = None,
+        sizes: list[int] | None = None,
+    ) -> AsyncMapResult:
         self._remember(messages)
         return AsyncMapResult(
             self.client,
@@ -340,8 +345,7 @@ class DirectView(View):
             part = cut.get_partition(seq, p, len(engines))
             if flatten and len(part) == 1:
                 part = part[0]
-            ref = engine.call("push", self.client._can({key: part}))
-            messages.append(DirectMessage(self.client._new_id(), self.label, engine, ref))
+            messages.append(self._call(engine, self.label, "push", self.client._can({key: part})))
         self._remember(messages)
         result = AsyncResult(
             self.client, messages, "scatter", self.targets if targets is None else targets, single
@@ -353,10 +357,7 @@ class DirectView(View):
     ) -> Any:
         """Join the parts of a sequence that the engines have under a name."""
         engines, _ = self._engines(targets)
-        messages = [
-            DirectMessage(self.client._new_id(), self.label, engine, engine.call("pull", str(key)))
-            for engine in engines
-        ]
+        messages = [self._call(engine, self.label, "pull", str(key)) for engine in engines]
         self._remember(messages)
         result = AsyncMapResult(
             self.client,

@@ -305,21 +305,6 @@ class Engine:
             value["traceback"] = self._shell.last_traceback() or value["traceback"]
         return status, value, started, ended, output
 
-    def run_file(self, path: str) -> Reply:
-        """Run the file at a path that this process can read."""
-
-        def call() -> None:
-            with open(path, encoding="utf-8") as file:
-                code = file.read()
-            exec(compile(code + "\n", path, "exec"), self._namespace)
-
-        return self._run("run", call)
-
-    def prepare(self) -> None:
-        """Make the shell now, so that calls which display something find it."""
-        if self._shell is None:
-            self._make_shell()
-
 
 class _Failed:
     """An exception in the place of a result."""

@@ -204,13 +204,20 @@ class ExecuteReply:
         return self._with_metadata("image/svg+xml")
 
 
+def _about(engine: EngineHandle | None) -> dict[str, Any]:
+    """What an error tells of the engine that it is from."""
+    if engine is None:
+        return {}
+    return {"engine_id": engine.id, "engine_uuid": engine.uuid, "method": "apply"}
+
+
 def unreachable(engine: EngineHandle, msg_id: str, reason: str) -> RemoteError:
     """The error of a call whose engine is gone."""
     return RemoteError(
         "EngineError",
         f"Engine {engine.id} died while it ran or was to run call {msg_id}: {reason}",
         None,
-        {"engine_id": engine.id, "engine_uuid": engine.uuid, "method": "apply"},
+        _about(engine),
     )
 
 
@@ -227,8 +234,7 @@ def _failed_call(error: Exception, message: Message) -> Exception:
         )
     if isinstance(error, TaskError):
         cause = error.__cause__ if error.__cause__ is not None else error
-        info = {"engine_id": engine.id, "engine_uuid": engine.uuid, "method": "apply"}
-        return RemoteError(type(cause).__name__, str(cause), str(error), info)
+        return RemoteError(type(cause).__name__, str(cause), str(error), _about(engine))
     return error
 
 
@@ -284,21 +290,18 @@ class Message:
                     )
             except Exception as error:
                 status = "error"
-                outcome = RemoteError(type(error).__name__, str(error), None, self._about())
+                outcome = RemoteError(type(error).__name__, str(error), None, _about(self.engine))
         elif status == "unmet":
             status = "error"
             outcome = RemoteError(
-                "UnmetDependency", "the engine lacks what the call depends on", None, self._about()
+                "UnmetDependency",
+                "the engine lacks what the call depends on",
+                None,
+                _about(self.engine),
             )
         else:
             outcome = RemoteError(**value)
         self._end(status, outcome)
-
-    def _about(self) -> dict[str, Any]:
-        engine = self.engine
-        if engine is None:
-            return {}
-        return {"engine_id": engine.id, "engine_uuid": engine.uuid, "method": "apply"}
 
     def _fail(self, error: Exception) -> None:
         self.facts.received = self.facts.completed = time.time()

@@ -35,10 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Client"]
 
 
-class _Results(dict):  # type: ignore[type-arg]
-    """Results by ids of calls: those that `Client.get_result` was asked for."""
-
-
 class Client:
     """A client of a cluster; its engines are known by their numbers.
 
@@ -87,12 +83,12 @@ class Client:
         self.profile = profile or "default"
         self._state = self._connect(profile, cluster_id, cluster, n)
         self.history: list[str] = []
-        self.results: dict[str, Any] = _Results()
+        #: Results by ids of calls, kept by whoever puts them here.
+        self.results: dict[str, Any] = {}
         self._closed = False
         self._is_canning = True
         self._prefix = os.urandom(8).hex()
         self._numbers = itertools.count()
-        self._pending: dict[str, Message] = {}
         self._balancer = Balancer(self._state.engines, self._find)
         self._activate_magics()
 

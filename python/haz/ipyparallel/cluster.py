@@ -422,7 +422,6 @@ class Cluster:
             cluster_name(profile, cluster_id) or f"{int(time.time())}-{os.urandom(2).hex()}"
         )
         self._environment = environment
-        self._options = options
         self._state: ClusterState | None = None
         self._client: Client | None = None
 
