@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["await_ref", "future_of", "until_ready", "when_ready"]
+__all__ = ["await_ref", "future_of", "until_ready", "value_of", "when_ready"]
 
 
 def _engine_of(ref: ObjectRef[Any]) -> Engine:
@@ -30,7 +30,7 @@ def _engine_of(ref: ObjectRef[Any]) -> Engine:
     return engine
 
 
-def _value_of(engine: Engine, ref: ObjectRef[T]) -> T:
+def value_of(engine: Engine, ref: ObjectRef[T]) -> T:
     """The value of a ref that is ready, or whose engine has ended."""
     try:
         values: list[T] = engine.get((ref,), 0)
@@ -52,7 +52,7 @@ def future_of(ref: ObjectRef[T]) -> Future[T]:
         if not future.set_running_or_notify_cancel():
             return
         try:
-            value = _value_of(engine, ref)
+            value = value_of(engine, ref)
         except BaseException as error:
             future.set_exception(error)
         else:
@@ -163,7 +163,7 @@ def await_ref(ref: ObjectRef[T]) -> Generator[Any, None, T]:
     engine = _engine_of(ref)
     yield from until_ready(engine, ref).__await__()
     try:
-        return _value_of(engine, ref)
+        return value_of(engine, ref)
     except BaseException as error:
         from haz._core.errors import without_stop_iteration
 

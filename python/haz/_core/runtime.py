@@ -68,6 +68,7 @@ class Runtime:
 
     __slots__ = (
         "_at_end",
+        "_at_stop",
         "_bound",
         "_engine_before_fork",
         "_exiting",
@@ -92,6 +93,7 @@ class Runtime:
         self.loop_bridges: Any = None
         self._lock = RLock()
         self._at_end: list[Callable[[], object]] = []
+        self._at_stop: list[Callable[[], object]] = []
         self._bound: dict[int, weak_ref[Bound]] = {}
         self._warned: set[str] = set()
         self._hooked = False
@@ -134,8 +136,13 @@ class Runtime:
             engine, self.engine = self.engine, None
             self.address_info = None
             self._unbind()
+            at_stop, self._at_stop = self._at_stop, []
         # Without the lock: an engine's thread may be inside a callback that wants it.
-        engine.shutdown()
+        try:
+            engine.shutdown()
+        finally:
+            for function in at_stop:
+                function()
 
     def attach_worker_engine(self, engine: Engine) -> None:
         """Make `engine` the one of this worker process; see the function of this name."""
@@ -203,6 +210,11 @@ class Runtime:
         """Call `function` when the interpreter ends, after the engine was shut down."""
         self._at_end.append(function)
 
+    def at_stop(self, function: Callable[[], object]) -> None:
+        """Call `function` when the engine that there is now was shut down. It must not raise."""
+        with self._lock:
+            self._at_stop.append(function)
+
     def end(self) -> None:
         """End the engine for good. For the handler of atexit that ``import haz`` registers."""
         # A daemon thread that still runs must not start another node now.
@@ -216,6 +228,7 @@ class Runtime:
 
     def _after_fork_in_child(self) -> None:
         self._lock = RLock()
+        self._at_stop = []
         if self.engine is None or self.forked:
             return
         # Kept, so that its destructor doesn't run here: what it owns is the parent's.

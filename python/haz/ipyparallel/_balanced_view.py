@@ -60,11 +60,8 @@ class LoadBalancedView(View):
             raise ValueError(f"a timeout is a number of seconds, 0 or more, and not {timeout!r}")
         return super().set_flags(**flags)
 
-    def _message(self, method: str, function: Any, args: Any, kwargs: Any) -> BalancedMessage:
-        message = BalancedMessage(self.client._new_id(), self.label, method)
-        message.function = function
-        message.args = args
-        message.kwargs = kwargs
+    def _message(self, *call: Any) -> BalancedMessage:
+        message = BalancedMessage(self.client._new_id(), self.label, call)
         if self.retries:
             if isinstance(self.retries, bool) or not isinstance(self.retries, int):
                 raise TypeError(f"retries is an int, and not {self.retries!r}")
@@ -97,7 +94,7 @@ class LoadBalancedView(View):
         )
         self._remember((message,))
         self.client._balancer.submit(message)
-        result = AsyncResult(self.client, [message], name_of(f), None, single=True)
+        result = AsyncResult(self.client, [message], name_of(f), None, True)
         return result.get() if (self.block if block is None else block) else result
 
     def _spread(

@@ -5,26 +5,97 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from queue import SimpleQueue
+from types import BuiltinFunctionType, FunctionType
+from weakref import ref
 
+from haz._core.api import wait
+from haz._core.futures import value_of, when_ready
+from haz._core.runtime import runtime
 from haz.exceptions import HazError
+from haz.ipyparallel._canning import Canned
 from haz.ipyparallel._messages import BalancedMessage, Message, _failed_call
 from haz.ipyparallel.error import RemoteError, TaskAborted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Future
     from typing import Any
 
+    from haz._core.refs import ObjectRef
     from haz.ipyparallel._engine import Reply
     from haz.ipyparallel.cluster import EngineHandle
 
-__all__ = ["Balancer"]
+__all__ = ["Balancer", "Flight"]
 
 #: Calls that together take as long may be sent together, so that short ones cost less. One that takes
-#: longer is sent alone when its engine is free: no call waits behind another while an engine is idle.
+#: longer, or of a function that is not known yet, is sent alone when its engine is free: no call waits
+#: behind another while an engine is idle.
 _SHORT_S = 0.0005
-_MOST_TOGETHER = 16
+#: An engine has at most this weight: that of two flights of short calls, or of one other call.
+_ROOM = 2
+#: As many functions are known.
+_MOST_FUNCTIONS = 200
+_MOST_TOGETHER = 128
+#: A thread that makes many calls looks for ends once in as many, and sends what waits: the threads
+#: that do so else wait for the interpreter's lock meanwhile, and the engines with them.
+_LOOK_EVERY = 256
+
+
+class Flight:
+    """Calls that were sent to an engine together."""
+
+    __slots__ = ("engine", "has_landed", "messages", "ref", "weight")
+
+    def __init__(
+        self, messages: list[BalancedMessage], engine: EngineHandle, ref: Any, weight: int
+    ) -> None:
+        self.messages = messages
+        self.engine = engine
+        self.ref: ObjectRef[Any] = ref
+        self.weight = weight
+        self.has_landed = False
+
+
+class _Sender:
+    """The thread that lets balancers send what waits: one in a process, for one run of haz."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._run: Any = None
+        self._due: SimpleQueue[Balancer | None] = SimpleQueue()
+
+    def post(self, balancer: Balancer) -> None:
+        """Let `balancer` send soon."""
+        if self._run is not runtime.engine:
+            self._start()
+        self._due.put(balancer)
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._run is runtime.engine:
+                return
+            self._run = runtime.engine
+            due = self._due = SimpleQueue()
+            thread = threading.Thread(
+                target=self._work, args=(due,), name="haz-balancers", daemon=True
+            )
+            thread.start()
+
+        def end() -> None:
+            due.put(None)
+            thread.join()
+
+        runtime.at_stop(end)
+
+    @staticmethod
+    def _work(due: SimpleQueue[Balancer | None]) -> None:
+        while (balancer := due.get()) is not None:
+            balancer.send_now()
+            del balancer
+
+
+_sender = _Sender()
 
 
 class Balancer:
@@ -53,12 +124,13 @@ class Balancer:
         self._load: dict[int, int] = {}
         self._given: dict[int, int] = {}
         self._sent = 0
-        self._together = 1
-        self._most = 1
+        self._flights: set[Flight] = set()
+        self._look_at = _LOOK_EVERY
         self._is_full = False
         self._timed = 0
-        self._mean_s = 1.0
+        self._durations: dict[Any, float] = {}
         self._timer: threading.Timer | None = None
+        self._is_due = False
 
     def submit(self, message: BalancedMessage) -> None:
         """Run the call on an engine, some time."""
@@ -68,8 +140,28 @@ class Balancer:
             self._waiting.append(message)
             if message.deadline is not None:
                 self._timed += 1
-            if self._is_full:
-                return  # the end of a call looks at what waits
+            # Where a call is short and some run, others may follow at once and go along with it.
+            if self._flights and (self._is_full or self._is_short(message)):
+                if len(self._waiting) < self._look_at:
+                    if not self._is_full and not self._is_due:
+                        self._send_soon()
+                    return
+                self._look_at = len(self._waiting) + _LOOK_EVERY
+                flights = list(self._flights)
+            else:
+                flights = []
+        if flights:
+            self._look(flights)
+        self._dispatch()
+
+    def _send_soon(self) -> None:
+        """Let a thread send what waits, when the one that makes calls leaves it the time."""
+        self._is_due = True
+        _sender.post(self)
+
+    def send_now(self) -> None:
+        """Send what waits, as far as there is room."""
+        self._is_due = False
         self._dispatch()
 
     def waiting(self) -> list[BalancedMessage]:
@@ -77,31 +169,26 @@ class Balancer:
         with self._lock:
             return list(self._waiting)
 
-    def load(self, engine: EngineHandle) -> int:
-        """How many calls the engine has from here."""
-        return self._load.get(engine.id, 0)
-
     def _preference(self, engine: EngineHandle) -> tuple[int, int]:
-        """Less is better: calls that it has, then how lately it was given one."""
+        """Less is better: what it has from here, then how lately it was given one."""
         return self._load.get(engine.id, 0), self._given.get(engine.id, 0)
 
     def abort(self, message: BalancedMessage) -> None:
         """Let a call end that no engine has begun."""
         with self._lock:
-            ref = message.ref
-            if ref is None and message.status is None:
+            flight = message.flight
+            if flight is None and message.status is None:
                 try:
                     self._waiting.remove(message)
                 except ValueError:
                     pass  # it waits for others
                 error = TaskAborted(f"the call {message.msg_id} was aborted before it was sent")
-            elif ref is not None:
-                from haz._core.api import cancel
-
-                message.retries = 0
-                cancel(ref)
-                return
             else:
+                if flight is not None and len(flight.messages) == 1:
+                    from haz._core.api import cancel
+
+                    message.retries = 0
+                    cancel(flight.ref)
                 return
         message._fail(error)
 
@@ -149,8 +236,10 @@ class Balancer:
         failed: list[tuple[BalancedMessage, Exception]] = []
         with self._lock:
             self._is_full = False
+            self._look_at = _LOOK_EVERY
             engines = self._engines() if self._waiting else []
             kept: list[BalancedMessage] = []
+            share = -(-len(self._waiting) // max(1, len(engines)))
             while self._waiting:
                 message = self._waiting.popleft()
                 if message.status is not None:
@@ -160,7 +249,8 @@ class Balancer:
                     failed.append((message, fits))
                     continue
                 engine = min(fits, key=self._preference, default=None)
-                if engine is None or self.load(engine) >= self._most:
+                weight = 1 if self._is_short(message) else _ROOM
+                if engine is None or self._load.get(engine.id, 0) + weight > _ROOM:
                     kept.append(message)
                     if not message.is_particular():
                         self._is_full = True
@@ -168,9 +258,9 @@ class Balancer:
                     continue
                 batch = [message]
                 if not message.is_particular():
-                    self._fill(batch, len(engines))
+                    self._fill(batch, share)
                 try:
-                    self._send(batch, engine)
+                    self._send(batch, engine, weight)
                 except HazError as error:
                     failed += [(each, error) for each in batch]
             self._waiting.extendleft(reversed(kept))
@@ -179,11 +269,16 @@ class Balancer:
         for message, reason in failed:
             message._fail(reason)
 
-    def _fill(self, batch: list[BalancedMessage], engines: int) -> None:
-        """Add calls that go along with the first one: while calls are short, and many wait."""
-        most = min(self._together, len(self._waiting) // engines)
-        while len(batch) < most and self._waiting and not self._waiting[0].is_particular():
-            message = self._waiting.popleft()
+    def _fill(self, batch: list[BalancedMessage], share: int) -> None:
+        """Add calls that go along with the first one: short ones, as long as all engines get some."""
+        most = min(share, _MOST_TOGETHER)
+        left = _SHORT_S - self._duration(batch[0])
+        waiting = self._waiting
+        while len(batch) < most and waiting and not waiting[0].is_particular():
+            left -= self._duration(waiting[0])
+            if left < 0:
+                break
+            message = waiting.popleft()
             if message.status is None:
                 batch.append(message)
 
@@ -217,49 +312,76 @@ class Balancer:
             fits = left
         return fits
 
-    def _send(self, batch: list[BalancedMessage], engine: EngineHandle) -> None:
-        calls = []
-        for message in batch:
-            message._sent_to(engine)
-            calls.append((message.method, message.function, message.args, message.kwargs))
-        self._load[engine.id] = self._load.get(engine.id, 0) + 1
+    def _send(self, batch: list[BalancedMessage], engine: EngineHandle, weight: int) -> None:
+        self._load[engine.id] = self._load.get(engine.id, 0) + weight
         self._sent += 1
         self._given[engine.id] = self._sent
+        for message in batch:
+            message._sent_to(engine)
         try:
-            ref = engine.call("batch", calls) if len(batch) > 1 else engine.call(*calls[0])
-            future = ref.future()
+            if len(batch) == 1:
+                method, *arguments = batch[0].call  # type: ignore[misc]
+                ref = engine.call(method, batch[0].msg_id, *arguments)
+            else:
+                ref = engine.call("batch", [(message.msg_id, message.call) for message in batch])
         except BaseException:
-            self._load[engine.id] -= 1
+            self._load[engine.id] -= weight
             raise
-        if len(batch) == 1:
-            batch[0].ref = ref  # so that it can be aborted
-        future.add_done_callback(lambda future: self._ended(batch, engine, future))
+        flight = Flight(batch, engine, ref, weight)
+        for message in batch:
+            message.flight = flight
+        self._flights.add(flight)
+        run = runtime.engine
+        when_ready(ref, lambda: self._land(flight, run))
 
-    def _ended(
-        self, batch: list[BalancedMessage], engine: EngineHandle, future: Future[Any]
-    ) -> None:
-        error = future.exception()
-        replies = [None] * len(batch)
-        if error is None:
-            replies = [future.result()] if len(batch) == 1 else future.result()
-            self._note_duration(replies[-1][3] - replies[0][2], len(batch))  # type: ignore[index]
+    def _look(self, flights: list[Flight]) -> None:
+        """End the calls that engines have ended, without waiting for the thread that is told."""
+        run = runtime.engine
+        by_ref = {flight.ref: flight for flight in flights}
+        for landed in wait(list(by_ref), num_returns=len(by_ref), timeout=0)[0]:
+            self._land(by_ref[landed], run)
+
+    def _land(self, flight: Flight, run: Any) -> None:
+        """What was sent has come back, in the run of haz that it was sent in; or will never."""
+        replies: list[Reply | None] = [None] * len(flight.messages)
+        error: Exception | None = None
+        try:
+            value = value_of(run, flight.ref)
+        except Exception as failure:
+            error = failure
+        else:
+            replies = [value] if len(flight.messages) == 1 else value
         with self._lock:
-            self._load[engine.id] -= 1
-        again: list[BalancedMessage] = []
-        for message, reply in zip(batch, replies, strict=True):
+            if flight.has_landed:
+                return  # two threads looked
+            flight.has_landed = True
+            self._flights.discard(flight)
+            self._load[flight.engine.id] -= flight.weight
+        if error is None:
+            self._note_durations(flight.messages, replies)  # type: ignore[arg-type]
+        try:
+            self._unload(flight, replies, error)
+        except BaseException:  # an interrupt of the thread that looked: nothing else raises
+            self._unload(flight, replies, error)
+            raise
+
+    def _unload(self, flight: Flight, replies: list[Reply | None], error: Exception | None) -> None:
+        """End the calls of a flight, but for those that are ended or waiting again already."""
+        for message, reply in zip(flight.messages, replies, strict=True):
+            if message.flight is not flight or message.status is not None:
+                continue
             failure = self._outcome(message, reply, error)
-            if failure is not None:
-                message.outcome = failure  # the last word, if no other engine can run it
-                message.ref = None
-                message.avoid = (message.avoid or set()) | {engine.id}
-                again.append(message)
-        if again:
+            if failure is None:
+                continue
+            message.outcome = failure  # the last word, if no other engine can run it
+            message.avoid = (message.avoid or set()) | {flight.engine.id}
             with self._lock:
-                self._waiting.extend(again)
+                message.flight = None
+                self._waiting.append(message)
         self._dispatch()
 
     def _outcome(
-        self, message: BalancedMessage, reply: Reply | None, error: BaseException | None
+        self, message: BalancedMessage, reply: Reply | None, error: Exception | None
     ) -> Exception | None:
         """End a call with its reply or an error; or return the failure after which it is retried."""
         if reply is not None:
@@ -267,7 +389,7 @@ class Balancer:
                 message._settle(reply)
                 return None
             return RemoteError(**reply[1]) if reply[0] == "error" else _impossible(message)
-        assert isinstance(error, Exception)
+        assert error is not None
         failure = _failed_call(error, message)
         if isinstance(failure, RemoteError) and self._may_retry(message, "error"):
             return failure
@@ -283,11 +405,38 @@ class Balancer:
         message.retries -= 1
         return True
 
-    def _note_duration(self, seconds: float, calls: int) -> None:
-        each = min(seconds / calls, 1.0)
-        self._mean_s += min(0.1 * calls, 0.5) * (each - self._mean_s)
-        self._together = max(1, min(_MOST_TOGETHER, int(_SHORT_S / max(self._mean_s, 1e-7))))
-        self._most = 1 if self._together == 1 else 2
+    # ---- how long calls take ----------------------------------------------------------------
+
+    def _is_short(self, message: BalancedMessage) -> bool:
+        return self._duration(message) < _SHORT_S / 2
+
+    def _duration(self, message: BalancedMessage) -> float:
+        """Seconds that the call will take, as calls of its function did; many if none is known."""
+        call = message.call
+        return 1.0 if call is None else self._durations.get(_function_of(call), 1.0)
+
+    def _note_durations(self, messages: list[BalancedMessage], replies: list[Reply]) -> None:
+        first, last = messages[0].call, messages[-1].call
+        if first is None or last is None:
+            return
+        if first[1] is last[1]:
+            self._note_duration(first, replies[-1][3] - replies[0][2], len(replies))
+            return
+        for message, reply in zip(messages, replies, strict=True):
+            if message.call is not None:
+                self._note_duration(message.call, reply[3] - reply[2], 1)
+
+    def _note_duration(self, call: tuple[Any, ...], seconds: float, calls: int) -> None:
+        function = _function_of(call)
+        if function is None:
+            return
+        known = self._durations.get(function)
+        each = min(max(seconds, 0.0) / calls, 1.0)
+        if known is not None:
+            each = known + min(0.1 * calls, 0.5) * (each - known)
+        elif len(self._durations) >= _MOST_FUNCTIONS:
+            self._durations.clear()
+        self._durations[function] = each
 
     # ---- timeouts -------------------------------------------------------------------------
 
@@ -317,6 +466,15 @@ class Balancer:
                     None,
                 )
             )
+
+
+def _function_of(call: tuple[Any, ...]) -> Any:
+    """What tells the function of a call from others; None where nothing does."""
+    function = call[1]
+    kind = type(function)
+    if kind in (FunctionType, BuiltinFunctionType, bytes):
+        return function
+    return ref(function) if kind is Canned else None
 
 
 def _named(name: str, text: str) -> RemoteError:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
+    "Canned",
     "Reference",
     "can",
     "can_callable",
@@ -82,17 +83,17 @@ class Reference:
         return hash(self.name)
 
 
-class _Canned:
+class Canned:
     """Pickled by the rules of this module."""
 
-    __slots__ = ("data", "keeps")
+    __slots__ = ("__weakref__", "data", "keeps")
 
     def __init__(self, data: bytes, keeps: bool) -> None:
         self.data = data
         self.keeps = keeps  # whether what is loaded has no state, and may be used again
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _Canned, (self.data, self.keeps)
+        return Canned, (self.data, self.keeps)
 
 
 class _CannedPartial:
@@ -113,6 +114,8 @@ def _is_importable(thing: Any) -> bool:
     if module is None or module in _MAIN:
         return False
     found: Any = sys.modules.get(module)
+    if getattr(found, thing.__qualname__, None) is thing:
+        return True  # no class is around it: one look is enough
     for name in thing.__qualname__.split("."):
         found = getattr(found, name, None)
     return found is thing
@@ -178,7 +181,7 @@ def _dumps(thing: Any) -> bytes:
 
 #: What was made of functions without state, by the identity of their code: a lambda in a loop is a
 #: new function each time, of the same code.
-_dumped: dict[int, tuple[weakref.ref[CodeType], tuple[Any, ...], _Canned]] = {}
+_dumped: dict[int, tuple[weakref.ref[CodeType], tuple[Any, ...], Canned]] = {}
 
 
 def _can_function(function: FunctionType) -> Any:
@@ -193,22 +196,24 @@ def _can_function(function: FunctionType) -> Any:
         or function.__dict__
     )
     if not keeps:
-        return _Canned(_dumps(function), False)
+        return Canned(_dumps(function), False)
     code = function.__code__
     key = id(code)
     named = (function.__module__, function.__qualname__, function.__name__, function.__doc__)
     known = _dumped.get(key)
     if known is not None and known[0]() is code and known[1] == named:
         return known[2]
-    canned = _Canned(_dumps(function), True)
+    canned = Canned(_dumps(function), True)
     _dumped[key] = (weakref.ref(code, lambda _: _dumped.pop(key, None)), named, canned)
     return canned
 
 
 def can_callable(thing: Any) -> Any:
     """What is sent for a function that is to be called: bytes, for most, which are cheap to send."""
+    if type(thing) is FunctionType and _is_importable(thing):
+        return thing
     canned = can(thing)
-    return canned.data if type(canned) is _Canned and canned.keeps else canned
+    return canned.data if type(canned) is Canned and canned.keeps else canned
 
 
 def uncan_callable(thing: Any) -> Any:
@@ -240,7 +245,7 @@ def can(thing: Any) -> Any:
             return thing
         return canned_dict
     if isinstance(thing, type):
-        return thing if _is_importable(thing) else _Canned(_dumps(thing), False)
+        return thing if _is_importable(thing) else Canned(_dumps(thing), False)
     own_can = getattr(kind, "_haz_can", None)
     return thing if own_can is None else own_can(thing)
 
@@ -257,7 +262,7 @@ def _load_kept(data: bytes) -> Any:
     return found
 
 
-def _load(canned: _Canned) -> Any:
+def _load(canned: Canned) -> Any:
     return _load_kept(canned.data) if canned.keeps else pickle.loads(canned.data)
 
 
@@ -272,7 +277,7 @@ def uncan(thing: Any) -> Any:
     kind = type(thing)
     if kind in _PLAIN:
         return thing
-    if kind is _Canned:
+    if kind is Canned:
         return _load(thing)
     if kind is Reference:
         return eval(thing.name, user_namespace())

@@ -86,8 +86,8 @@ class DirectView(View):
         )
 
     def _call(self, engine: EngineHandle, label: Any, method: str, *args: Any) -> DirectMessage:
-        ref = engine.call(method, *args)
-        return DirectMessage(self.client._new_id(), label, engine, ref)
+        msg_id = self.client._new_id()
+        return DirectMessage(msg_id, label, engine, engine.call(method, msg_id, *args))
 
     def _returned(self, result: AsyncResult, block: bool | None) -> Any:
         block = self.block if block is None else block

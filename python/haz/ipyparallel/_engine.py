@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 from haz.ipyparallel._canning import can, set_user_namespace, uncan, uncan_callable
 
@@ -148,13 +148,13 @@ class Engine:
 
     # ---- calls ----------------------------------------------------------------------------
 
-    def _run(self, method: str, call: Callable[[], Any]) -> Reply:
+    def _run(self, call_id: str, method: str, call: Callable[..., Any], *args: Any) -> Reply:
         started = time.time()
         status: str = "ok"
         try:
             try:
                 self._busy = True
-                value = call()
+                value = call(*args)
             finally:
                 self._busy = False
         except BaseException as error:
@@ -187,15 +187,11 @@ class Engine:
             },
         }
 
-    def apply(self, function: Any, args: Any, kwargs: Any) -> Reply:
+    def apply(self, call_id: str, function: Any, args: Any, kwargs: Any) -> Reply:
         """Call a function; args and kwargs are canned."""
+        return self._run(call_id, "apply", _apply, function, args, kwargs)
 
-        def call() -> Any:
-            return can(uncan_callable(function)(*uncan(args), **uncan(kwargs)))
-
-        return self._run("apply", call)
-
-    def map(self, function: Any, sequences: Any, return_exceptions: bool) -> Reply:
+    def map(self, call_id: str, function: Any, sequences: Any, return_exceptions: bool) -> Reply:
         """Call a function with the items of a part of the sequences."""
 
         def call() -> Any:
@@ -210,13 +206,17 @@ class Engine:
                     results.append(_Failed(self._describe(error, "map")))
             return can(results)
 
-        return self._run("map", call)
+        return self._run(call_id, "map", call)
 
-    def batch(self, calls: list[tuple[str, Any, Any, Any]]) -> list[Reply]:
-        """Run short calls, one after the other."""
-        return [getattr(self, method)(*parts) for method, *parts in calls]
+    def batch(self, calls: list[tuple[str, tuple[Any, ...]]]) -> list[Reply]:
+        """Run short calls, one after the other: their ids, methods and arguments of these."""
+        replies = []
+        for call_id, (method, *parts) in calls:
+            run = self.apply if method == "apply" else getattr(self, method)
+            replies.append(run(call_id, *parts))
+        return replies
 
-    def push(self, namespace: Any) -> Reply:
+    def push(self, call_id: str, namespace: Any) -> Reply:
         """Set names; a dotted one sets an attribute."""
 
         def call() -> None:
@@ -230,9 +230,9 @@ class Engine:
                 else:
                     self._namespace[name] = value
 
-        return self._run("push", call)
+        return self._run(call_id, "push", call)
 
-    def pull(self, names: Any) -> Reply:
+    def pull(self, call_id: str, names: Any) -> Reply:
         """The values of names, or of one."""
 
         def call() -> Any:
@@ -240,9 +240,9 @@ class Engine:
                 return can(eval(names, self._namespace))
             return [can(eval(name, self._namespace)) for name in names]
 
-        return self._run("pull", call)
+        return self._run(call_id, "pull", call)
 
-    def clear(self) -> Reply:
+    def clear(self, call_id: str) -> Reply:
         """Forget all names."""
 
         def call() -> None:
@@ -251,16 +251,16 @@ class Engine:
             if self._shell is not None:
                 self._shell.reset(new_session=False)
 
-        return self._run("clear", call)
+        return self._run(call_id, "clear", call)
 
-    def execute(self, code: str, silent: bool, in_notebook: bool) -> Reply:
+    def execute(self, call_id: str, code: str, silent: bool, in_notebook: bool) -> Reply:
         """Run code as a cell of a notebook; the value is {execution_count, result}."""
         if not silent:
             self._count += 1
         if self._shell is None and (in_notebook or not _looks_plain(code)):
             self._make_shell()
         if self._shell is not None:
-            return self._execute_in_shell(code, silent)
+            return self._execute_in_shell(call_id, code, silent)
 
         def call() -> Any:
             import ast
@@ -280,7 +280,7 @@ class Engine:
                     result = {"data": {"text/plain": repr(value)}, "metadata": {}}
             return {"execution_count": self._count, "result": result}
 
-        return self._run("execute", call)
+        return self._run(call_id, "execute", call)
 
     def _make_shell(self) -> None:
         try:
@@ -290,7 +290,7 @@ class Engine:
         self._shell = make_shell(self._main, self._output.parts)
         self._output.install()
 
-    def _execute_in_shell(self, code: str, silent: bool) -> Reply:
+    def _execute_in_shell(self, call_id: str, code: str, silent: bool) -> Reply:
         result: Any = None
 
         def call() -> Any:
@@ -300,10 +300,18 @@ class Engine:
             result.raise_error()
             return {"execution_count": self._count, "result": self._shell.take_result()}
 
-        status, value, started, ended, output = self._run("execute", call)
+        status, value, started, ended, output = self._run(call_id, "execute", call)
         if status == "error" and result is not None:
             value["traceback"] = self._shell.last_traceback() or value["traceback"]
         return status, value, started, ended, output
+
+
+def _apply(function: Any, args: Any, kwargs: Any) -> Any:
+    f = function if type(function) is FunctionType else uncan_callable(function)
+    if args:
+        args = uncan(args)
+    value = f(*args, **uncan(kwargs)) if kwargs else f(*args)
+    return None if value is None else can(value)
 
 
 class _Failed:

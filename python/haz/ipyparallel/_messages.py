@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from haz._core.refs import ObjectRef
+    from haz.ipyparallel._balancer import Flight
     from haz.ipyparallel._engine import Reply
     from haz.ipyparallel.cluster import EngineHandle
+    from haz.ipyparallel.dependency import Dependency
 
 __all__ = [
     "BalancedMessage",
@@ -65,43 +67,31 @@ class Metadata(dict):  # type: ignore[type-arg]
 class Facts:
     """What is known of one call, as it comes. Times are seconds since 1970.
 
-    Kept apart from `Metadata`, which is made of it when somebody asks: most never do.
+    Kept apart from `Metadata`, which is made of it when somebody asks: most never do. What has not
+    come is as the class says, so that one of many calls costs little.
     """
 
-    __slots__ = (
-        "_metadata",
-        "after",
-        "completed",
-        "engine_id",
-        "engine_uuid",
-        "error",
-        "execute_result",
-        "follow",
-        "label",
-        "msg_id",
-        "output",
-        "received",
-        "started",
-        "status",
-        "submitted",
-    )
+    label: Any = None
+    started: float | None = None
+    completed: float | None = None
+    received: float | None = None
+    engine_id: int | None = None
+    engine_uuid: str | None = None
+    status: str | None = None
+    error: Exception | None = None
+    output: dict[str, Any] | None = None
+    execute_result: Any = None
+    after: list[str] | None = None
+    follow: list[str] | None = None
+    #: What is needed to make the call again: (method, function, args, kwargs).
+    call: tuple[Any, ...] | None = None
+    _metadata: Metadata | None = None
 
     def __init__(self, msg_id: str, label: Any) -> None:
         self.msg_id = msg_id
-        self.label = label
         self.submitted = time.time()
-        self.started: float | None = None
-        self.completed: float | None = None
-        self.received: float | None = None
-        self.engine_id: int | None = None
-        self.engine_uuid: str | None = None
-        self.status: str | None = None
-        self.error: Exception | None = None
-        self.output: dict[str, Any] | None = None
-        self.execute_result: Any = None
-        self.after: list[str] | None = None
-        self.follow: list[str] | None = None
-        self._metadata: Metadata | None = None
+        if label is not None:
+            self.label = label
 
     def metadata(self) -> Metadata:
         """All of it; the same object each time, as things stand now."""
@@ -241,16 +231,15 @@ def _failed_call(error: Exception, message: Message) -> Exception:
 class Message:
     """A call, from when it was made. Thread-safe."""
 
-    __slots__ = ("__weakref__", "engine", "facts", "has_execute", "msg_id", "outcome", "status")
+    engine: EngineHandle | None = None
+    has_execute = False
+    #: Its value, or the exception to be raised; to be read where `status` is not None.
+    outcome: Any = None
+    status: str | None = None
 
     def __init__(self, msg_id: str, label: Any) -> None:
         self.msg_id = msg_id
         self.facts = Facts(msg_id, label)
-        self.engine: EngineHandle | None = None
-        self.has_execute = False
-        #: Its value, or the exception to be raised; to be read where `status` is not None.
-        self.outcome: Any = None
-        self.status: str | None = None
 
     @property
     def metadata(self) -> Metadata:
@@ -279,10 +268,11 @@ class Message:
         facts.started = started
         facts.completed = completed
         facts.received = time.time()
-        facts.output = output
+        if output is not None:
+            facts.output = output
         if status == "ok":
             try:
-                outcome = uncan(value)
+                outcome: Any = None if value is None else uncan(value)
                 if self.has_execute:
                     facts.execute_result = outcome["result"]
                     outcome = ExecuteReply(
@@ -322,8 +312,6 @@ class Message:
 
 class DirectMessage(Message):
     """A call that was sent to an engine when it was made."""
-
-    __slots__ = ("_lock", "ref")
 
     def __init__(
         self, msg_id: str, label: Any, engine: EngineHandle, ref: ObjectRef[Reply] | None
@@ -378,39 +366,23 @@ class DirectMessage(Message):
 class BalancedMessage(Message):
     """A call whose engine is chosen when one is free; see `Balancer`."""
 
-    __slots__ = (
-        "_callbacks",
-        "_event",
-        "_lock",
-        "after",
-        "args",
-        "avoid",
-        "deadline",
-        "follow",
-        "function",
-        "kwargs",
-        "method",
-        "ref",
-        "retries",
-        "targets",
-    )
+    #: (method, function, args, kwargs); None once it has ended.
+    call: tuple[Any, ...] | None
+    #: What has been sent and has not come back, with this call in it.
+    flight: Flight | None = None
+    retries = 0
+    targets: frozenset[int] | None = None
+    after: Dependency | None = None
+    follow: Dependency | None = None
+    avoid: set[int] | None = None
+    deadline: float | None = None
+    _event: threading.Event | None = None
+    _callbacks: list[Callable[[], None]] | None = None
 
-    def __init__(self, msg_id: str, label: Any, method: str) -> None:
+    def __init__(self, msg_id: str, label: Any, call: tuple[Any, ...]) -> None:
         super().__init__(msg_id, label)
         self._lock = threading.Lock()
-        self._event: threading.Event | None = None
-        self._callbacks: list[Callable[[], None]] = []
-        self.method = method
-        self.function: Any = None
-        self.args: Any = None
-        self.kwargs: Any = None
-        self.ref: ObjectRef[Reply] | None = None
-        self.retries = 0
-        self.targets: Any = None
-        self.after: Any = None
-        self.follow: Any = None
-        self.avoid: set[int] | None = None
-        self.deadline: float | None = None
+        self.call = self.facts.call = call
 
     def is_particular(self) -> bool:
         """Whether not every engine may run it."""
@@ -433,24 +405,33 @@ class BalancedMessage(Message):
     def watch(self, callback: Callable[[], None]) -> None:
         with self._lock:
             if self.status is None:
+                if self._callbacks is None:
+                    self._callbacks = []
                 self._callbacks.append(callback)
                 return
         callback()
 
     def _end(self, status: str, outcome: Any) -> None:
         with self._lock:
-            super()._end(status, outcome)
-            callbacks, self._callbacks = self._callbacks, []
-            event = self._event
-            self.function = self.args = self.kwargs = self.ref = None
-        if event is not None:
-            event.set()
-        for callback in callbacks:
-            callback()
+            self.outcome = outcome
+            facts = self.facts
+            facts.status = status
+            if status != "ok":
+                facts.error = outcome
+            self.status = status
+            self.call = self.flight = None
+        if self._event is not None:
+            self._event.set()
+        if self._callbacks is not None:
+            callbacks, self._callbacks = self._callbacks, None
+            for callback in callbacks:
+                callback()
 
 
 def wait_for_all(messages: list[Message], timeout: float | None) -> bool:
     """Wait for the end of all, `timeout` seconds at most; return whether they have ended."""
+    if len(messages) == 1:
+        return messages[0].wait(timeout)
     deadline = None if timeout is None else time.monotonic() + timeout
     refs = [
         message.ref

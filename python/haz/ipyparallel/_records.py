@@ -1,9 +1,11 @@
-"""What is known of a cluster's last calls, after their results are gone."""
+"""Which calls of a cluster are known: those whose results somebody holds, and the last ones."""
 
 from __future__ import annotations
 
 import operator
 import threading
+from collections import deque
+from weakref import ref
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,20 +14,10 @@ if TYPE_CHECKING:
 
     from haz.ipyparallel._messages import Facts, Message
 
-__all__ = ["Record", "Records"]
+__all__ = ["HeldMessages", "Records"]
 
 #: As many calls are known; the oldest are forgotten first.
 _MOST = 2000
-
-
-class Record:
-    """One call: what is known of it, and what is needed to make it again."""
-
-    __slots__ = ("call", "facts")
-
-    def __init__(self, facts: Facts, call: tuple[Any, ...] | None) -> None:
-        self.facts = facts
-        self.call = call
 
 
 def _in(value: Any, among: Any) -> bool:
@@ -58,44 +50,86 @@ def _passes(value: Any, test: Any) -> bool:
     return True
 
 
+class HeldMessages:
+    """Calls by their ids, as long as somebody else holds them. Thread-safe.
+
+    A `weakref.WeakValueDictionary` does more at each change, which shows where calls are many.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._refs: dict[str, ref[Message]] = {}
+        self._next_look = _MOST
+
+    def add(self, message: Message) -> None:
+        """Note a call."""
+        refs = self._refs
+        refs[message.msg_id] = ref(message)
+        if len(refs) > self._next_look:
+            self._forget_lost()
+
+    def _forget_lost(self) -> None:
+        with self._lock:
+            for msg_id, held in list(self._refs.items()):
+                if held() is None:
+                    del self._refs[msg_id]
+            self._next_look = max(_MOST, 2 * len(self._refs))
+
+    def get(self, msg_id: str) -> Message | None:
+        """The call of an id, or None."""
+        held = self._refs.get(msg_id)
+        return None if held is None else held()
+
+    def values(self) -> list[Message]:
+        """All of them."""
+        found = [held() for held in list(self._refs.values())]
+        return [message for message in found if message is not None]
+
+    def forget(self, msg_id: str) -> None:
+        """Forget one, if it is known."""
+        with self._lock:
+            self._refs.pop(msg_id, None)
+
+
 class Records:
     """The last calls of a cluster, in the order in which they were made. Thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._records: dict[str, Record] = {}
+        self._records: deque[Facts] = deque()
 
-    def add(self, message: Message, call: tuple[Any, ...] | None = None) -> None:
-        """Note a call; `call` is what is needed to make it again."""
-        with self._lock:
-            self._records[message.msg_id] = Record(message.facts, call)
-            if len(self._records) > _MOST:
-                del self._records[next(iter(self._records))]
+    def add(self, facts: Facts) -> None:
+        """Note a call."""
+        records = self._records
+        records.append(facts)
+        if len(records) > _MOST:
+            records.popleft().call = None
 
-    def get(self, msg_id: str) -> Record | None:
-        """The record of a call, if it is known."""
-        return self._records.get(msg_id)
+    def get(self, msg_id: str) -> Facts | None:
+        """What is known of a call, if it is one of the last."""
+        return next((facts for facts in self._records.copy() if facts.msg_id == msg_id), None)
 
     def history(self) -> list[str]:
         """The ids of the calls."""
-        with self._lock:
-            return list(self._records)
+        return [facts.msg_id for facts in self._records.copy()]
 
     def forget(self, msg_ids: Iterable[str] | None) -> None:
         """Forget calls; None: all."""
-        with self._lock:
-            if msg_ids is None:
-                self._records.clear()
-                return
-            for msg_id in msg_ids:
-                self._records.pop(msg_id, None)
+        if msg_ids is None:
+            self._records.clear()
+            return
+        unwanted = set(msg_ids)
+        for facts in self._records.copy():
+            if facts.msg_id in unwanted:
+                try:
+                    self._records.remove(facts)
+                except ValueError:
+                    pass  # it went meanwhile, as the oldest
 
     def query(
         self, query: dict[str, Any], keys: Iterable[str] | str | None
     ) -> list[dict[str, Any]]:
         """Calls whose metadata pass the tests of a query; see `Client.db_query`."""
-        with self._lock:
-            records = [record.facts.metadata() for record in self._records.values()]
+        records = [facts.metadata() for facts in self._records.copy()]
         found = [
             metadata
             for metadata in records

@@ -48,6 +48,9 @@ class AsyncResult(Future):  # type: ignore[type-arg]
     engine, else a list of them.
     """
 
+    owner = True
+    _parts: tuple[AsyncResult, ...] | None = None
+
     def __init__(
         self,
         client: Client,
@@ -58,14 +61,16 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         return_exceptions: bool = False,
     ) -> None:
         self._client = client
-        self._messages = list(messages)
-        self.msg_ids = [message.msg_id for message in messages]
+        self._messages = messages if type(messages) is list else list(messages)
         self._fname = fname
         self._targets = targets
         self._single_result = single
         self._return_exceptions = return_exceptions
-        self.owner = True
-        self._parts: tuple[AsyncResult, ...] | None = None
+
+    @property
+    def msg_ids(self) -> list[str]:
+        """The ids of the calls."""
+        return [message.msg_id for message in self._messages]
 
     # The standard library's functions on futures look at the condition first: from then on this
     # future is told when its calls have ended. Nobody pays for that who only calls get().
@@ -161,6 +166,8 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         return any(message.status not in (None, "ok") for message in self._messages)
 
     def _collect(self, return_exceptions: bool) -> Any:
+        if self._single_result and self._messages[0].status == "ok":
+            return self._reconstruct([self._messages[0].outcome])
         values = [message.outcome for message in self._messages]
         failed = [m.outcome for m in self._messages if m.status != "ok"]
         if failed and not return_exceptions:

@@ -312,14 +312,11 @@ class Client:
         return f"{self._prefix}_{next(self._numbers)}"
 
     def _remember(self, messages: Iterable[Message]) -> None:
+        state = self._state
         for message in messages:
-            msg_id = message.msg_id
-            self.history.append(msg_id)
-            self._state.messages[msg_id] = message
-            call = None
-            if isinstance(message, BalancedMessage):
-                call = message.method, message.function, message.args, message.kwargs
-            self._state.records.add(message, call)
+            self.history.append(message.msg_id)
+            state.messages.add(message)
+            state.records.add(message.facts)
 
     def _find(self, msg_id: str) -> Message | None:
         return self._state.messages.get(msg_id)
@@ -489,7 +486,7 @@ class Client:
             engine.id: {"queue": [], "completed": [], "tasks": []}
             for engine in self._engines_of(targets)
         }
-        for message in list(self._state.messages.values()):
+        for message in self._state.messages.values():
             about = None if message.engine is None else status.get(message.engine.id)
             if about is None:
                 continue
@@ -555,7 +552,7 @@ class Client:
                 raise RuntimeError(f"can't forget results of calls that have not ended: {left}")
             self.results.clear()
             for msg_id in self.history:
-                self._state.messages.pop(msg_id, None)
+                self._state.messages.forget(msg_id)
             return
         if isinstance(jobs, str):
             self.results.pop(jobs, None)
@@ -564,7 +561,7 @@ class Client:
             if not message.ready():
                 raise RuntimeError(f"can't forget the result of {message.msg_id}: it has not ended")
             self.results.pop(message.msg_id, None)
-            self._state.messages.pop(message.msg_id, None)
+            self._state.messages.forget(message.msg_id)
 
     def purge_hub_results(self, jobs: Any = (), targets: Any = ()) -> None:
         """Forget the records of calls, which `db_query` finds; "all": of all."""
@@ -626,12 +623,10 @@ class Client:
             ids += [job] if isinstance(job, str) else job.msg_ids
         messages: list[BalancedMessage] = []
         for msg_id in ids:
-            record = self._state.records.get(msg_id)
-            if record is None or record.call is None:
+            facts = self._state.records.get(msg_id)
+            if facts is None or facts.call is None:
                 raise KeyError(f"no call {msg_id!r} of a load-balanced view is known")
-            message = BalancedMessage(self._new_id(), record.facts.label, record.call[0])
-            _, message.function, message.args, message.kwargs = record.call
-            messages.append(message)
+            messages.append(BalancedMessage(self._new_id(), facts.label, facts.call))
         self._remember(messages)
         for message in messages:
             self._balancer.submit(message)

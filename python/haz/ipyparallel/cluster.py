@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-import weakref
 
 from haz._core.actor_api import kill
 from haz._core.api import get
@@ -14,14 +13,13 @@ from haz._core.lifecycle import init, is_initialized
 from haz._core.remote import remote
 from haz._core.runtime import runtime
 from haz.ipyparallel._engine import Engine
-from haz.ipyparallel._records import Records
+from haz.ipyparallel._records import HeldMessages, Records
 from haz.ipyparallel.error import EngineCreationError, NoEnginesRegistered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from haz.ipyparallel._messages import Message
     from haz.ipyparallel.client import Client
 
 __all__ = ["DEFAULT_ID", "NODE_NAME", "Cluster", "ClusterState", "EngineHandle", "namespace_of"]
@@ -127,7 +125,7 @@ class ClusterState:
         self.stopped: str | None = None
         self.runtime_engine = runtime.engine
         self.records = Records()
-        self.messages: weakref.WeakValueDictionary[str, Message] = weakref.WeakValueDictionary()
+        self.messages = HeldMessages()
 
     # ---- starting ------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 
 TYPE_CHECKING = False
@@ -52,7 +53,7 @@ class Map:
 
             return numpy.concatenate([part for part in parts if _has_length(part)])
         if isinstance(parts[0], (list, tuple)):
-            return [item for part in parts for item in part]
+            return list(itertools.chain.from_iterable(parts))
         return list(parts)
 
     joinPartitions = join_partitions  # noqa: N815 - ipyparallel's name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from types import FunctionType
 
 from haz.ipyparallel._canning import Reference
 
@@ -18,6 +19,8 @@ __all__ = ["ParallelFunction", "RemoteFunction", "name_of", "parallel", "remote"
 
 def name_of(function: Any) -> str:
     """How a function is called in messages."""
+    if type(function) is FunctionType:
+        return function.__name__
     if isinstance(function, Reference):
         return function.name
     if isinstance(function, functools.partial):

@@ -67,19 +67,37 @@ def test_short_calls_go_together_and_long_ones_alone(client, monkeypatch):
     sizes = []
     send = client._balancer._send
 
-    def counting(batch, engine):
+    def counting(batch, engine, weight):
         sizes.append(len(batch))
-        send(batch, engine)
+        send(batch, engine, weight)
 
     monkeypatch.setattr(client._balancer, "_send", counting)
     results = [view.apply_async(abs, -i) for i in range(3000)]
     assert [each.get() for each in results] == list(range(3000))
     assert max(sizes) > 1
     assert sum(sizes) == 3000
-    view.map_sync(time.sleep, [0.05] * 30)
+    view.map_sync(time.sleep, [0.05] * 3)
     sizes.clear()
-    view.map_sync(abs, range(6))
+    view.map_sync(time.sleep, [0.001] * 6)
     assert max(sizes) == 1
+    sizes.clear()
+    view.map_sync(lambda x: sizes is None, range(6))  # not known yet how long that takes
+    assert max(sizes) == 1
+
+
+def test_short_calls_do_not_wait_behind_long_ones(client, tmp_path):
+    view = client.load_balanced_view()
+    assert view.map_sync(abs, range(500)) == list(range(500))
+    gate = str(tmp_path / "gate")
+    ended = []
+    long = [view.apply_async(waits_for, gate) for _ in range(2)]
+    for i in range(50):
+        view.apply_async(abs, i).add_done_callback(lambda each: ended.append(each.get()))
+    wait_until(lambda: len(ended) == 50, "the short calls, for which nobody waits")
+    runs(gate, 2)  # each on an engine of its own
+    assert not any(each.ready() for each in long)
+    open(gate, "w").close()
+    assert [each.get() for each in long] == [None, None]
 
 
 def test_unordered_maps_give_what_is_there_first(client):
