@@ -825,17 +825,17 @@ def test_timeout(engine):
     @haz.remote
     class Slow:
         def __init__(self):
-            self.calls = 0
+            self.made = os.urandom(8)
 
         def sleep(self, seconds):
-            self.calls += 1
             time.sleep(seconds)
-            return self.calls
+            return self.made
 
     slow = Slow.remote()
+    made = haz.get(slow.sleep.remote(0))
     with pytest.raises(exceptions.TaskTimeoutError, match=r"Slow\.sleep"):
         haz.get(slow.sleep.options(timeout_s=0.1).remote(60))
-    assert haz.get(slow.sleep.options(timeout_s=60).remote(0)) == 2
+    assert haz.get(slow.sleep.options(timeout_s=60).remote(0)) == made
 
 
 def test_generator_methods(engine):

@@ -246,8 +246,15 @@ def test_an_iterator_of_a_pool_that_was_terminated(native):
 
 def test_terminate_in_a_callback(native):
     pool = native.Pool(1)
-    pool.apply_async(abs, (-1,), callback=lambda _: pool.terminate())
+    both_are_made = threading.Event()
+
+    def terminate(_):
+        both_are_made.wait(60)
+        pool.terminate()
+
+    pool.apply_async(abs, (-1,), callback=terminate)
     waiting = pool.apply_async(time.sleep, (600,))
+    both_are_made.set()
     with pytest.raises(ValueError, match="terminated"):
         waiting.get(60)
     pool.join()

@@ -138,8 +138,9 @@ TEST_F(NodeTest, FullStoreIsAnErrorOfTheCallOrWaits) {
 }
 
 TEST_F(NodeTest, CancelledWhileQueuedNeverRuns) {
-  const ObjectId slow = submit(NativeTask::kSleepMs, "200");
-  const ObjectId slow_too = submit(NativeTask::kSleepMs, "200");
+  // Both CPUs are taken until the test says so, however long that takes.
+  const ObjectId holds = submit(NativeTask::kSleepMs, "600000");
+  const ObjectId holds_too = submit(NativeTask::kSleepMs, "600000");
   std::vector<ObjectId> queued;
   for (int i = 0; i < 50; ++i)
     queued.push_back(submit(NativeTask::kDie, ""));
@@ -147,19 +148,26 @@ TEST_F(NodeTest, CancelledWhileQueuedNeverRuns) {
     node_->cancel(id, false, true);
   for (const ObjectId id : queued)
     EXPECT_NE(get_and_drop(id).find("cancelled"), std::string::npos);
-  EXPECT_EQ(get_and_drop(slow), "");
-  EXPECT_EQ(get_and_drop(slow_too), "");
+  for (const ObjectId id : {holds, holds_too}) {
+    node_->cancel(id, true, true);
+    EXPECT_NE(get_and_drop(id).find("cancelled"), std::string::npos);
+  }
+  EXPECT_EQ(get_and_drop(submit(NativeTask::kEcho, "after")), "after");
   expect_empty();
 }
 
 TEST_F(NodeTest, SubscriptionsAreToldAndWaitsTimeOut) {
-  const ObjectId slow = submit(NativeTask::kSleepMs, "50");
-  ASSERT_TRUE(node_->subscribe(slow, 7));
+  start(1, 64 * kMiB);
+  const ObjectId holds = submit(NativeTask::kSleepMs, "600000");  // the only CPU
+  const ObjectId queued = submit(NativeTask::kEcho, "ran");
+  ASSERT_TRUE(node_->subscribe(queued, 7));
   NoHooks hooks;
   std::vector<bool> ready;
-  EXPECT_EQ(node_->wait(std::span(&slow, 1), 1, monotonic_ns() + kMillisecondNs, hooks, ready),
+  EXPECT_EQ(node_->wait(std::span(&queued, 1), 1, monotonic_ns() + kMillisecondNs, hooks, ready),
             WaitOutcome::kTimeout);
   EXPECT_FALSE(ready.front());
+  EXPECT_TRUE(node_->take_completions().empty());
+  node_->cancel(holds, true, true);
   std::vector<std::uint64_t> tokens;
   const std::int64_t until = monotonic_ns() + kPatienceNs;
   while (tokens.empty() && monotonic_ns() < until) {
@@ -167,7 +175,8 @@ TEST_F(NodeTest, SubscriptionsAreToldAndWaitsTimeOut) {
     tokens = node_->take_completions();
   }
   EXPECT_EQ(tokens, std::vector<std::uint64_t>{7});
-  node_->drop_reference(slow);
+  EXPECT_EQ(get_and_drop(queued), "ran");
+  node_->drop_reference(holds);
 }
 
 TEST_F(NodeTest, ShutdownEndsWaits) {

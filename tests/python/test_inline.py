@@ -167,9 +167,9 @@ def test_timeout_beyond_what_an_alarm_can_hold(seconds):
 
 def test_timeouts_of_nested_tasks():
     @haz.remote(timeout_s=60)
-    def patient(seconds):
+    def patient(seconds, limit_s):
         try:
-            return haz.get(sleeps.remote(seconds))
+            return haz.get(sleeps.options(timeout_s=limit_s).remote(seconds))
         except haz.exceptions.TaskTimeoutError:
             return "inner was late"
 
@@ -177,8 +177,8 @@ def test_timeouts_of_nested_tasks():
     def hasty():
         return haz.get(sleeps.options(timeout_s=60).remote(600))
 
-    assert haz.get(patient.remote(600)) == "inner was late"
-    assert haz.get(patient.remote(0)) == "slept"
+    assert haz.get(patient.remote(600, 0.1)) == "inner was late"
+    assert haz.get(patient.remote(0, 30)) == "slept"
     with pytest.raises(haz.exceptions.TaskTimeoutError, match="hasty"):
         haz.get(hasty.remote())
 

@@ -179,7 +179,7 @@ def consumers_and_producers_die():
 
     with world():
         for round_number in range(1, 6):
-            generator = produce.remote(2000)
+            generator = produce.remote(1_000_000)
             ref = consume.remote(generator)
             wait_until(lambda number=round_number: touched("began") == number)
             time.sleep(random.random() * 0.05)
@@ -209,15 +209,19 @@ def interrupted_wait():
     def on_alarm(_number, _frame):
         raise AlarmError
 
+    def next_with_alarm(generator):
+        signal.setitimer(signal.ITIMER_REAL, 0.01)  # may be over before `next` has begun
+        next(generator)
+
     with world():
         signal.signal(signal.SIGALRM, on_alarm)
         generator = gated.remote()
         for _ in range(10):
-            signal.setitimer(signal.ITIMER_REAL, 0.01)
-            assert isinstance(raised(next, generator), AlarmError)
+            error = raised(next_with_alarm, generator)
+            assert isinstance(error, AlarmError), repr(error)
         touch("go")
         assert [haz.get(ref) for ref in generator] == [1, 2]
-        del generator
+        del generator, error
 
 
 def test_a_wait_for_an_item_can_be_interrupted(tmp_path):

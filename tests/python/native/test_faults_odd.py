@@ -51,13 +51,20 @@ def handlers_use_haz():
         return name
 
     handled = []
+    alarms = 0  # how many more are wanted
 
     def handler(_number, _frame):
+        nonlocal alarms
         handled.append(haz.get(ping.remote(len(handled)), timeout=30))
         ready, _ = haz.wait([ping.remote(1), ping.remote(2)], num_returns=2)
         handled.append(len(haz.get(haz.put(bytes(200_000)))))
         handled.append(len(ready))
         touch("handled")
+        # The next one is set here: on a busy machine those of a timer that repeats itself come
+        # faster than they are handled, each inside of the one before it.
+        if alarms:
+            alarms -= 1
+            signal.setitimer(signal.ITIMER_REAL, 0.003)
 
     with world():
         signal.signal(signal.SIGALRM, handler)
@@ -79,9 +86,11 @@ def handlers_use_haz():
             assert touched("handled") == before + 1
             os.unlink(os.path.join(os.environ["SCENARIO_FOLDER"], "go"))
             ref = waits.remote("go")
-        signal.setitimer(signal.ITIMER_REAL, 0.003, 0.003)
+        alarms = 50
+        signal.setitimer(signal.ITIMER_REAL, 0.003)
         for _ in range(20):
             assert haz.get([ping.remote(i) for i in range(200)]) == list(range(200))
+        alarms = 0
         signal.setitimer(signal.ITIMER_REAL, 0)
         # The thread that leads the others.
         before = touched("handled")
@@ -117,17 +126,18 @@ def handlers_in_a_task():
 
         def handler(_number, _frame):
             handled.append(haz.get(ping.remote(1)))
+            if len(handled) < 20:
+                signal.setitimer(signal.ITIMER_REAL, 0.003)  # one at a time
 
         haz.get(ping.remote(1))  # imports what it needs
         signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, 0.003, 0.003)
-        for _ in range(20):
+        signal.setitimer(signal.ITIMER_REAL, 0.003)
+        while len(handled) < 20:
             assert haz.get([ping.remote(i) for i in range(50)]) == list(range(50))
-        signal.setitimer(signal.ITIMER_REAL, 0)
         return len(handled)
 
     with world():
-        assert sum(haz.get([works.remote() for _ in range(4)])) > 0
+        assert haz.get([works.remote() for _ in range(4)]) == [20] * 4
         haz.get([ping.remote(i) for i in range(100)])
 
 
@@ -478,8 +488,8 @@ def test_threads_start_and_end_haz(tmp_path):
 
 def limits_of_nested_tasks():
     @haz.remote
-    def sleeps():
-        touch("sleeps")
+    def sleeps(name="sleeps"):
+        touch(name)
         time.sleep(600)
 
     @haz.remote
@@ -491,19 +501,19 @@ def limits_of_nested_tasks():
 
     @haz.remote(max_retries=0)
     def limited():
-        return haz.get(sleeps.remote())
+        return haz.get(sleeps.remote("goes on"))
 
     with world(empty=False):
         # So many that all run on top of others.
         refs = [parent.remote(30) for _ in range(3)]
         for name in haz.get(refs):
             assert "TaskTimeoutError" in name, name
-        ref = limited.options(timeout_s=0.3).remote()
+        ref = limited.options(timeout_s=2).remote()
         assert isinstance(raised(haz.get, ref), TaskTimeoutError)
         assert haz.get(parent.remote(2)) in ("TaskTimeoutError",)
         del refs, ref
-        # What `limited` waited for goes on; its worker can be told apart.
-        assert touched("sleeps") >= 5
+        # What `limited` waited for had begun.
+        assert touched("goes on") == 1
 
 
 def test_time_limits_of_nested_tasks(tmp_path):

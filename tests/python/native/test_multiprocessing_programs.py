@@ -40,7 +40,7 @@ def test_the_pools_of_a_tutorial(run_program):
 
         warnings.simplefilter("ignore")
         with multiprocessing.Pool(2) as pool:
-            v = pool.apply_async(f, (5,))
+            v = pool.apply_async(sleep, (600,))
         try:
             print(v.get())
         except ValueError as error:

@@ -101,9 +101,17 @@ def test_what_is_suspended_goes_on(running):
         PROGRAM
         + """
 a = Actor.remote()
-for i in range(300):
-    assert haz.get([quick.remote(i), a.call.remote()]) == [i, 1]
-    time.sleep(0.003)
+told = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.readline(), told.set()), daemon=True).start()
+
+def work(rounds):
+    for i in range(rounds):
+        assert haz.get([quick.remote(i), a.call.remote()]) == [i, 1]
+        time.sleep(0.003)
+
+while not told.is_set():
+    work(1)
+work(100)
 print("done", flush=True)
 """
     )
@@ -116,6 +124,8 @@ print("done", flush=True)
     for pid in random.Random(1).sample(pids, len(pids)):
         os.kill(pid, signal.SIGCONT)
         time.sleep(0.02)
+    program.stdin.write("\n")
+    program.stdin.flush()
     said(program, "done")
     program.communicate(timeout=60)
     wait_until(running.is_empty)

@@ -56,7 +56,7 @@ haz.get([c.add.remote(), c.add.remote()])
     del counter
     haz.shutdown()
     wait_until(running.is_empty)
-    assert not runs(pid)
+    wait_until(lambda: not runs(pid))
 
 
 def test_get_if_exists_finds_the_actor_of_another_program(running):

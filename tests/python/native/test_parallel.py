@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import os
 import random
 import signal
@@ -123,9 +124,14 @@ def test_list_changes_while_it_is_waited_for(node, gate):
     refs = [slow]
     main = threading.get_ident()
 
+    def is_in_native_call():
+        frame = sys._current_frames()[main]
+        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+        return frame.f_code is haz.wait.__code__ and "engine.wait(" in line
+
     def change():
-        wait_until(lambda: sys._current_frames()[main].f_code is haz.wait.__code__)
-        time.sleep(0.1)  # until it has read the list
+        # When this thread gets to run in the middle of that call, the list has been read.
+        wait_until(is_in_native_call)
         refs.clear()
         gate("go").open()
 
