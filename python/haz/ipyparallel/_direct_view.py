@@ -86,8 +86,10 @@ class DirectView(View):
         )
 
     def _call(self, engine: EngineHandle, label: Any, method: str, *args: Any) -> DirectMessage:
-        msg_id = self.client._new_id()
-        return DirectMessage(msg_id, label, engine, engine.call(method, msg_id, *args))
+        message = DirectMessage(self.client._new_id(), label, engine)
+        self.client._state.messages.add(message)  # before there can be output of it
+        message.ref = engine.call(method, message.msg_id, *args)
+        return message
 
     def _returned(self, result: AsyncResult, block: bool | None) -> Any:
         block = self.block if block is None else block

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextvars
 import sys
+import threading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,7 +13,10 @@ if TYPE_CHECKING:
 
     from haz.ipyparallel._messages import Message
 
-__all__ = ["display_messages", "shell"]
+__all__ = ["LiveDisplay", "display_messages", "shell"]
+
+#: Seconds for which calls have the time to end before output is shown: engine after engine, if they do.
+_TIDY_S = 0.1
 
 
 def shell() -> Any:
@@ -85,3 +90,79 @@ def display_messages(
             _show_displayed(message, headed)
     for message in messages:
         _show_value(message, headed)
+
+
+class _Shown:
+    """What was shown of the output of one call."""
+
+    def __init__(self, message: Message, headed: bool) -> None:
+        self.message = message
+        self._headed = headed
+        self._texts = {"stdout": "", "stderr": ""}
+        self._displays = 0
+
+    def show_more(self) -> None:
+        """Show what is new: whole lines, as long as there may be more and other engines write."""
+        is_ended = self.message.status is not None
+        metadata = self.message.metadata
+        engine = metadata["engine_id"]
+        for kind, shown in self._texts.items():
+            text: str = metadata[kind]
+            if not text.startswith(shown):
+                shown = ""  # it runs again, on another engine
+            new = text[len(shown) :]
+            if self._headed and not is_ended:
+                new = new[: new.rfind("\n") + 1]
+            self._texts[kind] = shown + new
+            if self._headed or is_ended:
+                _write(new, engine, kind, self._headed)
+            elif new:
+                stream = sys.stdout if kind == "stdout" else sys.stderr
+                stream.write(new)
+                stream.flush()
+        displays = metadata["outputs"]
+        if len(displays) < self._displays:
+            self._displays = 0  # they were cleared
+        for output in displays[self._displays :]:
+            _show(output, engine, self._headed, "output")
+        self._displays = len(displays)
+
+
+class LiveDisplay:
+    """A context in which a thread shows output of calls as it comes; see `AsyncResult.stream_output`."""
+
+    def __init__(self, messages: Sequence[Message], single: bool) -> None:
+        self._shown = [_Shown(message, not single) for message in messages]
+        self._changed = threading.Event()
+        self._over = threading.Event()
+        run = contextvars.copy_context().run  # so that a notebook knows the cell
+        self._thread = threading.Thread(
+            target=run, args=(self._show_all,), name="haz-show-output", daemon=True
+        )
+
+    def __enter__(self) -> None:
+        for each in self._shown:
+            each.message.when_heard(self._changed.set)
+            each.message.watch(self._changed.set)
+        self._changed.set()
+        self._thread.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self._over.set()
+        self._changed.set()
+        self._thread.join()
+        for each in self._shown:
+            each.message.unhear(self._changed.set)
+            each.message.ready()
+            each.show_more()
+        for each in self._shown:
+            if each.message.status is not None:
+                _show_value(each.message, each._headed)
+
+    def _show_all(self) -> None:
+        self._over.wait(_TIDY_S)
+        while not self._over.is_set():
+            self._changed.wait()
+            self._changed.clear()
+            for each in self._shown:
+                each.show_more()

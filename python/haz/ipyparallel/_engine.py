@@ -9,6 +9,7 @@ import time
 from types import FunctionType, ModuleType
 
 from haz.ipyparallel._canning import can, set_user_namespace, uncan, uncan_callable
+from haz.ipyparallel._output import Output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,83 +17,10 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     #: (status, value, started, completed, output): status "ok", "error", "unmet"; times in seconds
-    #: since 1970; output None or what `_Output.take` returns.
+    #: since 1970; output None or what `Output.take` returns.
     Reply: TypeAlias = tuple[str, Any, float, float, Any]
 
 __all__ = ["Engine"]
-
-
-class _Stream:
-    """Keeps what is written, for the reply; it stands for `sys.stdout` or `sys.stderr`."""
-
-    encoding = "utf-8"
-    errors = "strict"
-    closed = False
-    newlines: str | None = None
-    line_buffering = False
-
-    def __init__(self, name: str, number: int, parts: list[tuple[str, Any]]) -> None:
-        self.name = f"<{name}>"
-        self._kind = name
-        self._number = number
-        self._parts = parts
-
-    def write(self, text: str) -> int:
-        if not isinstance(text, str):
-            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        if text:
-            self._parts.append((self._kind, text))
-        return len(text)
-
-    def writelines(self, lines: Any) -> None:
-        for line in lines:
-            self.write(line)
-
-    def flush(self) -> None:
-        pass
-
-    def isatty(self) -> bool:
-        return False
-
-    def readable(self) -> bool:
-        return False
-
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return False
-
-    def fileno(self) -> int:
-        return self._number
-
-
-class _Output:
-    """What a call prints and displays."""
-
-    def __init__(self) -> None:
-        self.parts: list[tuple[str, Any]] = []
-        self.data: dict[str, Any] = {}
-        self.stdout = _Stream("stdout", 1, self.parts)
-        self.stderr = _Stream("stderr", 2, self.parts)
-
-    def install(self) -> None:
-        sys.stdout = self.stdout
-        sys.stderr = self.stderr
-
-    def take(self) -> dict[str, Any] | None:
-        """What came since the last time: {stdout, stderr, outputs, data}; None for nothing."""
-        if not self.parts and not self.data:
-            return None
-        parts, data = list(self.parts), self.data
-        self.parts.clear()
-        self.data = {}
-        return {
-            "stdout": "".join(text for kind, text in parts if kind == "stdout"),
-            "stderr": "".join(text for kind, text in parts if kind == "stderr"),
-            "outputs": [what for kind, what in parts if kind == "display"],
-            "data": data,
-        }
 
 
 def _looks_plain(code: str) -> bool:
@@ -130,7 +58,7 @@ class Engine:
         self._count = 0
         self._shell: Any = None
         self._busy = False
-        self._output = _Output()
+        self._output = Output(uuid)
         self._output.install()
         self._fresh = dict(self._namespace)
         signal.signal(signal.SIGINT, self._interrupted)
@@ -151,6 +79,7 @@ class Engine:
     def _run(self, call_id: str, method: str, call: Callable[..., Any], *args: Any) -> Reply:
         started = time.time()
         status: str = "ok"
+        self._output.begin(call_id)
         try:
             try:
                 self._busy = True
@@ -287,7 +216,7 @@ class Engine:
             from haz.ipyparallel._shell import make_shell
         except ImportError:
             return  # no IPython here: magics fail as a SyntaxError, and displays are printed
-        self._shell = make_shell(self._main, self._output.parts)
+        self._shell = make_shell(self._main, self._output)
         self._output.install()
 
     def _execute_in_shell(self, call_id: str, code: str, silent: bool) -> Reply:
@@ -358,4 +287,4 @@ def current_engine() -> Engine:
 
 def publish(data: dict[str, Any]) -> None:
     """Add to the data which the running call publishes; the client sees it as ``ar.data``."""
-    current_engine()._output.data.update(data)
+    current_engine()._output.publish(data)

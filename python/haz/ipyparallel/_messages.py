@@ -20,7 +20,7 @@ from haz.ipyparallel.error import RemoteError, TaskAborted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from haz._core.refs import ObjectRef
@@ -38,6 +38,10 @@ __all__ = [
     "Metadata",
     "unreachable",
 ]
+
+
+#: Text that comes in parts is joined to pieces of about as many characters.
+_PIECE = 1 << 16
 
 
 def _utc(seconds: float | None) -> datetime | None:
@@ -80,6 +84,8 @@ class Facts:
     status: str | None = None
     error: Exception | None = None
     output: dict[str, Any] | None = None
+    #: What came of its output before its reply.
+    heard: list[tuple[str, Any]] | None = None
     execute_result: Any = None
     after: list[str] | None = None
     follow: list[str] | None = None
@@ -98,7 +104,7 @@ class Facts:
         metadata = self._metadata
         if metadata is None:
             metadata = self._metadata = Metadata()
-        output = self.output or {}
+        output = self.output or _joined(self.heard or ())
         metadata.update(
             msg_id=self.msg_id,
             submitted=_utc(self.submitted),
@@ -121,6 +127,24 @@ class Facts:
             label=self.label,
         )
         return metadata
+
+
+def _joined(parts: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Parts of output as a reply has them: {stdout, stderr, outputs, data}."""
+    texts: dict[str, list[str]] = {"stdout": [], "stderr": []}
+    outputs: list[Any] = []
+    data: dict[str, Any] = {}
+    for kind, what in list(parts):
+        if kind in texts:
+            texts[kind].append(what)
+        elif kind == "display":
+            outputs.append(what)
+        elif kind == "clear":
+            outputs.clear()
+        else:
+            data.update(what)
+    joined = {kind: "".join(pieces) for kind, pieces in texts.items()}
+    return {**joined, "outputs": outputs, "data": data}
 
 
 class ExecuteReply:
@@ -236,6 +260,7 @@ class Message:
     #: Its value, or the exception to be raised; to be read where `status` is not None.
     outcome: Any = None
     status: str | None = None
+    _hearers: tuple[Callable[[], None], ...] = ()
 
     def __init__(self, msg_id: str, label: Any) -> None:
         self.msg_id = msg_id
@@ -262,6 +287,30 @@ class Message:
         """Let it end before an engine begins it, where that is still possible."""
         raise NotImplementedError
 
+    def hear(self, uuid: str, part: tuple[str, Any]) -> None:
+        """Take a part of its output from an engine, before its reply."""
+        facts = self.facts
+        if facts.started is not None or facts.engine_uuid != uuid:
+            return  # its reply has all, or it is of an earlier try
+        if facts.heard is None:
+            facts.heard = []
+        kind, what = part
+        last = facts.heard[-1] if facts.heard else ("", "")
+        if kind == last[0] and isinstance(what, str) and len(last[1]) < _PIECE:
+            facts.heard[-1] = (kind, last[1] + what)
+        else:
+            facts.heard.append(part)
+        for call in self._hearers:
+            call()
+
+    def when_heard(self, callback: Callable[[], None]) -> None:
+        """Call `callback`, in some thread, when there is more output before its reply."""
+        self._hearers = (*self._hearers, callback)
+
+    def unhear(self, callback: Callable[[], None]) -> None:
+        """Call it no more."""
+        self._hearers = tuple(each for each in self._hearers if each != callback)
+
     def _settle(self, reply: Reply) -> None:
         status, value, started, completed, output = reply
         facts = self.facts
@@ -270,6 +319,8 @@ class Message:
         facts.received = time.time()
         if output is not None:
             facts.output = output
+        if facts.heard is not None:
+            facts.heard = None
         if status == "ok":
             try:
                 outcome: Any = None if value is None else uncan(value)
@@ -308,16 +359,17 @@ class Message:
         self.engine = engine
         self.facts.engine_id = engine.id
         self.facts.engine_uuid = engine.uuid
+        if self.facts.heard is not None:
+            self.facts.heard = None
 
 
 class DirectMessage(Message):
-    """A call that was sent to an engine when it was made."""
+    """A call of one engine; `ref` is its reply, from when it was sent until that came."""
 
-    def __init__(
-        self, msg_id: str, label: Any, engine: EngineHandle, ref: ObjectRef[Reply] | None
-    ) -> None:
+    ref: ObjectRef[Reply] | None = None
+
+    def __init__(self, msg_id: str, label: Any, engine: EngineHandle) -> None:
         super().__init__(msg_id, label)
-        self.ref = ref
         self._lock = threading.Lock()
         self._sent_to(engine)
 

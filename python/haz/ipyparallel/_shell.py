@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
+    from haz.ipyparallel._output import Output
+
 __all__ = ["make_shell"]
 
 
 class _Publisher(DisplayPublisher):  # type: ignore[misc]
-    """Keeps what is displayed, for the reply."""
+    """Gives what is displayed to the output of the call."""
 
-    parts: list[tuple[str, Any]]
+    output: Output
 
     def publish(
         self,
@@ -27,19 +29,17 @@ class _Publisher(DisplayPublisher):  # type: ignore[misc]
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        self.parts.append(
-            (
-                "display",
-                {
-                    "output_type": "display_data",
-                    "data": _readable(data),
-                    "metadata": metadata or {},
-                },
-            )
+        self.output.add(
+            "display",
+            {
+                "output_type": "display_data",
+                "data": _readable(data),
+                "metadata": metadata or {},
+            },
         )
 
     def clear_output(self, wait: bool = False) -> None:
-        self.parts[:] = [part for part in self.parts if part[0] != "display"]
+        self.output.clear_displays()
 
 
 class _Hook(DisplayHook):  # type: ignore[misc]
@@ -109,7 +109,7 @@ class _EngineShell(InteractiveShell):  # type: ignore[misc]
         return self.displayhook.result
 
 
-def make_shell(main: ModuleType, parts: list[tuple[str, Any]]) -> _EngineShell:
+def make_shell(main: ModuleType, output: Output) -> _EngineShell:
     """Make the process' shell, whose namespace is that of `main`."""
     from traitlets.config import Config
 
@@ -117,6 +117,6 @@ def make_shell(main: ModuleType, parts: list[tuple[str, Any]]) -> _EngineShell:
     config.InteractiveShell.colors = "NoColor"
     config.HistoryManager.enabled = False
     shell: _EngineShell = _EngineShell.instance(config=config, user_module=main, user_ns=vars(main))
-    shell.display_pub.parts = parts
+    shell.display_pub.output = output
     shell.begin_cell(0)
     return shell

@@ -13,6 +13,7 @@ from haz.ipyparallel.error import CompositeError, RemoteError, TaskAborted, Time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from typing import Any
 
     from haz.ipyparallel.client import Client
@@ -394,7 +395,7 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         return True
 
     def wait_for_output(self, timeout: float | None = -1) -> bool:
-        """Wait for the output of the calls, which comes with their results."""
+        """Wait for all output of the calls, which is there with their results."""
         return wait_for_all(self._messages, seconds_of(timeout))
 
     @property
@@ -478,9 +479,14 @@ class AsyncResult(Future):  # type: ignore[type-arg]
     def _progress_items(self) -> list[Message]:
         return self._messages
 
-    def stream_output(self) -> _ShownOutput:
-        """A context at whose end what the calls printed is shown."""
-        return _ShownOutput(self)
+    def stream_output(self) -> AbstractContextManager[None]:
+        """A context in which output of the calls is shown as it comes.
+
+        At its end the rest is shown, and the values of code, of calls that have ended.
+        """
+        from haz.ipyparallel._display import LiveDisplay
+
+        return LiveDisplay(self._messages, self._single_result)
 
     def display_outputs(self, groupby: str = "type", result_only: bool = False) -> None:
         """Show what the calls printed and displayed, and the values of code.
@@ -499,18 +505,6 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         from haz.ipyparallel._display import display_messages
 
         display_messages(self._messages, self._single_result, groupby, result_only)
-
-
-class _ShownOutput:
-    def __init__(self, result: AsyncResult) -> None:
-        self._result = result
-
-    def __enter__(self) -> AsyncResult:
-        return self._result
-
-    def __exit__(self, *exception: object) -> None:
-        if self._result.ready():
-            self._result.display_outputs()
 
 
 class AsyncHubResult(AsyncResult):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import sys
 import threading
 import time
@@ -12,6 +11,7 @@ from concurrent.futures import Future
 from haz.ipyparallel._balancer import Balancer
 from haz.ipyparallel._canning import can, can_callable
 from haz.ipyparallel._messages import BalancedMessage, DirectMessage, Message
+from haz.ipyparallel._output_channel import listen
 from haz.ipyparallel.asyncresult import AsyncHubResult, AsyncResult, seconds_of
 from haz.ipyparallel.cluster import (
     DEFAULT_ID,
@@ -87,7 +87,7 @@ class Client:
         self.results: dict[str, Any] = {}
         self._closed = False
         self._is_canning = True
-        self._prefix = os.urandom(8).hex()
+        self._prefix = listen(self._state.messages)
         self._numbers = itertools.count()
         self._balancer = Balancer(self._state.engines, self._find)
         self._activate_magics()

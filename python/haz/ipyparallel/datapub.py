@@ -10,7 +10,7 @@ __all__ = ["publish_data"]
 
 
 def publish_data(data: dict[str, Any]) -> None:
-    """Publish values by names; the client sees them as ``AsyncResult.data`` when the call has ended.
+    """Publish values by names; the client sees them as ``AsyncResult.data``, while the call runs, too.
 
     Raises
     ------

@@ -36,7 +36,7 @@ def _exec_args(function: Any) -> Any:
             action="store_const",
             const=True,
             dest="stream",
-            help="show output as it comes; here it comes with the end of an engine's code",
+            help="show output as it comes: the default",
         ),
         magic_arguments.argument(
             "--no-stream",
@@ -121,6 +121,7 @@ class ParallelMagics(Magics):  # type: ignore[misc]
         self.suffix = suffix
         self.last_result: AsyncResult | None = None
         self.verbose = False
+        self.stream_output = True
         self.progress_after = 2.0
         self._run_cell: Callable[..., Any] | None = None
         self.magics = {
@@ -161,6 +162,7 @@ class ParallelMagics(Magics):  # type: ignore[misc]
                 progress_after=options.progress_after,
                 on_interrupt=options.signal_on_interrupt,
                 verbose=options.verbose,
+                stream_output=options.stream,
             )
 
     def _targets(self, text: str | None) -> dict[str, Any]:
@@ -182,6 +184,7 @@ class ParallelMagics(Magics):  # type: ignore[misc]
         progress_after: float | None = None,
         on_interrupt: str = "SIGINT",
         verbose: bool | None = None,
+        stream_output: bool | None = None,
     ) -> Any:
         """Run code on the engines of the view, and show its output."""
         if self.verbose if verbose is None else verbose:
@@ -193,8 +196,14 @@ class ParallelMagics(Magics):  # type: ignore[misc]
             self.shell.user_ns[save_name] = result
         if not block:
             return result
-        interrupted = self._wait(result, progress_after, on_interrupt)
-        return self._shown(result, groupby, result_only, interrupted)
+        if stream_output is None:
+            stream_output = self.stream_output
+        if result_only or groupby != "type" or not stream_output:
+            interrupted = self._wait(result, progress_after, on_interrupt)
+            return self._shown(result, groupby, result_only, interrupted)
+        with result.stream_output():
+            interrupted = self._wait(result, progress_after, on_interrupt)
+        return self._raised(result, interrupted)
 
     def _wait(self, result: AsyncResult, progress_after: float | None, on_interrupt: str) -> bool:
         """Wait; an interrupt here interrupts the engines. Return whether there was one."""
@@ -225,6 +234,12 @@ class ParallelMagics(Magics):  # type: ignore[misc]
         if not result.ready():
             return result
         result.display_outputs(groupby, result_only)
+        return self._raised(result, interrupted)
+
+    def _raised(self, result: AsyncResult, interrupted: bool) -> Any:
+        """What is left when its output was shown: its errors."""
+        if not result.ready():
+            return result
         error = result.exception()
         if error is not None and not interrupted:
             raise error
@@ -255,6 +270,8 @@ class ParallelMagics(Magics):  # type: ignore[misc]
             self.view.targets = self._targets(options.targets)["targets"]
         if options.block is not None:
             self.view.block = options.block
+        if options.stream is not None:
+            self.stream_output = options.stream
         if options.verbose is not None:
             self.verbose = options.verbose
         if options.progress_after is not None:

@@ -158,12 +158,19 @@ json.dump(notebook, sys.stdout)
 
 
 def _texts(notebook):
+    """What each cell shows: the lines of streams in any order, as they come, and all else."""
+
     def text(output):
         found = output.get("text") or output["data"]["text/plain"]
         return found if isinstance(found, str) else "".join(found)
 
-    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    return [[text(output) for output in cell["outputs"]] for cell in cells]
+    def texts(outputs):
+        streams = "".join(text(each) for each in outputs if each["output_type"] == "stream")
+        return sorted(streams.splitlines()), [
+            text(each) for each in outputs if each["output_type"] != "stream"
+        ]
+
+    return [texts(cell["outputs"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 
 def test_the_notebook_of_the_course_runs():
