@@ -51,6 +51,7 @@ $(VENV)/.installed: requirements/dev.txt | build/.bootstrap
 	@# A line in a .pth file makes python/ importable; no import hook slows `import haz` down.
 	@$(BIN)/python -c 'import sysconfig; print("$(CURDIR)/python")' \
 	  > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/haz_in_place.pth"
+	@printf '#!/bin/sh\nexec "$$(dirname "$$0")/python" -m haz "$$@"\n' > $(BIN)/haz && chmod +x $(BIN)/haz
 	@touch $@
 
 # Configured once, with the tests or not; CMake configures again by itself when its files change.

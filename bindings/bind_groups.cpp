@@ -69,13 +69,14 @@ std::vector<std::byte> value_of_group(ObjectId id) {
 }
 
 nb::object create_group(const nb::list& bundles, const std::string& strategy,
-                        const std::string& name, const std::string& name_space) {
+                        const std::string& name, const std::string& name_space, bool is_detached) {
   const std::shared_ptr<Session> session = session_or_throw();
   GroupSpec spec;
   spec.id = ObjectId{session->client().new_ids(1)};
   spec.name = name;
   spec.name_space = name_space;
   spec.strategy = strategy;
+  spec.is_detached = is_detached;
   for (const nb::handle bundle : bundles) {
     auto& amounts = spec.bundles.emplace_back();
     for (const auto& [key, amount] : nb::cast<nb::dict>(bundle))
@@ -108,9 +109,9 @@ void remove_group(nb::handle ref) {
 /// Adds what concerns placement groups to `m`.
 void bind_groups(nb::module_& m) {
   m.def("create_group", create_group, nb::arg("bundles"), nb::arg("strategy"), nb::arg("name"),
-        nb::arg("namespace"), "Make a placement group; return its ref.",
+        nb::arg("namespace"), nb::arg("is_detached"), "Make a placement group; return its ref.",
         nb::sig("def create_group(bundles: list[dict[str, float]], strategy: str, name: str, "
-                "namespace: str) -> typing.Any"));
+                "namespace: str, is_detached: bool) -> typing.Any"));
   m.def("group_ref", group_ref, nb::arg("id"), "A ref of the placement group of that number.",
         nb::sig("def group_ref(id: int) -> typing.Any"));
   m.def("remove_group", remove_group, nb::arg("ref"),

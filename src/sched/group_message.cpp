@@ -6,6 +6,7 @@ namespace haz {
 
 void encode_group_spec(const GroupSpec& spec, MessageBuilder& message) {
   message.add(spec.id.value);
+  message.add(std::uint64_t{spec.is_detached});
   add_text(message, spec.name);
   add_text(message, spec.name_space);
   add_text(message, spec.strategy);
@@ -17,6 +18,7 @@ void encode_group_spec(const GroupSpec& spec, MessageBuilder& message) {
 GroupSpec decode_group_spec(MessageReader& reader) {
   GroupSpec spec;
   spec.id = ObjectId{reader.take<std::uint64_t>()};
+  spec.is_detached = reader.take<std::uint64_t>() != 0;
   spec.name = take_text(reader);
   spec.name_space = take_text(reader);
   spec.strategy = take_text(reader);

@@ -19,11 +19,12 @@ namespace haz {
 
 /// What a call that makes a placement group says.
 struct GroupSpec {
-  ObjectId id{};        ///< Of the object that becomes ready when the group is reserved.
-  ProcessId creator{};  ///< Gets one reference of that.
-  ObjectId owner{};     ///< The actor with which the group ends; none: the job, or the node.
-  ProcessId job{};      ///< With which it ends, too; none: there are no jobs.
-  std::string name{};   ///< Empty: none.
+  ObjectId id{};             ///< Of the object that becomes ready when the group is reserved.
+  ProcessId creator{};       ///< Gets one reference of that.
+  ObjectId owner{};          ///< The actor with which the group ends; none: the job, or the node.
+  ProcessId job{};           ///< With which it ends, too; none: there are no jobs.
+  bool is_detached = false;  ///< Lives until it is removed, whatever becomes of its creator.
+  std::string name{};        ///< Empty: none.
   std::string name_space{};
   std::string strategy{};  ///< How the bundles lie on nodes: all the same on this one.
   std::vector<std::vector<std::pair<std::string, double>>> bundles{};  ///< Name to amount, each.

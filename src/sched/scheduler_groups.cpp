@@ -97,13 +97,15 @@ Status Scheduler::create_group(const GroupSpec& spec, const NewValue& value) {
     return refused(ErrorKind::kInvalid, message);
   }
   group->id = spec.id;
-  group->owner = spec.owner;
-  group->job = spec.job;
+  if (!spec.is_detached) {
+    group->owner = spec.owner;
+    group->job = spec.job;
+  }
   group->name = spec.name;
   group->name_space = spec.name_space;
   group->strategy = spec.strategy;
   group->order = next_order_++;
-  if (Actor* owner = find_actor(spec.owner); owner != nullptr) owner->owns_groups = true;
+  if (Actor* owner = find_actor(group->owner); owner != nullptr) owner->owns_groups = true;
   Object* object = make_object(spec.id, nullptr);
   object->role = ObjectRole::kGroup;
   set_value(object, value);
@@ -322,6 +324,10 @@ ResourceClass* Scheduler::class_in(PlacementGroup& group, std::int32_t bundle,
       return known.get();
     }
   }
+  // Of programs that have ended, in a group that outlives them.
+  std::erase_if(group.classes, [&](const std::unique_ptr<ResourceClass>& one) {
+    return one->job != nullptr && one->job->has_ended && one->ready.empty() && one->holders.empty();
+  });
   auto made = std::make_unique<ResourceClass>();
   made->request = outside.request;
   made->for_actors = outside.for_actors;

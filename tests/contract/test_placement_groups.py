@@ -283,8 +283,8 @@ def test_strategies_of_groups(engine_name):
         placement_group([{"CPU": 1}, {"CPU": 1}], strategy="STRICT_SPREAD")
     with pytest.raises(ValueError, match="strategy must be one of"):
         placement_group([{"CPU": 1}], strategy="TIGHT")
-    with pytest.raises(NotImplementedError, match="detached"):
-        placement_group([{"CPU": 1}], lifetime="detached")
+    with pytest.raises(ValueError, match="lifetime must be"):
+        placement_group([{"CPU": 1}], lifetime="for ever")
 
 
 def test_what_does_not_fit_errs_at_the_call(group):

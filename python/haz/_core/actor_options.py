@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from haz._core.checks import is_for_ray, shown
+from haz._core.checks import shown
 from haz._core.options import (
     CHECKS,
     MOST,
@@ -43,15 +43,7 @@ def _actor_name(value: Any) -> str:
 
 
 def check_lifetime(value: Any) -> str:
-    """Check the lifetime of a placement group, if there is one."""
-    if value == "detached" and not is_for_ray():
-        raise NotImplementedError(
-            "lifetime='detached' is for actors: a placement group ends with its program"
-        )
-    return _lifetime(value)
-
-
-def _lifetime(value: Any) -> str:
+    """Check the lifetime of an actor or a placement group."""
     if value not in ("non_detached", "detached"):
         raise ValueError(f"lifetime must be None, 'non_detached' or 'detached', not {shown(value)}")
     return str(value)
@@ -93,7 +85,7 @@ _ACTOR_CHECKS: dict[str, Callable[[Any], Any]] = {
     "name": _actor_name,
     "namespace": check_namespace,
     "get_if_exists": lambda value: check_bool("get_if_exists", value),
-    "lifetime": _lifetime,
+    "lifetime": check_lifetime,
     "max_restarts": lambda value: retries("max_restarts", value),
     "max_task_retries": lambda value: retries("max_task_retries", value),
     "max_concurrency": _max_concurrency,

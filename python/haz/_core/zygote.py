@@ -171,6 +171,7 @@ def make_setup(
             "sys": {name: getattr(sys, name) for name in _COPIED if hasattr(sys, name)},
             "recursion_limit": sys.getrecursionlimit(),
             "gc": gc.isenabled(),
+            "warnings": list(sys.warnoptions),
             "cwd": cwd,
             "environ": variables,
             "hooks": [] if copied else _import_hook_lines(),
@@ -318,6 +319,11 @@ def become_program(packed: bytes) -> None:
     for name in environ.keys() - setup["environ"].keys() - {_NODE_MARK}:
         del environ[name]
     _resemble(setup)
+    if setup["warnings"]:
+        import warnings
+
+        sys.warnoptions[:] = setup["warnings"]
+        warnings._processoptions(setup["warnings"])  # type: ignore[attr-defined]
     if "as_ray" in job:
         from haz import as_ray
 

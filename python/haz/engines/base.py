@@ -558,11 +558,15 @@ class Engine(Protocol):
         bundles: list[dict[str, float]],
         strategy: str,
         name: str,
+        detached: bool,
     ) -> ObjectRef[Any]:
         """Make a placement group; return its ref, whose value is its ``PlacementGroup``.
 
+        `detached`: it lives until it is removed, longer than its creator.
+
         Raises :class:`haz.exceptions.InfeasibleResourcesError` for bundles that the node can never
-        give, and ValueError for a name that is in use in the caller's namespace. "" is no name.
+        give, and ValueError for a name that is in use in the caller's namespace ("" is no name), or
+        for a detached one where the node ends with the program.
         """
 
     def remove_placement_group(self, group: ObjectRef[Any]) -> None:

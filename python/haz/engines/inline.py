@@ -391,8 +391,11 @@ class InlineEngine:
         bundles: list[dict[str, float]],
         strategy: str,
         name: str,
+        detached: bool,
     ) -> ObjectRef[Any]:
         """See :class:`haz.engines.base.Engine`."""
+        if detached:
+            check_detached()
         return self.groups.create(bundles, strategy, name)
 
     def remove_placement_group(self, group: ObjectRef[Any]) -> None:

@@ -620,9 +620,12 @@ class NativeEngine:
         bundles: list[dict[str, float]],
         strategy: str,
         name: str,
+        detached: bool,
     ) -> ObjectRef[Any]:
+        if detached and not self.can_detach:
+            check_detached()
         ref: ObjectRef[Any] = _native.create_group(
-            bundles, strategy, name, self._namespace if name else ""
+            bundles, strategy, name, self._namespace if name else "", detached
         )
         return ref
 

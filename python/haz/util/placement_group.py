@@ -222,8 +222,9 @@ def placement_group(
     name
         A name for `get_placement_group`. Default: none.
     lifetime
-        None: until it is removed, or the actor that made it or the program ends. "detached" needs
-        a long-lived node.
+        "non_detached", or "detached": it outlives the program and lives until it is removed, which
+        needs a node that does (``haz start``); other programs find it by its name. Default: until
+        it is removed, or the actor that made it or the program ends.
     bundle_label_selector
         Ray's argument, without a meaning on one machine.
 
@@ -232,7 +233,8 @@ def placement_group(
     InfeasibleResourcesError
         If the node can never give all of it: Ray would wait for ever.
     ValueError
-        For bundles that reserve nothing, an unknown strategy, a name in use.
+        For bundles that reserve nothing, an unknown strategy, a name in use; for a detached group
+        on a node that ends with the program.
 
     Notes
     -----
@@ -246,6 +248,7 @@ def placement_group(
     True
     >>> haz.util.remove_placement_group(group)
     """
+    from haz._core.actor_options import check_lifetime
     from haz._core.options import CHECKS
 
     checked = _check_bundles(bundles)
@@ -257,14 +260,13 @@ def placement_group(
             f"has one node: with 'SPREAD' they can share it"
         )
     if lifetime is not None:
-        from haz._core.actor_options import check_lifetime
-
         check_lifetime(lifetime)
     return PlacementGroup(
         runtime.ensure().create_placement_group(
             checked,
             strategy,
             CHECKS["name"](name or ""),
+            lifetime == "detached",
         ),
         checked,
     )

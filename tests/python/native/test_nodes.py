@@ -134,6 +134,8 @@ def test_without_a_server_nothing_is_detached(fresh_node):
     haz.init(num_cpus=1)
     with pytest.raises(ValueError, match="haz start"):
         haz.remote(Thing).options(lifetime="detached", name="t").remote()
+    with pytest.raises(ValueError, match="haz start"):
+        haz.util.placement_group([{"CPU": 1}], lifetime="detached")
 
 
 def test_another_build_is_refused(running):
@@ -248,6 +250,24 @@ def test_tasks_find_what_their_program_has(running, tmp_path):
         MINE="yes",
     )
     assert out.split() == ["True", running.path]
+
+
+def test_workers_follow_the_warning_options_of_their_program(running):
+    code = """
+        import haz, warnings
+
+        @haz.remote
+        def look():
+            try:
+                warnings.warn("old", DeprecationWarning)
+            except DeprecationWarning:
+                return "raised"
+            return "shown"
+
+        print(haz.get(look.remote()))
+    """
+    assert running.run(code, PYTHONWARNINGS="error::DeprecationWarning").split() == ["raised"]
+    assert running.run(code).split() == ["shown"]
 
 
 def test_two_programs_share_a_node(running):

@@ -59,6 +59,35 @@ haz.get([c.add.remote(), c.add.remote()])
     wait_until(lambda: not runs(pid))
 
 
+def test_a_detached_placement_group_outlives_its_program(running):
+    running.run(
+        """
+import haz
+haz.init(namespace="ours")
+group = haz.util.placement_group([{"CPU": 1}], name="reserved", lifetime="detached")
+assert group.wait(60)
+haz.util.placement_group([{"CPU": 1}], name="short", lifetime="non_detached").wait(60)
+"""
+    )
+    wait_until(lambda: not running.status()["drivers"])
+    haz.init(address="auto", namespace="ours")
+    total = haz.cluster_resources()["CPU"]
+    wait_until(lambda: haz.available_resources()["CPU"] == total - 1)
+    with pytest.raises(ValueError, match="short"):
+        haz.util.get_placement_group("short")
+    group = haz.util.get_placement_group("reserved")
+
+    @haz.remote(num_cpus=1)
+    def where():
+        return haz.util.get_current_placement_group()
+
+    assert haz.get(where.options(placement_group=group).remote()) == group
+    haz.util.remove_placement_group(group)
+    wait_until(lambda: haz.available_resources()["CPU"] == total)
+    haz.shutdown()
+    wait_until(running.is_empty)
+
+
 def test_get_if_exists_finds_the_actor_of_another_program(running):
     code = (
         COUNTER

@@ -229,6 +229,45 @@ TEST_F(SchedulerJobs, PlacementGroupsGoWithTheirDriver) {
   node.end();
 }
 
+TEST_F(SchedulerJobs, ADetachedPlacementGroupStaysUntilItIsRemoved) {
+  const ProcessId a = join();
+  GroupSpec spec{.id = node.new_id(a),
+                 .creator = a,
+                 .job = a,
+                 .is_detached = true,
+                 .name = "ours",
+                 .bundles = {{{"CPU", 1}}}};
+  ASSERT_TRUE(node.scheduler->create_group(spec, NewValue{.bytes = bytes_of("group")}).ok());
+  leave(a);
+  EXPECT_EQ(node.state(spec.id), ObjectState::kReady);
+  EXPECT_EQ(node.free_cpus(), 1.0);
+  for (int i = 0; i < 3; ++i) {
+    const ProcessId b = join();
+    ASSERT_TRUE(node.scheduler->add_reference(b, spec.id));
+    Function* f = function_of(b);
+    const auto submit_there = [&] {
+      TaskSpec one = node.spec_of(f, {.submitter = b});
+      one.group = spec.id;
+      EXPECT_TRUE(node.scheduler->submit(one).ok());
+      node.dispatch();
+      node.answer_starts();
+      return one.id;
+    };
+    const TaskId task = submit_there();
+    Worker& worker = worker_of(task);
+    node.finish(worker, node.claim(worker));
+    EXPECT_EQ(node.state(task), ObjectState::kReady);
+    (void)node.claim(worker_of(submit_there()));
+    leave(b);
+    EXPECT_EQ(node.state(spec.id), ObjectState::kReady);
+    EXPECT_LE(node.scheduler->find_group(spec.id)->classes.size(), 2U) << "of those that left";
+  }
+  node.scheduler->remove_group(spec.id);
+  node.dispatch();
+  EXPECT_EQ(node.free_cpus(), 2.0);
+  node.end();
+}
+
 TEST_F(SchedulerJobs, FunctionsGoWithTheirDriver) {
   const ProcessId a = join();
   Function* f = function_of(a);
