@@ -6,6 +6,7 @@ namespace nb = nanobind;
 
 namespace haz::py {
 void bind_actors(nb::module_& m);
+void bind_call_pages(nb::module_& m);
 void bind_codec(nb::module_& m);
 void bind_groups(nb::module_& m);
 void bind_kernels(nb::module_& m);
@@ -22,6 +23,7 @@ NB_MODULE(_native, m) {
     throw nb::import_error("haz's native engine does not work in a subinterpreter");
   m.doc() = "The native core of haz. Not for users: its names may change at any time.";
   haz::py::bind_actors(m);
+  haz::py::bind_call_pages(m);
   haz::py::bind_codec(m);
   haz::py::bind_groups(m);
   haz::py::bind_kernels(m);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
 import weakref
 from _thread import allocate_lock
@@ -24,11 +25,8 @@ from haz._faces.worker import RaisedInCall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any, NoReturn, ParamSpec, TypeVar
-
-    from haz._core.refs import ObjectRef
-    from haz._faces.group import _Worker
 
     P = ParamSpec("P")
     T = TypeVar("T")
@@ -46,10 +44,10 @@ class _Future(Future):  # type: ignore[type-arg]
 
     code: Any
     args: Any
-    kwargs: dict[str, Any] | None
-    ref: ObjectRef[Any] | None = None
-    worker: _Worker | None = None
-    recalled = False
+    kwargs: dict[str, Any] | None = None
+    alone = False
+    #: Whether it has a condition, so that its state is guarded by that.
+    _is_waited_for = False
     _state = PENDING
     _result: Any = None
     _exception: BaseException | None = None
@@ -66,6 +64,7 @@ class _Future(Future):  # type: ignore[type-arg]
         else:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         with _making_condition:
+            self._is_waited_for = True
             return self.__dict__.setdefault(name, made)
 
     def cancelled(self) -> bool:
@@ -89,10 +88,24 @@ class _Future(Future):  # type: ignore[type-arg]
 
     def begin(self) -> bool:
         with _making_condition:
-            if "_condition" not in self.__dict__:
+            if not self._is_waited_for:
                 self._state = RUNNING
                 return True
         return self._state == RUNNING or self.set_running_or_notify_cancel()
+
+    @staticmethod
+    def begin_each(futures: list[Any]) -> list[Any]:
+        """Begin those that should run; return them."""
+        waited_for = False
+        with _making_condition:
+            for future in futures:
+                if future._is_waited_for:
+                    waited_for = True
+                else:
+                    future._state = RUNNING
+        if not waited_for:
+            return futures
+        return [one for one in futures if not one._is_waited_for or one.begin()]
 
     def deliver(self, value: Any, error: BaseException | None) -> None:
         self.code = self.args = self.kwargs = None
@@ -104,7 +117,7 @@ class _Future(Future):  # type: ignore[type-arg]
             if type(value) not in PLAIN:
                 value = writable(value)
             with _making_condition:
-                if "_condition" not in self.__dict__:
+                if not self._is_waited_for:
                     self._result = value
                     self._state = FINISHED
                     return
@@ -113,6 +126,24 @@ class _Future(Future):  # type: ignore[type-arg]
             if self._state == PENDING and not self.set_running_or_notify_cancel():
                 return
             self.set_exception(error)
+
+    @staticmethod
+    def deliver_each(calls: list[Any], values: Sequence[Any]) -> None:
+        """Deliver what the first of these calls returned."""
+        others = []
+        with _making_condition:
+            for future, value in zip(calls, values, strict=False):
+                if future._is_waited_for or type(value) not in PLAIN:
+                    others.append((future, value))
+                else:
+                    future.code = future.args = future.kwargs = None
+                    future._result = value
+                    future._state = FINISHED
+        for future, value in others:
+            try:
+                future.deliver(value, None)
+            except BaseException:
+                sys.excepthook(*sys.exc_info())  # the others get theirs
 
 
 class Executor(_Executor):
@@ -197,7 +228,8 @@ class Executor(_Executor):
         """
         future = _Future()
         future.args = args
-        future.kwargs = kwargs or None
+        if kwargs:
+            future.kwargs = kwargs
         group = self._group
         try:
             try:

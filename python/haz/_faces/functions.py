@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from functools import partial
-from types import BuiltinFunctionType, FunctionType, MethodType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 
 from haz._core import serialize
 from haz._core.api import put
-from haz._core.plain_functions import is_importable
+from haz._core.plain_functions import is_importable, names_of
 from haz._core.refs import ObjectRef
 
 TYPE_CHECKING = False
@@ -25,6 +26,9 @@ _MOST_KEPT = 256
 _NAMED = (FunctionType, BuiltinFunctionType, type)
 #: Functions that are pickled by name, which says the same at any time.
 _known: dict[Any, bytes] = {}
+#: Functions that are copied, and what is around them; as long as that is the same, so is the copy.
+_copied: dict[FunctionType, tuple[bytes, _Around]] = {}
+_CONSTANTS = frozenset((type(None), bool, int, float, complex, str, bytes))
 #: In a worker: what was made of code.
 _made: dict[bytes, Any] = {}
 
@@ -40,9 +44,12 @@ def code_of(function: Callable[..., Any]) -> bytes | ObjectRef[Any]:
         Names the part that can't be pickled.
     """
     try:
-        return _known[function]
-    except KeyError:
-        pass
+        if function in _known:
+            return _known[function]
+        if function in _copied:
+            code, around = _copied[function]  # type: ignore[index]
+            if around.is_same():
+                return code
     except TypeError:  # it can't be hashed
         return _code_of_data(function)
     if isinstance(function, _NAMED) and is_importable(
@@ -52,7 +59,79 @@ def code_of(function: Callable[..., Any]) -> bytes | ObjectRef[Any]:
             _known.clear()
         code = _known[function] = serialize.dump_function(function)
         return code
-    return _code_of_data(function)
+    copy = _code_of_data(function)
+    if type(copy) is bytes and type(function) is FunctionType:
+        if len(_copied) >= _MOST_KEPT:
+            _copied.clear()
+        try:
+            _copied[function] = copy, _Around(function)
+        except _ChangeableError:
+            _copied.pop(function, None)
+    return copy
+
+
+class _ChangeableError(Exception):
+    """Something around a function can change, and this would not be seen."""
+
+
+class _Around:
+    """All that a copy of a function is made of, where a change of it can be seen."""
+
+    __slots__ = ("_cells", "_functions", "_globals")
+
+    def __init__(self, function: FunctionType) -> None:
+        self._functions: dict[FunctionType, tuple[Any, ...]] = {}
+        self._globals: list[tuple[dict[str, Any], str, Any]] = []
+        self._cells: list[tuple[Any, Any]] = []
+        self._add_function(function)
+
+    def is_same(self) -> bool:
+        for names, name, value in self._globals:
+            if names.get(name, self) is not value:
+                return False
+        for function, parts in self._functions.items():
+            if not all(map(operator.is_, _parts_of(function), parts)) or function.__dict__:
+                return False
+        try:
+            return all(cell.cell_contents is value for cell, value in self._cells)
+        except ValueError:  # one is empty now
+            return False
+
+    def _add_function(self, function: FunctionType) -> None:
+        if function in self._functions:
+            return
+        parts = self._functions[function] = _parts_of(function)
+        names = function.__globals__
+        if function.__dict__ or type(names) is not dict:
+            raise _ChangeableError
+        if any(type(value) not in _CONSTANTS for value in parts[1] or ()):
+            raise _ChangeableError
+        if parts[2]:  # a dictionary
+            raise _ChangeableError
+        for name in names_of(function.__code__):
+            value = names.get(name, self)
+            self._globals.append((names, name, value))
+            self._add(value)
+        for cell in function.__closure__ or ():
+            try:
+                value = cell.cell_contents
+            except ValueError:  # empty as yet
+                raise _ChangeableError from None
+            self._cells.append((cell, value))
+            self._add(value)
+
+    def _add(self, value: Any) -> None:
+        if value is self or type(value) in _CONSTANTS or isinstance(value, ModuleType):
+            return
+        if isinstance(value, _NAMED) and is_importable(value, value.__module__, value.__qualname__):
+            return
+        if type(value) is not FunctionType:
+            raise _ChangeableError
+        self._add_function(value)
+
+
+def _parts_of(function: FunctionType) -> tuple[Any, ...]:
+    return function.__code__, function.__defaults__, function.__kwdefaults__, function.__name__
 
 
 def _code_of_data(function: Callable[..., Any]) -> bytes | ObjectRef[Any]:

@@ -1,9 +1,9 @@
 """Workers that a face keeps for itself, and the calls that wait for them: `WorkerGroup`.
 
 A worker is an actor, so that its process, with what an initializer has set up, belongs to the group.
-Its calls run in their order. While calls are short, several are sent ahead to each worker, and only
-some of them are watched: when one has ended, those before it have. What waits behind a call that
-turned out to be long is taken back as soon as another worker is free.
+Its calls run in their order. While calls are short, several are sent ahead to each worker, in batches
+where that can be, and of others only some are watched: when one has ended, those before it have. What
+waits behind a call that turned out to be long is taken back.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import threading
 from _thread import allocate_lock
 from collections import deque
 from functools import partial
+from sys import modules
 from time import monotonic
 
 from haz._core.actor_api import kill
@@ -21,6 +22,7 @@ from haz._core.futures import when_ready
 from haz._core.lifecycle import init, is_initialized
 from haz._core.remote import remote
 from haz._core.runtime import runtime
+from haz._faces.batch import Pages, Sent
 from haz._faces.worker import GroupWorker
 from haz.exceptions import (
     ActorDiedError,
@@ -32,23 +34,31 @@ from haz.exceptions import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
     from haz._core.refs import ObjectRef
 
-__all__ = ["Call", "WorkerGroup"]
+__all__ = ["Call", "Worker", "WorkerGroup"]
 
-#: Measured work that a worker has ahead of it, and what is worth being taken back from it.
-_AHEAD_S = 0.002
-_MOST_AHEAD = 256
+#: Measured work that a worker has ahead of it, and how much of it is worth being taken back.
+_AHEAD_S = 0.005
+_WORTH_S = 0.002
+_MOST_AHEAD = 2048
+#: Calls of a batch, at most; and those of one that are worth it.
+_MOST_IN_BATCH = 512
+_LEAST_IN_BATCH = 4
+#: What is worth a message, as a part of the work that a worker has ahead, though others have none.
+_SHARES = 8
+#: A function whose result or exception ends a batch before so many calls is sent singly.
+_SOON = 16
 #: Results are told of at least so often.
 _TOLD_EVERY_S = 0.0002
 _SHORTEST_S = 1e-6
 #: A call that runs for longer is one that others should not wait behind.
 _TICK_S = 0.02
 #: How many calls gather before a busy worker is given some.
-_GATHERED = 32
+_GATHERED = 128
 #: Time for the processes of a group to end by themselves.
 _END_S = 5.0
 
@@ -75,34 +85,51 @@ class Call:
     args: Any
     kwargs: dict[str, Any] | None
 
-    #: While a worker has it: its result to be, and the worker, unless it was recalled.
-    ref: ObjectRef[Any] | None = None
-    worker: _Worker | None = None
-    recalled: bool = False
+    #: Never in a batch: its arguments were not understood with those of others.
+    alone: bool = False
 
     #: Says whether it should run; called before it is sent, with the group's lock. None: it should.
     begin: Callable[[], bool] | None = None
+    #: The same of several calls of that class; returns those that should run.
+    begin_each: Callable[[list[Any]], list[Any]] | None = None
 
     def deliver(self, value: Any, error: BaseException | None) -> None:
         """Take the outcome; called once, in the group's thread or that of `terminate`."""
         raise NotImplementedError
 
+    @staticmethod
+    def deliver_each(calls: list[Call], values: Sequence[Any]) -> None:
+        """Deliver what the first of these calls returned."""
+        for call, value in zip(calls, values, strict=False):
+            try:
+                call.deliver(value, None)
+            except BaseException:
+                sys.excepthook(*sys.exc_info())  # of a callback; the others wait for theirs
 
-class _Worker:
-    __slots__ = ("actor", "head", "in_flight", "left", "method", "since")
+
+class Worker:
+    """One process of a group, as the group sees it."""
+
+    __slots__ = (
+        *("actor", "head", "in_flight", "left", "load", "method", "method_each", "pages", "since"),
+    )
 
     def __init__(self, actor: Any, left: float) -> None:
         self.actor = actor
         #: Its method `remote` is replaced when it is first used.
         self.method = actor.call
-        #: Calls that it has, in their order.
-        self.in_flight: deque[Call] = deque()
+        self.method_each = actor.call_each
+        #: What it has, in the order in which it was sent, and the number of calls in that.
+        self.in_flight: deque[Sent] = deque()
+        self.load = 0
+        #: For batches: None: it was sent none yet; False: it can't be.
+        self.pages: Pages | None | bool = None
         #: How many more it may get.
         self.left = left
         #: When it began with what it has.
         self.since = 0.0
-        #: The first call at the last tick.
-        self.head: Call | None = None
+        #: What was first in line at the last tick, and how far it was.
+        self.head: tuple[Sent, int] | None = None
 
 
 class WorkerGroup:
@@ -161,18 +188,23 @@ class WorkerGroup:
         #: Reentrant, since pickling an argument may run anything.
         self._lock = threading.RLock()
         self._waiting: deque[Call] = deque()
-        self._workers: list[_Worker] = []
-        self._idle: list[_Worker] = []
-        self._recalled: set[Call] = set()
+        self._workers: list[Worker] = []
+        self._idle: list[Worker] = []
+        self._recalled: set[Sent] = set()
         self._failed: list[tuple[Call, BaseException]] = []
         self._mean_s: float | None = None
+        #: Calls that workers have, and the code of those that go singly: they end batches early.
+        self._load = 0
+        self._singly: set[bytes] = set()
+        self._some_alone = False
         #: Calls that were taken and whose outcome was not delivered.
         self._outstanding = 0
         self._closed = False
-        self._terminated = False
+        #: What calls get that have not ended, once the group was terminated.
+        self._end_error: BaseException | None = None
         self._thread: threading.Thread | None = None
-        #: Of the engine's threads: calls that have ended, by the ref that they had.
-        self._news: deque[tuple[Call, ObjectRef[Any]]] = deque()
+        #: Of the engine's threads: what has ended, by the ref that it had.
+        self._news: deque[tuple[Sent, ObjectRef[Any]]] = deque()
         self._bell = allocate_lock()
         self._bell.acquire()
         self._sleeping = False
@@ -188,25 +220,31 @@ class WorkerGroup:
             If the group was closed, or haz was shut down.
         """
         with self._lock:
-            self._check_open()
-            if self._key is None and _MANAGERS in sys.modules:
+            if self._closed or runtime.engine is not self._engine or runtime.forked:
+                self._check_open()
+            if self._key is None and _MANAGERS in modules:
                 self._give_key()
-            worker = None if self._waiting else self._free_worker()
             if self._thread is None:
                 self._start_thread()
             self._outstanding += 1
-            if worker is not None:
-                self._send(worker, (call,), 1)
-                return
-            self._waiting.append(call)
-            if len(self._waiting) % _GATHERED == 0:
+            waiting = self._waiting
+            if not waiting and (self._load == 0 or self._depth() == 1):
+                worker = self._free_worker()
+                if worker is not None:
+                    self._send_singly(worker, (call,), 1)
+                    return
+            waiting.append(call)
+            if len(waiting) % _GATHERED == 0:
                 self._feed()
+            elif self._sleeping and (self._idle or len(self._workers) < self.size):
+                # More may come before the group's thread gets to run, and go in one message.
+                self._ring()
 
     def submit_all(self, calls: Iterable[Call]) -> None:
         """Let workers run `calls`, which may wait together."""
         with self._lock:
             self._check_open()
-            if self._key is None and _MANAGERS in sys.modules:
+            if self._key is None and _MANAGERS in modules:
                 self._give_key()
             if self._thread is None:
                 self._start_thread()
@@ -249,10 +287,10 @@ class WorkerGroup:
 
     # ---- calls to workers ----------------------------------------------------------------------
 
-    def _make_worker(self) -> _Worker:
+    def _make_worker(self) -> Worker:
         self._made += 1
         number = self._made if self._numbered else 0
-        worker = _Worker(self._class.remote(number, self._key, *self._init), self._max_calls)
+        worker = Worker(self._class.remote(number, self._key, *self._init), self._max_calls)
         self._workers.append(worker)
         return worker
 
@@ -265,7 +303,7 @@ class WorkerGroup:
             if worker.left > 0:
                 worker.actor.set_key.remote(self._key)
 
-    def _free_worker(self) -> _Worker | None:
+    def _free_worker(self) -> Worker | None:
         if self._idle:
             return self._idle.pop()
         return self._make_worker() if len(self._workers) < self.size else None
@@ -279,115 +317,215 @@ class WorkerGroup:
     def _feed(self) -> None:
         """Send what workers have room for."""
         waiting = self._waiting
-        while waiting:
-            try:
-                worker = self._free_worker()
-            except Exception as error:  # haz was shut down, or can't give what workers ask for
-                self._failed += [(call, error) for call in waiting]
-                waiting.clear()
-                self._ring()
+        while True:
+            while waiting:
+                try:
+                    worker = self._free_worker()
+                except Exception as error:  # haz was shut down, or can't give what workers ask for
+                    self._failed += [(call, error) for call in waiting]
+                    waiting.clear()
+                    self._ring()
+                    return
+                if worker is None:
+                    break
+                self._feed_worker(worker)
+            depth = self._depth()
+            if waiting and depth > 1:
+                for worker in self._workers:
+                    if 0 < worker.load <= depth // 2 and worker.left > 0:
+                        pages = worker.pages
+                        if not pages or pages.are_free():  # type: ignore[union-attr]
+                            self._feed_worker(worker)
                 return
-            if worker is None:
-                break
-            self._feed_worker(worker)
-        depth = self._depth()
-        if waiting and depth > 1:
-            for worker in self._workers:
-                if 0 < len(worker.in_flight) <= depth // 2 and worker.left > 0:
-                    self._feed_worker(worker)
-        elif not waiting and (self._idle or len(self._workers) < self.size):
-            self._level()
+            has_room = self._idle or len(self._workers) < self.size
+            if waiting or not has_room or not self._level():
+                return
 
-    def _feed_worker(self, worker: _Worker) -> None:
-        room = min(self._depth() - len(worker.in_flight), worker.left)
-        share = -(-len(self._waiting) // self.size)
-        calls = [self._waiting.popleft() for _ in range(int(min(room, share)))]
+    def _feed_worker(self, worker: Worker) -> None:
+        waiting, depth = self._waiting, self._depth()
+        share = max(-(-len(waiting) // self.size), min(depth // _SHARES, len(waiting)))
+        room = int(min(depth - worker.load, worker.left, share))
+        if room >= len(waiting):
+            calls = list(waiting)
+            waiting.clear()
+        else:
+            take = waiting.popleft
+            calls = [take() for _ in range(room)]
+        if room >= _LEAST_IN_BATCH and self._shares_pages(worker):
+            calls = self._send_batches(worker, calls)
         stride = 1 if self._mean_s is None else max(1, int(_TOLD_EVERY_S / self._mean_s))
-        self._send(worker, calls, stride)
+        self._send_singly(worker, calls, stride)
 
-    def _send(self, worker: _Worker, calls: Iterable[Call], stride: int) -> None:
+    def _shares_pages(self, worker: Worker) -> bool:
+        if worker.pages is None:
+            try:
+                pages = Pages()
+                pages.share_with(worker.actor)
+                worker.pages = pages
+            except (OSError, RuntimeError, MemoryError):  # or haz was shut down
+                worker.pages = False
+        return bool(worker.pages)
+
+    def _send_batches(self, worker: Worker, calls: list[Call]) -> list[Call]:
+        """Send what can be sent in batches; return what should go singly."""
+        codes = {call.code for call in calls}
+        if self._some_alone or any(
+            type(code) is not bytes or code in self._singly for code in codes
+        ):
+            fit = [call for call in calls if self._fits(call)]
+        else:
+            fit = calls
+        if len(fit) < _LEAST_IN_BATCH:
+            return calls
+        rest = [] if len(fit) == len(calls) else [call for call in calls if call not in fit]
+        pages: Any = worker.pages
+        for first in range(0, len(fit), _MOST_IN_BATCH):
+            number = pages.take_number()
+            if not number:
+                if not worker.in_flight:
+                    rest.append(fit[first])
+                    first += 1
+                self._waiting.extendleft(reversed(fit[first:]))
+                break
+            self._send_batch(worker, fit[first : first + _MOST_IN_BATCH], number)
+        return rest
+
+    def _fits(self, call: Call) -> bool:
+        return not call.alone and type(call.code) is bytes and call.code not in self._singly
+
+    def _send_batch(self, worker: Worker, calls: list[Call], number: int) -> None:
+        begin_each = calls[0].begin_each
+        if begin_each is not None:
+            count = len(calls)
+            calls = begin_each(calls)
+            self._outstanding -= count - len(calls)
+        sent = Sent(calls, worker, number)
+        try:
+            if calls:
+                sent.send_batch()
+        except Exception:
+            sent.give_back()
+            self._send_singly(worker, calls, 1)  # of which one will fail alone
+            return
+        except BaseException as error:
+            sent.give_back()
+            self._failed += [(call, error) for call in calls]
+            self._ring()
+            raise
+        if calls:
+            self._note_sent(worker, sent)
+            self._watch(sent)
+        else:
+            sent.give_back()
+
+    def _send_singly(self, worker: Worker, calls: Iterable[Call], stride: int) -> None:
         """Send calls to a worker, and watch each `stride`-th of them, and the last."""
-        in_flight, method = worker.in_flight, worker.method
-        if not in_flight:
-            worker.since = monotonic()
+        method = worker.method
         unwatched = 0
-        before = len(in_flight)
         for call in calls:
             begin = call.begin
             if begin is not None and not begin():
                 self._outstanding -= 1
                 continue
+            sent = Sent([call], worker)
             try:
-                call.ref = method.remote(call.code, call.args, call.kwargs)
+                sent.ref = method.remote(call.code, call.args, call.kwargs)
             except BaseException as error:
                 self._failed.append((call, error))
                 self._ring()
                 if not isinstance(error, Exception):
                     raise
                 continue
-            call.worker = worker
-            in_flight.append(call)
+            self._note_sent(worker, sent)
             unwatched += 1
             if unwatched == stride:
                 unwatched = 0
-                self._watch(call)
+                self._watch(sent)
         if unwatched:
-            self._watch(in_flight[-1])
-        worker.left -= len(in_flight) - before
-        if not in_flight:
+            self._watch(worker.in_flight[-1])
+        if not worker.in_flight:
             self._idle.append(worker)
 
-    def _watch(self, call: Call) -> None:
-        ref = call.ref
+    def _note_sent(self, worker: Worker, sent: Sent) -> None:
+        if not worker.in_flight:
+            worker.since = monotonic()
+        worker.in_flight.append(sent)
+        count = len(sent.calls)
+        worker.load += count
+        worker.left -= count
+        self._load += count
+
+    def _watch(self, sent: Sent) -> None:
+        ref = sent.ref
         assert ref is not None
         try:
-            when_ready(ref, partial(self._told, call, ref))
+            when_ready(ref, partial(self._told, sent, ref))
         except Exception:  # haz was shut down: get() will say so
-            self._told(call, ref)
+            self._told(sent, ref)
 
-    def _told(self, call: Call, ref: ObjectRef[Any]) -> None:
-        self._news.append((call, ref))
+    def _told(self, sent: Sent, ref: ObjectRef[Any]) -> None:
+        self._news.append((sent, ref))
         if self._sleeping:
             self._ring()
 
     # ---- calls back from workers ---------------------------------------------------------------
 
-    def _recall(self, worker: _Worker, count: int) -> None:
-        """Take the last `count` calls back from a worker, as far as it has not begun them."""
+    def _recall(self, worker: Worker, count: int) -> None:
+        """Take the last `count` messages back from a worker, as far as it has not begun them."""
         for _ in range(count):
-            call = worker.in_flight.pop()
-            call.worker, call.recalled = None, True
-            self._recalled.add(call)
-            assert call.ref is not None
+            sent = worker.in_flight.pop()
+            self._unload(worker, len(sent.calls))
+            sent.worker, sent.recalled = None, True
+            self._recalled.add(sent)
+            assert sent.ref is not None
             try:
-                cancel(call.ref, recursive=False)
+                cancel(sent.ref, recursive=False)
             except Exception:
                 pass  # haz was shut down
-            self._watch(call)
+            self._watch(sent)
         if worker.in_flight:
             self._watch(worker.in_flight[-1])
 
-    def _level(self) -> None:
-        """Take work for the workers that have none from the one that has most."""
+    def _take_back(self, worker: Worker) -> bool:
+        """Take back what the worker has not begun of its batch; return whether there was some."""
+        taken = worker.in_flight[0].take_back()
+        self._unload(worker, len(taken))
+        worker.left += len(taken)
+        self._waiting.extendleft(reversed(taken))
+        return bool(taken)
+
+    def _unload(self, worker: Worker, count: int) -> None:
+        worker.load -= count
+        self._load -= count
+
+    def _level(self) -> bool:
+        """Take work for the workers that have none from the one that has most.
+
+        Returns whether some waits now; more may come back later.
+        """
         if not self._workers:
-            return
-        worker = max(self._workers, key=lambda one: len(one.in_flight))
-        count = len(worker.in_flight)
+            return False
+        worker = max(self._workers, key=lambda one: one.load)
         mean = 1.0 if self._mean_s is None else self._mean_s
-        if count > 1 and (count - 1) * mean > _AHEAD_S:
-            self._recall(worker, count // 2)
+        if worker.load <= 1 or (worker.load - 1) * mean <= _WORTH_S:
+            return False
+        if len(worker.in_flight) == 1:
+            return self._take_back(worker)
+        self._recall(worker, len(worker.in_flight) // 2)
+        return False
 
     def _tick(self) -> None:
         """Look for calls that others should not wait behind, and for ends that nobody told of."""
+        early: list[tuple[list[Call], list[Any]]] = []
         with self._lock:
             for worker in self._workers:
                 in_flight = worker.in_flight
-                head = in_flight[0] if in_flight else None
-                is_stuck = head is not None and head is worker.head
+                head = (in_flight[0], in_flight[0].begun()) if in_flight else None
+                is_stuck = head is not None and head == worker.head
                 worker.head = head
-                if not is_stuck or len(in_flight) < 2:
+                if not is_stuck or worker.load < 2:
                     continue
-                refs: list[Any] = [call.ref for call in in_flight]
+                refs: list[Any] = [sent.ref for sent in in_flight]
                 try:
                     ready, _ = wait(refs, num_returns=len(refs), timeout=0)
                 except Exception:
@@ -398,51 +536,57 @@ class WorkerGroup:
                     self._told(last, last.ref)
                     continue
                 self._mean_s = max(self._mean_s or 0.0, _TICK_S)
+                self._take_back(worker)
+                early.append(in_flight[0].take_recorded())
+                self._unload(worker, len(early[-1][0]))
                 if self._idle or len(self._workers) < self.size:
                     self._recall(worker, len(in_flight) - 1)
             self._feed()
+        for calls, values in early:
+            if calls:
+                calls[0].deliver_each(calls, values)
+                with self._lock:
+                    self._outstanding -= len(calls)
 
     def _wants_tick(self) -> bool:
-        return any(len(worker.in_flight) > 1 for worker in self._workers)
+        return any(worker.load > 1 for worker in self._workers)
 
-    def _take_ended(self) -> list[Call]:
-        """Take the calls that have ended out of their workers, and give those others."""
-        ended: list[Call] = []
+    def _take_ended(self) -> list[Sent]:
+        """Take what has ended out of its workers, and give those others."""
+        ended: list[Sent] = []
         news = self._news
         with self._lock:
             now = monotonic()
             while news:
-                call, ref = news.popleft()
-                if call.ref is not ref:
+                sent, ref = news.popleft()
+                if sent.ref is not ref:
                     continue
-                if call.worker is None:
-                    if call in self._recalled:
-                        self._recalled.discard(call)
-                        ended.append(call)
+                if sent.worker is None:
+                    if sent in self._recalled:
+                        self._recalled.discard(sent)
+                        ended.append(sent)
                     continue
-                self._take_through(call, ended, now)
+                self._take_through(sent, ended, now)
             self._feed()
         return ended
 
-    def _take_through(self, call: Call, ended: list[Call], now: float) -> None:
-        worker = call.worker
+    def _take_through(self, sent: Sent, ended: list[Sent], now: float) -> None:
+        worker = sent.worker
         assert worker is not None
         count = 0
-        worker.head = None  # of a call that has ended nothing is kept
+        worker.head = None  # of what has ended nothing is kept
         take = worker.in_flight.popleft
         while True:
             one = take()
             one.worker = None
             ended.append(one)
-            count += 1
-            if one is call:
+            count += len(one.calls)
+            if one is sent:
                 break
-        sample = max((now - worker.since) / count, _SHORTEST_S)
+        self._unload(worker, count)
+        if sent.number == 0:  # a batch is measured by the worker
+            self._note_sample(now - worker.since, count)
         worker.since = now
-        if self._mean_s is None or count > 3:
-            self._mean_s = sample
-        else:
-            self._mean_s += 0.5 * (sample - self._mean_s)
         if worker.in_flight or worker not in self._workers:
             return
         if worker.left <= 0:
@@ -450,40 +594,104 @@ class WorkerGroup:
         else:
             self._idle.append(worker)
 
-    def _deliver(self, calls: list[Call]) -> None:
-        try:
-            values = get([call.ref for call in calls])  # type: ignore[misc]
-        except BaseException:  # of one of them
-            self._deliver_one_by_one(calls)
-            return
-        for call, value in zip(calls, values, strict=True):
-            call.ref = None
-            try:
-                call.deliver(value, None)
-            except BaseException:
-                sys.excepthook(*sys.exc_info())  # of a callback; the others wait for theirs
-        with self._lock:
-            self._outstanding -= len(calls)
+    def _note_sample(self, seconds: float, count: int) -> None:
+        sample = max(seconds / count, _SHORTEST_S)
+        if self._mean_s is None or count > 3:
+            self._mean_s = sample
+        else:
+            self._mean_s += 0.5 * (sample - self._mean_s)
 
-    def _deliver_one_by_one(self, calls: list[Call]) -> None:
-        for call in calls:
-            assert call.ref is not None
+    def _deliver(self, ended: list[Sent]) -> None:
+        try:
+            values = get([sent.ref for sent in ended])  # type: ignore[misc]
+        except BaseException:  # of one of them
+            self._deliver_one_by_one(ended)
+            return
+        for sent, value in zip(ended, values, strict=True):
+            self._deliver_value(sent, value)
+
+    def _deliver_value(self, sent: Sent, value: Any) -> None:
+        if sent.number == 0:
+            self._deliver_values(sent, (value,))
+            return
+        values, seconds = value
+        if values:
+            self._mean_s = max(seconds / len(values), _SHORTEST_S)
+        if values or not sent.calls:
+            self._deliver_values(sent, sent.rest_of(values))
+        else:
+            self._note_end(sent, 0, began=False)  # a process that was started again has no pages
+
+    def _deliver_values(self, sent: Sent, values: Sequence[Any]) -> None:
+        sent.ref = None
+        if values:
+            sent.calls[0].deliver_each(sent.calls, values)
+        self._note_end(sent, len(values))
+
+    def _note_end(self, sent: Sent, count: int, *, began: bool = True) -> None:
+        """The first `count` calls have ended; the others wait again."""
+        calls = sent.calls
+        with self._lock:
+            sent.give_back()
+            self._outstanding -= count
+            if count == len(calls):
+                return
+            if not began:
+                self._some_alone = True
+                for call in calls:
+                    call.alone = True
+            elif 0 < count < _SOON:
+                self._singly.add(calls[count - 1].code)
+            rest = calls[count:]
+            if self._end_error is None:
+                self._waiting.extendleft(reversed(rest))
+                self._feed()
+                return
+        for call in rest:
+            self._hand_over(call, None, self._end_error)
+
+    def _deliver_one_by_one(self, ended: list[Sent]) -> None:
+        for sent in ended:
+            assert sent.ref is not None
             try:
-                value, error = get(call.ref), None
+                value, error = get(sent.ref), None
             except BaseException as raised:
                 value, error = None, raised
-                if self._is_retaken(call, error):
+                if self._is_retaken(sent, error):
                     continue
                 if isinstance(error, ActorUnavailableError):
                     self._retire(error)
                 elif isinstance(error, ActorDiedError) and not isinstance(error, TaskError):
                     self._lose_worker(error)
-            self._hand_over(call, value, error)
+            if error is None:
+                self._deliver_value(sent, value)
+            else:
+                self._deliver_error(sent, error)
         with self._lock:
             self._feed()  # with what was taken back
 
+    def _deliver_error(self, sent: Sent, error: BaseException) -> None:
+        sent.ref = None
+        progress = sent.progress() if sent.number else None
+        if progress is not None:
+            begun, values = progress
+            failed = sent.calls[len(values) : begun]  # the one that ran, if any did
+            for call in failed:
+                if len(values) < _SOON:
+                    self._singly.add(call.code)
+                self._hand_over(call, None, error)
+            del sent.calls[len(values) : begun]
+            self._deliver_values(sent, values)
+        elif sent.number and isinstance(error, (TaskError, ActorUnavailableError)):
+            # The arguments of one can't be unpickled, or the process died before it began.
+            self._note_end(sent, 0, began=False)
+        else:
+            for call in sent.calls:
+                self._hand_over(call, None, error)
+            sent.calls = []
+            self._note_end(sent, 0)
+
     def _hand_over(self, call: Call, value: Any, error: BaseException | None) -> None:
-        call.ref = None
         try:
             call.deliver(value, error)
         except BaseException:
@@ -491,22 +699,23 @@ class WorkerGroup:
         with self._lock:
             self._outstanding -= 1
 
-    def _is_retaken(self, call: Call, error: BaseException) -> bool:
-        """Whether the call was recalled in time, and waits again."""
-        if not call.recalled or isinstance(error, TaskError):
+    def _is_retaken(self, sent: Sent, error: BaseException) -> bool:
+        """Whether it was recalled in time, and its calls wait again."""
+        if not sent.recalled or isinstance(error, TaskError):
             return False
         if not isinstance(error, (TaskCancelledError, ActorDiedError)):
             return False
         with self._lock:
-            if self._terminated:
+            if self._end_error is not None:
                 return False
-            call.ref, call.recalled = None, False
-            self._waiting.appendleft(call)
+            sent.ref = None
+            sent.give_back()
+            self._waiting.extendleft(reversed(sent.calls))
         return True
 
     # ---- workers that die ----------------------------------------------------------------------
 
-    def _worker_of(self, error: ActorError) -> _Worker | None:
+    def _worker_of(self, error: ActorError) -> Worker | None:
         found = (one for one in self._workers if one.actor._actor_id == error.actor_id)
         return next(found, None)
 
@@ -523,7 +732,7 @@ class WorkerGroup:
             if not worker.in_flight:
                 self._forget(worker)
 
-    def _forget(self, worker: _Worker) -> None:
+    def _forget(self, worker: Worker) -> None:
         self._workers.remove(worker)
         if worker in self._idle:
             self._idle.remove(worker)
@@ -547,6 +756,7 @@ class WorkerGroup:
         self._thread.start()
 
     def _ring(self) -> None:
+        self._sleeping = False
         try:
             self._bell.release()
         except RuntimeError:
@@ -561,12 +771,14 @@ class WorkerGroup:
             with self._lock:
                 if self._closed and self._outstanding == 0:
                     break
+                if self._waiting:
+                    self._feed()
                 ticks = self._wants_tick()
+                self._sleeping = True
             now = monotonic()
             if ticks and now >= next_tick:
                 self._tick()
                 next_tick = now + _TICK_S
-            self._sleeping = True
             if not self._news and not self._failed:
                 self._bell.acquire(timeout=_TICK_S if ticks else -1)
             self._sleeping = False
@@ -584,8 +796,13 @@ class WorkerGroup:
         """Return the calls that have not ended, as far as this can be seen."""
         with self._lock:
             found = [call for call, _ in self._failed]
-            found += [call for worker in self._workers for call in worker.in_flight]
-            return [*found, *self._recalled, *self._waiting]
+            for sent in self._messages():
+                found += sent.calls
+            return [*found, *self._waiting]
+
+    def _messages(self) -> list[Sent]:
+        found = [sent for worker in self._workers for sent in worker.in_flight]
+        return [*found, *self._recalled]
 
     def close(self) -> None:
         """Take no more calls; workers end when those that were made have."""
@@ -609,13 +826,14 @@ class WorkerGroup:
 
     def _end_all(self, error: BaseException) -> None:
         with self._lock:
-            self._closed = self._terminated = True
+            self._closed, self._end_error = True, error
             calls = self.calls()
+            for sent in self._messages():
+                sent.ref = sent.worker = None
             self._failed = []
             self._recalled.clear()
             self._waiting.clear()
-            for call in calls:
-                call.ref = call.worker = None
+            self._load = 0
             workers, self._workers, self._idle = self._workers, [], []
         for worker in workers:
             _kill(worker)
@@ -632,7 +850,7 @@ class WorkerGroup:
             pass  # haz was shut down, and the workers with it
 
 
-def _kill(worker: _Worker) -> None:
+def _kill(worker: Worker) -> None:
     try:
         kill(worker.actor)
     except Exception:

@@ -53,6 +53,7 @@ _STANDARD = ("MaybeEncodingError", "RemoteTraceback", "ThreadPool")
 _AHEAD = 2
 #: Arrays and bytes of this size that several calls of a ``map`` have are stored once.
 _LEAST_SHARED_BYTES = 256 * 1024
+_SMALL = frozenset((type(None), bool, int, float))
 
 
 def __getattr__(name: str) -> object:
@@ -144,15 +145,20 @@ class Pool:
     ) -> AsyncResult:
         """Start ``func(*args, **kwds)``. Callbacks run in a thread of the pool; keep them short."""
         result = AsyncResult()
-        result.args = tuple(args)
-        result.kwargs = kwds or None
-        self._expect(result, callback, error_callback)
+        result.args = args if type(args) is tuple else tuple(args)
+        if kwds:
+            result.kwargs = kwds
+        if self._closed or callback is not None or error_callback is not None:
+            self._expect(result, callback, error_callback)
         try:
             result.code = code_of(func)
         except Exception as error:
             self._group.fail(result, error)
         else:
-            self._submit(result)
+            try:
+                self._group.submit(result)
+            except RuntimeError as error:
+                raise ValueError(f"Pool not running: {error}") from error
         return result
 
     def map(
@@ -171,9 +177,10 @@ class Pool:
         error_callback: Callable[[BaseException], object] | None = None,
     ) -> AsyncResult:
         """Start a `map`."""
-        items = _shared([(item,) for item in iterable])
-        flat = [item for (item,) in items]
-        return self._map(map_chunk, func, flat, chunksize, callback, error_callback)
+        items = list(iterable)
+        if not _SMALL.issuperset(map(type, items)):
+            items = [item for (item,) in _shared([(item,) for item in items])]
+        return self._map(map_chunk, func, items, chunksize, callback, error_callback)
 
     def starmap(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
 from _thread import allocate_lock
 from collections import deque
@@ -15,7 +16,7 @@ from haz._faces.worker import RaisedInCall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
 __all__ = ["ApplyResult", "AsyncResult", "IMapIterator", "MapResult"]
@@ -28,6 +29,7 @@ class AsyncResult(Call):
     """The result of an ``*_async`` call. Thread-safe."""
 
     _event: threading.Event | None = None
+    kwargs: dict[str, Any] | None = None
     _is_done = False
     _value: Any = None
     _error: BaseException | None = None
@@ -79,6 +81,22 @@ class AsyncResult(Call):
             self._end(value, None)
         else:
             self._finish(*_plain(value, error))
+
+    @staticmethod
+    def deliver_each(calls: list[Call], values: Sequence[Any]) -> None:
+        """Deliver what the first of these calls returned."""
+        for call, value in zip(calls, values, strict=False):
+            if type(call) is AsyncResult and type(value) in PLAIN and call._callback is None:
+                call.code = call.args = call.kwargs = None
+                call._value = value
+                call._is_done = True  # in this order, see `wait`
+                if call._event is not None:
+                    call._event.set()
+                continue
+            try:
+                call.deliver(value, None)
+            except BaseException:
+                sys.excepthook(*sys.exc_info())  # of a callback; the others wait for theirs
 
     def _end(self, value: Any, error: BaseException | None) -> None:
         # In this order: whoever waits makes the event first, and looks at the mark then.
