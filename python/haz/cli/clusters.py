@@ -8,40 +8,23 @@ import time
 import click
 
 import haz
-from haz._core import node_address
 from haz.cli import nodes
 from haz.ipyparallel.cluster import (
     DEFAULT_ID,
     NODE_NAME,
     ClusterState,
     cluster_name,
-    namespace_of,
+    shared_engines,
     start_state,
 )
 
-__all__ = ["list_clusters", "start", "stop"]
-
-_PREFIX = namespace_of("")
-
-
-def _sizes() -> dict[str, int]:
-    """How many engines each cluster has, by its name; empty where the node does not run."""
-    try:
-        state = node_address.ask(NODE_NAME, {"op": "status"})
-    except ConnectionError:
-        return {}
-    found: dict[str, int] = {}
-    for space, _ in state["named_actors"]:
-        if space.startswith(_PREFIX):
-            name = space[len(_PREFIX) :]
-            found[name] = found.get(name, 0) + 1
-    return found
+__all__ = ["list_clusters", "serve_page", "start", "stop"]
 
 
 def start(n: int | None, profile: str, cluster_id: str) -> int:
     """Start a cluster; return the exit code."""
     name = cluster_name(profile, cluster_id) or DEFAULT_ID
-    if name in _sizes():
+    if name in shared_engines():
         raise RuntimeError(f"the cluster {name} runs already; end it by {_stop_command(name)}")
     if not nodes.is_running(NODE_NAME):
         nodes.start_server({"name": NODE_NAME})
@@ -66,25 +49,25 @@ def _stop_command(name: str) -> str:
 
 def list_clusters() -> int:
     """Print the clusters that run; return the exit code."""
-    sizes = _sizes()
-    if not sizes:
+    clusters = shared_engines()
+    if not clusters:
         click.echo("No cluster runs. Start one by `haz cluster start -n 4`.")
         return 1
-    width = max(map(len, sizes))
-    for name, size in sorted(sizes.items()):
-        click.echo(f"{name:<{width}}  {size} engines")
+    width = max(map(len, clusters))
+    for name, engines in sorted(clusters.items()):
+        click.echo(f"{name:<{width}}  {len(engines)} engines")
     return 0
 
 
 def stop(profile: str, cluster_id: str, all_clusters: bool) -> int:
     """End a cluster, or all; return the exit code."""
-    sizes = _sizes()
+    clusters = shared_engines()
     name = cluster_name(profile, cluster_id) or DEFAULT_ID
-    if not all_clusters and name not in sizes:
+    if not all_clusters and name not in clusters:
         raise RuntimeError(f"no cluster {name} runs; `haz cluster list` shows those that do")
-    wanted = sorted(sizes) if all_clusters else [name]
-    if set(wanted) == set(sizes):
-        if sizes:
+    wanted = sorted(clusters) if all_clusters else [name]
+    if set(wanted) == set(clusters):
+        if clusters:
             nodes.end_server(NODE_NAME)
         click.echo(f"Ended: {', '.join(wanted)}." if wanted else "No cluster ran.")
         return 0
@@ -95,4 +78,21 @@ def stop(profile: str, cluster_id: str, all_clusters: bool) -> int:
         state.stop(f"`haz cluster stop` of process {os.getpid()}")
     haz.shutdown()
     click.echo(f"Ended: {', '.join(wanted)}.")
+    return 0
+
+
+def serve_page(port: int, open_browser: bool) -> int:
+    """Serve the page of clusters until an interrupt; return the exit code."""
+    from haz.ipyparallel.cluster_page import ClusterPage
+
+    with ClusterPage(port) as page:
+        click.echo(f"Clusters are on this page until Ctrl-C: {page.url}")
+        if open_browser:
+            import webbrowser
+
+            webbrowser.open(page.url)
+        try:
+            page.serve()
+        except KeyboardInterrupt:
+            pass
     return 0

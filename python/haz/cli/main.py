@@ -118,6 +118,14 @@ def cluster_list() -> None:
     _run_cluster(lambda clusters: clusters.list_clusters())
 
 
+@cluster.command("page")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Default: a free one.")
+@click.option("--open/--no-open", "open_browser", default=False, help="Open it in the browser.")
+def cluster_page(port: int, open_browser: bool) -> None:
+    """Serve a page on which clusters are seen, started and stopped."""
+    _run_cluster(lambda clusters: clusters.serve_page(port, open_browser))
+
+
 def _run_cluster(command: Callable[[Any], int]) -> None:
     def run() -> int:
         from haz.cli import clusters

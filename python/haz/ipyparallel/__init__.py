@@ -45,6 +45,10 @@ from haz.ipyparallel.remotefunction import ParallelFunction, RemoteFunction, par
 from haz.ipyparallel.util import interactive
 from haz.ipyparallel.view import BroadcastView, DirectView, LoadBalancedView, ViewExecutor
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 __all__ = [
     "ALL_COMPLETED",
     "FIRST_COMPLETED",
@@ -93,3 +97,11 @@ __all__ = [
     "unwrap_exception",
     "wrap_exception",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ClusterWidget":
+        from haz.ipyparallel.cluster_widget import ClusterWidget
+
+        return ClusterWidget
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -22,7 +22,16 @@ if TYPE_CHECKING:
 
     from haz.ipyparallel.client import Client
 
-__all__ = ["DEFAULT_ID", "NODE_NAME", "Cluster", "ClusterState", "EngineHandle", "namespace_of"]
+__all__ = [
+    "DEFAULT_ID",
+    "NODE_NAME",
+    "Cluster",
+    "ClusterState",
+    "EngineHandle",
+    "namespace_of",
+    "running_in_this_program",
+    "shared_engines",
+]
 
 #: Name of the long-lived node that holds the clusters of ``haz cluster start``.
 NODE_NAME = "ipyparallel"
@@ -297,6 +306,27 @@ def namespace_of(cluster_id: str) -> str:
 
 
 _states: dict[str, ClusterState] = {}
+
+
+def running_in_this_program() -> list[ClusterState]:
+    """The clusters that this process has started or joined."""
+    return [state for state in list(_states.values()) if state._is_current()]
+
+
+def shared_engines() -> dict[str, list[int]]:
+    """The engines' numbers of each cluster of ``haz cluster start``, by its name."""
+    from haz._core import node_address
+
+    try:
+        status = node_address.ask(NODE_NAME, {"op": "status"})
+    except ConnectionError:
+        return {}  # no cluster runs
+    found: dict[str, list[int]] = {}
+    prefix = namespace_of("")
+    for space, engine in status["named_actors"]:
+        if space.startswith(prefix):
+            found.setdefault(space[len(prefix) :], []).append(int(engine.split("-")[1]))
+    return {name: sorted(numbers) for name, numbers in found.items()}
 
 
 def running_cluster(cluster_id: str | None) -> ClusterState | None:
