@@ -2,7 +2,8 @@
 
 `tareas.py` is of the Spanish text, `sleep_times.py` and `matrices.py` of the English one, and
 `fonctions.py` of the French one (without its actors). Their outputs are what the texts show.
-The programs sleep, so they run side by side; ratios of times are checked, generously.
+The programs sleep, so they run side by side. What must be shorter than something is compared with the
+time that it would take one after the other, which also a busy machine does not reach.
 """
 
 from __future__ import annotations
@@ -65,17 +66,17 @@ def test_tareas(finish):
     plain, submitted, one_by_one, small, in_bigger_ones = times
     assert plain >= 4
     assert results[0] == "[0, 1, 2, 3]"
-    # The calls return at once, with refs.
-    assert submitted < plain / 10
+    # The calls return at once, with refs: waiting for one of the tasks takes a second.
+    assert submitted < 1
     assert len(set(REF.findall(results[1]))) == 4
     # A `get` after each call leaves nothing to run in parallel.
     assert one_by_one >= 4
     assert results[2] == "[0, 1, 2, 3]"
     # 20,000 naps on four workers.
     serial = 20 * _raw_sleeps_s(1000)
-    assert 20_000 * 0.0001 / 4 <= small < 0.75 * serial
+    assert 20_000 * 0.0001 / 4 <= small < serial
     # Only the refs are waited for; they come with the end of the twenty submitting tasks.
-    assert in_bigger_ones < 0.75 * serial
+    assert in_bigger_ones < serial
     name, _, overhead_ms = lines[-1].partition(" = ")
     assert name == "Sobregarga por tarea (ms)"
     assert 0 < float(overhead_ms) < 0.87  # what the text measured
@@ -85,7 +86,7 @@ def test_sleep_times(finish):
     first, last = finish("sleep_times.py").lines
     assert re.fullmatch(r"Total time of sleep: 9\.9\d* for 16 tasks", first)
     seconds = float(re.fullmatch(r"Finished in (\d+\.\d\d)", last).group(1))
-    assert 9.9 / 4 <= seconds < 9.9 / 2
+    assert 9.9 / 4 <= seconds < 9.9
 
 
 def test_fonctions(finish):
@@ -96,7 +97,7 @@ def test_fonctions(finish):
     assert serial >= 6
     assert REF.fullmatch(lines[2])
     assert lines[3:5] == ["1 2", "[1, 2]"]
-    assert 3 <= float(lines[5]) < serial / 1.5
+    assert 3 <= float(lines[5]) < serial
     assert lines[6:9] == ["[3, 5, 7, 9]", "[3, 5, 7, 9]", "[1, 101, 2, 102, 3, 103]"]
     counted = [re.fullmatch(COUNTED, line) for line in lines[9:19]]
     assert sorted(int(found["count"]) for found in counted) == list(range(1, 11))
@@ -107,13 +108,13 @@ def test_fonctions(finish):
     # When the lines came; half a second for what happens in between.
     took = [after - before for before, after in itertools.pairwise(times)]
     after_dependencies, after_nested, after_two_actors = took[5:8]
-    assert 1.5 <= after_dependencies < 8 / 1.5
-    assert 0.5 <= after_nested < 8 / 1.5
-    assert 2.5 <= after_two_actors < 6 / 1.2
+    assert 1.5 <= after_dependencies < 8
+    assert 0.5 <= after_nested < 8
+    assert 2.5 <= after_two_actors < 6
     after_two, after_third, after_put = took[18:]
-    assert 2.5 <= after_two < 7  # the last second of a task, then three
+    assert 2.5 <= after_two < 1 + 3 + 5  # the last second of a task, then three
     assert 1.5 <= after_third
-    assert 0.5 <= after_put < 4 / 1.5
+    assert 0.5 <= after_put < 4
 
 
 def test_matrices(tmp_path):
