@@ -87,6 +87,8 @@ class DirectView(View):
 
     def _call(self, engine: EngineHandle, label: Any, method: str, *args: Any) -> DirectMessage:
         message = DirectMessage(self.client._new_id(), label, engine)
+        if method != message.method:
+            message.method = method
         self.client._state.messages.add(message)  # before there can be output of it
         message.ref = engine.call(method, message.msg_id, *args)
         return message

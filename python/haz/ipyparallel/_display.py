@@ -6,6 +6,8 @@ import contextvars
 import sys
 import threading
 
+from haz.ipyparallel.error import RemoteError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,8 +58,8 @@ def _show_printed(message: Message, headed: bool) -> None:
 
 
 def _show_displayed(message: Message, headed: bool) -> None:
-    for output in message.metadata["outputs"]:
-        _show(output, message.metadata["engine_id"], headed, "output")
+    for number, output in enumerate(message.metadata["outputs"]):
+        _show(output, message.metadata["engine_id"], headed and not number, "output")
 
 
 def _show_value(message: Message, headed: bool) -> None:
@@ -100,6 +102,7 @@ class _Shown:
         self._headed = headed
         self._texts = {"stdout": "", "stderr": ""}
         self._displays = 0
+        self._has_error = False
 
     def show_more(self) -> None:
         """Show what is new: whole lines, as long as there may be more and other engines write."""
@@ -123,9 +126,15 @@ class _Shown:
         displays = metadata["outputs"]
         if len(displays) < self._displays:
             self._displays = 0  # they were cleared
-        for output in displays[self._displays :]:
-            _show(output, engine, self._headed, "output")
+        for number, output in enumerate(displays[self._displays :]):
+            _show(output, engine, self._headed and not number, "output")
         self._displays = len(displays)
+        if self.message.status == "error" and not self._has_error:
+            self._has_error = True
+            error = self.message.outcome
+            lines = error.render_traceback() if isinstance(error, RemoteError) else [str(error)]
+            sys.stderr.write("\n".join(lines) + "\n")
+            sys.stderr.flush()
 
 
 class LiveDisplay:

@@ -218,20 +218,18 @@ class ExecuteReply:
         return self._with_metadata("image/svg+xml")
 
 
-def _about(engine: EngineHandle | None) -> dict[str, Any]:
+def _about(engine: EngineHandle, method: str) -> dict[str, Any]:
     """What an error tells of the engine that it is from."""
-    if engine is None:
-        return {}
-    return {"engine_id": engine.id, "engine_uuid": engine.uuid, "method": "apply"}
+    return {"engine_id": engine.id, "engine_uuid": engine.uuid, "method": method}
 
 
-def unreachable(engine: EngineHandle, msg_id: str, reason: str) -> RemoteError:
+def unreachable(engine: EngineHandle, message: Message, reason: str) -> RemoteError:
     """The error of a call whose engine is gone."""
     return RemoteError(
         "EngineError",
-        f"Engine {engine.id} died while it ran or was to run call {msg_id}: {reason}",
+        f"Engine {engine.id} died while it ran or was to run call {message.msg_id}: {reason}",
         None,
-        _about(engine),
+        _about(engine, message.method),
     )
 
 
@@ -241,14 +239,16 @@ def _failed_call(error: Exception, message: Message) -> Exception:
     assert engine is not None
     if isinstance(error, (ActorDiedError, ActorUnavailableError)):
         engine.died(str(error))
-        return unreachable(engine, message.msg_id, str(error).splitlines()[0])
+        return unreachable(engine, message, str(error).splitlines()[0])
     if isinstance(error, TaskCancelledError):
         return TaskAborted(
             f"the call {message.msg_id} was aborted before engine {engine.id} began it"
         )
     if isinstance(error, TaskError):
         cause = error.__cause__ if error.__cause__ is not None else error
-        return RemoteError(type(cause).__name__, str(cause), str(error), _about(engine))
+        return RemoteError(
+            type(cause).__name__, str(cause), str(error), _about(engine, message.method)
+        )
     return error
 
 
@@ -260,6 +260,8 @@ class Message:
     #: Its value, or the exception to be raised; to be read where `status` is not None.
     outcome: Any = None
     status: str | None = None
+    #: What the engine is to do.
+    method = "apply"
     _hearers: tuple[Callable[[], None], ...] = ()
 
     def __init__(self, msg_id: str, label: Any) -> None:
@@ -331,18 +333,21 @@ class Message:
                     )
             except Exception as error:
                 status = "error"
-                outcome = RemoteError(type(error).__name__, str(error), None, _about(self.engine))
+                outcome = RemoteError(type(error).__name__, str(error), None, self._about())
         elif status == "unmet":
             status = "error"
             outcome = RemoteError(
                 "UnmetDependency",
                 "the engine lacks what the call depends on",
                 None,
-                _about(self.engine),
+                self._about(),
             )
         else:
             outcome = RemoteError(**value)
         self._end(status, outcome)
+
+    def _about(self) -> dict[str, Any]:
+        return {} if self.engine is None else _about(self.engine, self.method)
 
     def _fail(self, error: Exception) -> None:
         self.facts.received = self.facts.completed = time.time()

@@ -116,6 +116,11 @@ def make_shell(main: ModuleType, output: Output) -> _EngineShell:
     config = Config()
     config.InteractiveShell.colors = "NoColor"
     config.HistoryManager.enabled = False
+    others = getattr(InteractiveShell, "_instance", None)
+    if others is not None:
+        type(
+            others
+        ).clear_instance()  # a shell that the user's code has made: it would forbid this one
     shell: _EngineShell = _EngineShell.instance(config=config, user_module=main, user_ns=vars(main))
     shell.display_pub.output = output
     shell.begin_cell(0)

@@ -482,7 +482,8 @@ class AsyncResult(Future):  # type: ignore[type-arg]
     def stream_output(self) -> AbstractContextManager[None]:
         """A context in which output of the calls is shown as it comes.
 
-        At its end the rest is shown, and the values of code, of calls that have ended.
+        So are the tracebacks of those that fail. At its end the rest is shown, and the values of
+        code, of calls that have ended.
         """
         from haz.ipyparallel._display import LiveDisplay
 

@@ -11,6 +11,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, no_var_expand
 
 from haz.ipyparallel.asyncresult import AsyncResult
+from haz.ipyparallel.error import AlreadyDisplayedError, RemoteError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -203,7 +204,14 @@ class ParallelMagics(Magics):  # type: ignore[misc]
             return self._shown(result, groupby, result_only, interrupted)
         with result.stream_output():
             interrupted = self._wait(result, progress_after, on_interrupt)
-        return self._raised(result, interrupted)
+        if not result.ready():
+            return result
+        error = result.exception()
+        if isinstance(error, RemoteError) and not interrupted:
+            raise AlreadyDisplayedError(error)
+        if error is not None and not interrupted:
+            raise error
+        return None
 
     def _wait(self, result: AsyncResult, progress_after: float | None, on_interrupt: str) -> bool:
         """Wait; an interrupt here interrupts the engines. Return whether there was one."""
@@ -234,12 +242,6 @@ class ParallelMagics(Magics):  # type: ignore[misc]
         if not result.ready():
             return result
         result.display_outputs(groupby, result_only)
-        return self._raised(result, interrupted)
-
-    def _raised(self, result: AsyncResult, interrupted: bool) -> Any:
-        """What is left when its output was shown: its errors."""
-        if not result.ready():
-            return result
         error = result.exception()
         if error is not None and not interrupted:
             raise error
@@ -292,7 +294,7 @@ class ParallelMagics(Magics):  # type: ignore[misc]
         assert self._run_cell is not None
         if raw_cell.strip().startswith((f"%autopx{self.suffix}", f"%px{self.suffix}", "%px")):
             return self._run_cell(raw_cell, *args, **kwargs)
-        return self._run_cell(f"%%px{self.suffix} --block\n{raw_cell}", *args, **kwargs)
+        return self._run_cell(f"%%px{self.suffix}\n{raw_cell}", *args, **kwargs)
 
 
 def _parse_targets(text: str) -> Any:

@@ -69,9 +69,17 @@ def test_a_client_in_ipython_has_magics(client, shell, capsys):
     assert client[:].pull("z", block=True) == [1, 1]
     capsys.readouterr()
     run(shell, "%pxresult")
-    with pytest.raises(ipp.CompositeError):
+    with pytest.raises(ipp.AlreadyDisplayedError):
         run(shell, "%px 1 / 0")
-    assert "ZeroDivisionError" in capsys.readouterr().out
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    view = client[:]
+    view.block = False
+    view.activate("_later")
+    run(shell, "%autopx_later")
+    run(shell, "late = 5")
+    run(shell, "%autopx_later")
+    assert client[:].pull("late", block=True) == [5, 5]
+    assert "late" not in shell.user_ns
     with pytest.raises(Exception, match="targets"):
         shell.run_cell_magic("px", "-t 7", "1")
 

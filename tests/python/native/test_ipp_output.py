@@ -215,8 +215,16 @@ def test_px_shows_output_as_it_comes(client, tmp_path, monkeypatch, capfd):
     seen += capfd.readouterr().out
     assert seen.count("begin") == seen.count("end") == 2
     assert seen.count("Out[") == 2
+    failing = "import os\nprint('end')\nraise ValueError('mine')"
+    with pytest.raises(ipp.AlreadyDisplayedError, match="mine") as caught:
+        magics.cell_px("", failing)
+    shown = capfd.readouterr()
+    assert shown.out.count("end") == 2
+    assert shown.err.count("ValueError: mine") == 2
+    assert caught.value.render_traceback() == ["2 errors"]
     with pytest.raises(ipp.CompositeError):
-        magics.cell_px("", "1 / 0")
+        magics.cell_px("--no-stream", failing)
+    assert "mine" not in capfd.readouterr().err
     magics.pxconfig("--no-stream")
     magics.cell_px("", "print('begin')")
     assert capfd.readouterr().out.endswith("[stdout:0] begin\n[stdout:1] begin\n")

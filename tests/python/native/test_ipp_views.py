@@ -430,7 +430,13 @@ def test_code_has_values(client):
     assert str(reply) == f"<ExecuteReply[{reply.execution_count}]: 'aaa'>"
     error = raised_on_engine("ZeroDivisionError", client[0].execute("1 / 0\n").get)
     assert "1 / 0" in "\n".join(error.render_traceback())
+    assert error.engine_info["method"] == "execute"
     raised_on_engine("SyntaxError", client[0].execute("1 +").get)
+    # A shell that the user's code has made does not keep the engine from having its own.
+    made = "from IPython.core.interactiveshell import InteractiveShell as S; S.instance()"
+    assert client[1].execute(made).get() is not None
+    assert client[1].execute("%timeit -n1 -r1 1").wait(60)
+    assert "loop" in client[1].execute("%timeit -n1 -r1 1").get().stdout
 
 
 def test_files_run(client, tmp_path):
