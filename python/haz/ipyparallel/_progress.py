@@ -15,6 +15,17 @@ if TYPE_CHECKING:
 __all__ = ["show_progress"]
 
 
+_CELLS = 20
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+def _bar(done: int, total: int) -> str:
+    """How much is done, as a bar and in numbers."""
+    eighths = 8 * _CELLS * done // max(total, 1)
+    cells = "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+    return f"{100 * done // max(total, 1):3}% |{cells:<{_CELLS}}| {done}/{total}"
+
+
 def show_progress(
     messages: Sequence[Message],
     name: str,
@@ -30,7 +41,7 @@ def show_progress(
     while True:
         left = [message for message in messages if not message.ready()]
         now = time.monotonic()
-        line = f"{name}: {total - len(left)}/{total} calls, {now - begin:.1f} s"
+        line = f"{name}: {_bar(total - len(left), total)} calls, {now - begin:.1f} s"
         sys.stderr.write(f"\r{line}{' ' * max(0, shown - len(line))}")
         sys.stderr.flush()
         shown = len(line)

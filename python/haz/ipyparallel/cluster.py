@@ -484,7 +484,7 @@ class Cluster:
         self.start_cluster_sync(n)
         client = self.connect_client_sync()
         if activate:
-            client[:].activate()
+            client.activate()
         return client
 
     def start_engines_sync(self, n: int | None = None, engine_set_id: Any = None) -> str:

@@ -192,6 +192,7 @@ class ParallelMagics(Magics):  # type: ignore[misc]
             kind = "Parallel" if block else "Async parallel"
             print(f"{kind} execution on engine(s): {self.view.targets}")
         result = self.view.execute(cell, silent=False, block=False)
+        result._fname = f"%px{self.suffix}"
         self.last_result = result
         if save_name:
             self.shell.user_ns[save_name] = result

@@ -55,7 +55,8 @@ def test_a_client_in_ipython_has_magics(client, shell, capsys):
     assert client[:].pull("a", block=True) == [5, 5]
     run(shell, "%%px\nprint(a)\na + 1")
     shown = capsys.readouterr().out
-    assert "[stdout:0] 5\n[stdout:1] 5\n" in shown
+    assert "[stdout:0] 5\n" in shown
+    assert "[stdout:1] 5\n" in shown
     assert "Out[0:" in shown
     assert ": 6" in shown
     shell.user_ns["x"] = "client"
@@ -82,6 +83,16 @@ def test_a_client_in_ipython_has_magics(client, shell, capsys):
     assert "late" not in shell.user_ns
     with pytest.raises(Exception, match="targets"):
         shell.run_cell_magic("px", "-t 7", "1")
+
+
+def test_a_cluster_that_is_activated_has_magics_that_wait(shell, capsys):
+    haz.init(engine="native", num_cpus=2)
+    cluster = ipp.Cluster(n=2)
+    cluster.start_and_connect_sync(activate=True)
+    run(shell, "%px print('said')")
+    shown = capsys.readouterr().out.splitlines()
+    assert sorted(shown) == ["[stdout:0] said", "[stdout:1] said"]
+    cluster.stop_cluster_sync()
 
 
 def test_magics_of_a_view(client, shell, capsys):

@@ -13,6 +13,7 @@ import haz
 import haz.ipyparallel as ipp
 import numpy as np
 import pytest
+from haz.ipyparallel._progress import _bar
 from haz.testing import wait_until
 
 
@@ -451,7 +452,9 @@ def test_files_run(client, tmp_path):
 def test_progress_is_shown(client, capsys):
     result = client[:].apply_async(time.sleep, 0.05)
     result.wait_interactive(interval=0.01)
-    assert "3/3 calls" in capsys.readouterr().err
+    assert "100% |████████████████████| 3/3 calls" in capsys.readouterr().err
+    assert _bar(0, 3) == "  0% |                    | 0/3"
+    assert _bar(1, 3) == " 33% |██████▋             | 1/3"
     client.wait_interactive()
     assert client.outstanding == set()
 
