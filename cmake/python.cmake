@@ -27,8 +27,6 @@ endif()
 set_target_properties(_native PROPERTIES LIBRARY_OUTPUT_DIRECTORY "${haz_module_dir}")
 add_dependencies(extension _native)
 install(TARGETS _native LIBRARY DESTINATION haz)
-install(DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}/include/haz" DESTINATION haz/include
-        FILES_MATCHING PATTERN "*.h")
 
 # A sanitized module cannot be imported by a plain interpreter, so it has no stub.
 if(NOT HAZ_SANITIZE)

@@ -45,3 +45,11 @@ foreach(kind unit model ipc)
     add_dependencies(${target} ${stem})
   endforeach()
 endforeach()
+
+# haz_api_tests: a program as users write them, on the library, with a main of its own.
+file(GLOB sources CONFIGURE_DEPENDS tests/api/*.cpp)
+add_executable(haz_api_tests ${sources})
+target_include_directories(haz_api_tests PRIVATE tests)
+target_link_libraries(haz_api_tests PRIVATE haz haz_warnings GTest::gtest)
+gtest_discover_tests(haz_api_tests TEST_PREFIX "api." DISCOVERY_MODE PRE_TEST
+                     PROPERTIES LABELS api TIMEOUT ${haz_test_timeout_s})

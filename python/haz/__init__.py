@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from haz._core.context import RuntimeContext as RuntimeContext
     from haz._core.generator import DynamicObjectRefGenerator as DynamicObjectRefGenerator
     from haz._core.generator import ObjectRefGenerator as ObjectRefGenerator
+    from haz._core.include import get_cmake_dir as get_cmake_dir
     from haz._core.include import get_include as get_include
     from haz._core.lifecycle import init as init
     from haz._core.lifecycle import is_initialized as is_initialized
@@ -62,9 +63,10 @@ _HOME = {
     "free": "haz._core.api",
     "get": "haz._core.api",
     "get_actor": "haz._core.actor_api",
+    "get_cmake_dir": "haz._core.include",
     "get_gpu_ids": "haz._core.api",
-    "get_runtime_context": "haz._core.api",
     "get_include": "haz._core.include",
+    "get_runtime_context": "haz._core.api",
     "init": "haz._core.lifecycle",
     "is_initialized": "haz._core.lifecycle",
     "kill": "haz._core.actor_api",

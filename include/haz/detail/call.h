@@ -1,0 +1,118 @@
+/// @file
+/// Writes the arguments of a call, and submits it.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "haz/codec.h"
+#include "haz/detail/engine.h"
+#include "haz/detail/export.h"
+#include "haz/detail/registry.h"
+#include "haz/ref.h"
+#include "haz/task_options.h"
+
+namespace haz::detail {
+
+/// A function with its options, and what it is called in the node.
+struct binding {
+  explicit binding(const remote_function* bound_function, task_options bound_options = {})
+      : function(bound_function), options(std::move(bound_options)) {}
+
+  const remote_function* function;
+  task_options options;
+  std::atomic<std::uint64_t> number{0};  ///< Generation of the engine, number there; 0: none yet.
+};
+
+/// With default options. @throws usage_error if no function of that address is registered.
+HAZ_API std::shared_ptr<binding> find_binding(const void* address);
+/// @throws usage_error for what is out of range.
+HAZ_API void check_options(const task_options& options);
+
+/// One call. Its arguments are given one after the other, and stay as they are until add() returns.
+class HAZ_API call_writer {
+ public:
+  explicit call_writer(std::size_t num_arguments);
+  ~call_writer();
+  call_writer(const call_writer&) = delete;
+  call_writer& operator=(const call_writer&) = delete;
+
+  template <class Parameter, class Argument>
+  void add(const Argument& argument) {
+    using kept = kept_t<Parameter>;
+    if constexpr (is_ref<Argument>::value && !is_ref<kept>::value) {
+      static_assert(can_be_read_as<typename Argument::value_type, kept>(),
+                    "haz: this ref is of another type than the parameter of the function");
+      codec<Argument>::check_ref(argument.id(), argument.generation());
+      add_dependency(argument.id());
+    } else {
+      begin_value();
+      write<Parameter, kept>(argument);
+      end_value();
+    }
+  }
+  /// Returns the id of the result, of which the caller gets one reference.
+  std::uint64_t submit(binding& to);
+
+ private:
+  template <class Parameter, class Kept, class Argument>
+  void write(const Argument& argument) {
+    if constexpr (std::is_same_v<Argument, Kept> ||
+                  (passed_as_array<Kept> && can_be_read_as<Argument, Kept>() &&
+                   !std::is_pointer_v<Argument>)) {
+      if constexpr (std::is_same_v<kept_t<Argument>, Argument>) {
+        codec<Argument>::write(out_, argument);
+      } else {
+        write_borrowed(argument);
+      }
+    } else if constexpr (std::is_same_v<Kept, std::string> &&
+                         std::is_convertible_v<const Argument&, std::string_view>) {
+      codec<std::string>::write(out_, argument);
+    } else {
+      static_assert(std::is_convertible_v<const Argument&, Kept>,
+                    "haz: an argument of .remote() can't be converted to the type of the "
+                    "function's parameter");
+      if constexpr (std::is_convertible_v<const Argument&, Kept>) {
+        const Kept converted = argument;
+        codec<Kept>::write(out_, converted);
+      }
+    }
+  }
+  /// A span or a haz::array, which owns nothing.
+  template <class Argument>
+  void write_borrowed(const Argument& argument) {
+    using traits = array_traits<Argument>;
+    using item = std::remove_cvref_t<decltype(*argument.data())>;
+    if constexpr (traits::dimensions == 1 && requires { argument.size_bytes(); }) {
+      const std::int64_t shape[] = {static_cast<std::int64_t>(argument.size())};
+      out_.array(traits::items, shape, 1, argument.data(), argument.size_bytes());
+    } else {
+      static_assert(Argument::is_contiguous,
+                    "haz: pass a haz::array with gaps as a copy, a haz::owned_array");
+      std::int64_t shape[traits::dimensions];
+      for (int axis = 0; axis < traits::dimensions; ++axis)
+        shape[axis] = argument.shape(axis);
+      out_.array(traits::items, shape, traits::dimensions, argument.data(),
+                 static_cast<std::size_t>(argument.size()) * sizeof(item));
+    }
+  }
+  void add_dependency(std::uint64_t id);
+  void begin_value();
+  void end_value();
+  void make_object();
+
+  writer out_;
+  std::size_t index_ = 0;
+  std::size_t value_begin_ = 0;
+  std::size_t refs_begin_ = 0;
+  std::vector<std::uint64_t> dependencies_;
+  std::vector<std::uint64_t> owned_;  ///< References that are dropped at the end.
+};
+
+}  // namespace haz::detail

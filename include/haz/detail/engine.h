@@ -1,0 +1,145 @@
+/// @file
+/// What the headers use of a running haz: one abstract class and plain data. So a library that
+/// somebody's compiler made works with the haz of whatever process loads it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "haz/detail/export.h"
+
+namespace haz::detail {
+
+/// Changes with anything below.
+inline constexpr std::uint32_t engine_version = 1;
+
+enum class failure_kind : std::uint32_t {
+  invalid,     ///< The caller's input is wrong.
+  overloaded,  ///< The object store has no room.
+  timeout,
+  interrupted,    ///< The running task is to end.
+  lost,           ///< The object or actor is gone.
+  exists,         ///< The name is taken.
+  node_died,      ///< The node has ended.
+  infeasible,     ///< The node never has such resources.
+  pending_calls,  ///< The actor takes no more calls now.
+};
+
+/// Why a call of the engine returned false. Belongs to the caller.
+struct failure {
+  failure() noexcept { text[0] = '\0'; }  // the rest is not worth the time of each call
+
+  failure_kind kind = failure_kind::invalid;
+  char text[1024];  // NOLINT(cppcoreguidelines-pro-type-member-init)
+};
+
+/// Bytes that stand behind the stream of a value; see src/wire/value.h.
+struct far_bytes {
+  const void* data;
+  std::size_t size;
+  std::size_t field;  ///< Place in the stream of their offset, to be filled in.
+};
+
+/// A value as it is written. Everything belongs to the caller.
+struct encoded {
+  std::byte* stream;  ///< Fields of far bytes are written to.
+  std::size_t size;
+  const far_bytes* far;
+  std::size_t num_far;
+  const std::uint64_t* refs;  ///< Objects that are named in it.
+  std::size_t num_refs;
+};
+
+/// Where a task's result was placed.
+struct stored {
+  std::uint64_t offset;  ///< In the arena; 0: its bytes are those of the stream.
+  std::uint64_t size;
+};
+
+struct named_amount {
+  const char* name;
+  double amount;
+};
+
+struct function_spec {
+  const char* name;
+  const std::byte* code;
+  std::size_t code_size;
+  const named_amount* resources;
+  std::size_t num_resources;
+  std::int32_t max_retries;
+  bool retry_exceptions;
+  std::int64_t timeout_ns;  ///< Negative: none.
+  std::int32_t priority;
+};
+
+/// A call of a registered function.
+struct call {
+  std::uint32_t function;
+  const std::byte* payload;
+  std::size_t payload_size;
+  const std::uint64_t* dependencies;
+  std::size_t num_dependencies;
+  const std::uint64_t* refs;
+  std::size_t num_refs;
+};
+
+/// A value that was waited for. The bytes stay until the receiver returns, those of a pinned one
+/// until its reference is dropped.
+struct fetched {
+  std::uint64_t id;
+  const std::byte* data;
+  std::size_t size;
+  bool is_ready;
+  bool is_pinned;  ///< The receiver holds one reference, which it drops.
+  bool is_error;
+};
+using fetched_receiver = void (*)(void* context, const fetched* values, std::size_t count) noexcept;
+
+/// Members may be called from any thread. Those that return bool say with false that they have
+/// failed, and why.
+class engine {
+ public:
+  [[nodiscard]] virtual std::uint32_t version() const noexcept = 0;
+  virtual bool register_function(const function_spec& function, std::uint32_t* id,
+                                 failure& why) noexcept = 0;
+  /// The caller gets one reference of the result.
+  virtual bool submit(const call& call, std::uint64_t* id, failure& why) noexcept = 0;
+  /// The caller gets one reference.
+  virtual bool put(const encoded& value, std::uint64_t* id, failure& why) noexcept = 0;
+  /// Places the result of a task.
+  virtual bool store(const encoded& value, stored* place, failure& why) noexcept = 0;
+  /// Waits for all, or the first error. `timeout_ns` negative: for ever.
+  virtual bool get(const std::uint64_t* ids, std::size_t count, std::int64_t timeout_ns,
+                   fetched_receiver receiver, void* context, failure& why) noexcept = 0;
+  /// Waits until `needed` of them are ready, or for `timeout_ns`, which is no failure.
+  virtual bool wait(const std::uint64_t* ids, std::size_t count, std::size_t needed,
+                    std::int64_t timeout_ns, bool* ready, failure& why) noexcept = 0;
+  virtual void cancel(std::uint64_t id, bool force, bool recursive) noexcept = 0;
+  virtual void add_reference(std::uint64_t id) noexcept = 0;
+  virtual void drop_reference(std::uint64_t id) noexcept = 0;
+  /// Whether the running task is to end.
+  [[nodiscard]] virtual bool is_interrupted() const noexcept = 0;
+  /// Keeps the shared memory mapped, also beyond the end of haz, until release_memory().
+  [[nodiscard]] virtual void* hold_memory() noexcept = 0;
+  virtual void release_memory(void* held) noexcept = 0;
+
+ protected:
+  engine() = default;
+  ~engine() = default;
+  engine(const engine&) = default;
+  engine& operator=(const engine&) = default;
+};
+
+/// The engine of this process. @throws not_running_error
+HAZ_API engine& current_engine();
+/// The same if its number is `generation`, else null.
+HAZ_API engine* engine_of(std::uint32_t generation) noexcept;
+/// Number of the current engine: 1 for the first; 0 while there is none.
+HAZ_API std::uint32_t current_generation() noexcept;
+/// Throws what `why` stands for.
+[[noreturn]] HAZ_API void throw_failure(const failure& why);
+/// Throws the exception that an error value stands for.
+[[noreturn]] HAZ_API void throw_error_value(const std::byte* bytes, std::size_t size);
+
+}  // namespace haz::detail

@@ -1,0 +1,148 @@
+/// @file
+/// The functions that a program or a library has registered.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#include "haz/codec.h"
+#include "haz/detail/export.h"
+#include "haz/ref.h"
+
+namespace haz::detail {
+
+/// The arguments of a call as they have come.
+class HAZ_API call_arguments {
+ public:
+  call_arguments() = default;
+  call_arguments(const call_arguments&) = delete;
+  call_arguments& operator=(const call_arguments&) = delete;
+  /// Where the next one is read.
+  virtual reader& next() = 0;
+
+ protected:
+  ~call_arguments() = default;
+};
+
+/// A function, or a method, that can be called by its name. `signature` is for messages.
+struct remote_function {
+  const char* name;
+  const void* address;
+  std::size_t num_parameters;
+  /// Reads the arguments, calls, writes the result. Throws whatever comes.
+  void (*invoke)(call_arguments& in, writer& out);
+  std::string (*signature)();
+};
+
+/// Thrown by invoke() for an argument that is not what the function takes.
+class HAZ_API argument_mismatch : public type_error {
+ public:
+  using type_error::type_error;
+};
+[[noreturn]] HAZ_API void throw_argument_mismatch(const std::string& signature, std::size_t index,
+                                                  const char* what);
+
+/// Reads the argument number `index`, from 0.
+template <class T>
+T read_argument(call_arguments& in, std::size_t index, std::string (*signature)()) {
+  try {
+    return codec<T>::read(in.next());
+  } catch (const error& mismatch) {
+    throw_argument_mismatch(signature(), index, mismatch.what());
+  }
+}
+
+template <class Parameter>
+constexpr void check_parameter() {
+  static_assert(
+      !std::is_lvalue_reference_v<Parameter> || std::is_const_v<std::remove_reference_t<Parameter>>,
+      "haz: a remote function can't take a reference to something that it changes: its "
+      "arguments are copies, in another process. Return the result instead");
+  static_assert(!std::is_pointer_v<Parameter> || std::is_same_v<Parameter, const char*>,
+                "haz: a remote function can't take a pointer: it means nothing in another process");
+}
+
+/// The parameter made of what is kept.
+template <class Parameter, class Kept>
+decltype(auto) as_parameter(Kept& kept) {
+  if constexpr (std::is_same_v<std::remove_cv_t<Parameter>, const char*>) {
+    return kept.c_str();
+  } else {
+    return std::move(kept);
+  }
+}
+
+/// Writes a result; `out` keeps what its stream points to.
+template <class T>
+void write_result(writer& out, T value) {
+  if constexpr (std::is_arithmetic_v<T> || std::is_enum_v<T>) {
+    codec<T>::write(out, value);
+  } else {
+    const auto kept = std::make_shared<const T>(std::move(value));
+    codec<T>::write(out, *kept);
+    out.keep(kept);
+  }
+}
+
+template <auto Function, class Result, class... Parameters>
+struct function_traits {
+  static constexpr std::size_t num_parameters = sizeof...(Parameters);
+
+  static std::string signature() {
+    return "(" + joined_names<kept_t<Parameters>...>() + ") -> " +
+           codec<value_of<kept_t<Result>>>::name();
+  }
+  static void invoke(call_arguments& in, writer& out) {
+    (check_parameter<Parameters>(), ...);
+    invoke(in, out, std::index_sequence_for<Parameters...>{});
+  }
+
+ private:
+  template <std::size_t... I>
+  static void invoke(call_arguments& in, writer& out, std::index_sequence<I...> /*numbers*/) {
+    // In braces: read in order.
+    [[maybe_unused]] std::tuple<kept_t<Parameters>...> kept{
+        read_argument<kept_t<Parameters>>(in, I, &signature)...};
+    if constexpr (std::is_void_v<Result>) {
+      Function(as_parameter<Parameters>(std::get<I>(kept))...);
+      out.none();
+    } else {
+      static_assert(!std::is_pointer_v<Result> && !std::is_reference_v<Result>,
+                    "haz: a remote function returns a value, no pointer and no reference");
+      write_result<kept_t<Result>>(out, Function(as_parameter<Parameters>(std::get<I>(kept))...));
+    }
+  }
+};
+
+template <auto Function, class Result, class... Parameters>
+function_traits<Function, Result, Parameters...> traits_of(Result (*)(Parameters...));
+template <auto Function, class Result, class... Parameters>
+function_traits<Function, Result, Parameters...> traits_of(Result (*)(Parameters...) noexcept);
+
+/// Enters a function into the registry, for as long as its library is loaded.
+class HAZ_API registration {
+ public:
+  /// `function` stays as long as this.
+  explicit registration(const remote_function& function);
+  ~registration();
+  registration(const registration&) = delete;
+  registration& operator=(const registration&) = delete;
+
+ private:
+  const remote_function& function_;
+};
+
+template <auto Function>
+registration make_registration(const char* name) {
+  using traits = decltype(traits_of<Function>(Function));
+  static const remote_function entry{name, reinterpret_cast<const void*>(Function),
+                                     traits::num_parameters, &traits::invoke, &traits::signature};
+  return registration(entry);
+}
+
+}  // namespace haz::detail

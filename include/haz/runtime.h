@@ -1,0 +1,81 @@
+/// @file
+/// Starting and ending haz.
+///
+/// A program calls init() first in main, before it starts threads, opens connections or writes
+/// anything:
+///
+///     int main(int argc, char** argv) {
+///       const auto runtime = haz::init(argc, argv);
+///       ...
+///     }
+///
+/// Where workers come from: init() makes a copy of the program (fork), the *zygote*, which waits
+/// there and from which workers are forked when tasks come. So static initialisers run once, in the
+/// program; what they have made, each worker has a copy of. A worker never returns from init(). It
+/// ends without destructors of static objects and functions of std::atexit(), but what std::printf
+/// and std::cout have buffered is written. Tasks see no descriptors of the program but standard
+/// output and error.
+///
+/// Where a copy can't be made, since static initialisers have started threads, and when a zygote
+/// was killed, the program is started once more, with `--haz-zygote` before its arguments. Static
+/// initialisers run in it, main gets as far as init(), and there it becomes the zygote. That is why
+/// init() stands first.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "haz/detail/export.h"
+#include "haz/task_error.h"
+
+namespace haz {
+
+/// What init() starts.
+struct runtime_options {
+  /// Tasks that run at a time; 0: as many as this process may use processors.
+  double num_cpus = 0;
+  /// Further resources, name and amount, that tasks can ask for.
+  std::vector<std::pair<std::string, double>> resources{};
+  /// Size of the object store in bytes; 0: a third or so of the memory that the machine, or the
+  /// container, has.
+  std::uint64_t object_store_bytes = 0;
+  /// Whether what tasks print appears in the program's output, each line with the task's name.
+  bool show_output = true;
+};
+
+class runtime;
+
+/// Starts haz, one at a time in a process. `argc` and `argv` are those of main; in the processes of
+/// workers this does not return.
+///
+/// Takes about a millisecond. Not thread-safe.
+/// @throws usage_error if it runs already, or for options out of range; runtime_error.
+HAZ_API runtime init(int argc, char** argv, const runtime_options& options = {});
+
+/// haz, running for as long as this object exists. Its end ends all tasks and all processes. Let no
+/// other thread use haz then.
+class [[nodiscard]] HAZ_API runtime {
+ public:
+  runtime(runtime&& other) noexcept : generation_(std::exchange(other.generation_, 0)) {}
+  runtime(const runtime&) = delete;
+  runtime& operator=(const runtime&) = delete;
+  runtime& operator=(runtime&&) = delete;
+  ~runtime();
+
+ private:
+  friend runtime init(int argc, char** argv, const runtime_options& options);
+  explicit runtime(std::uint32_t generation) : generation_(generation) {}
+
+  std::uint32_t generation_;
+};
+
+/// Whether haz runs in this process.
+HAZ_API bool is_running() noexcept;
+
+/// Ends what init() has started, before the runtime object does. Idempotent.
+HAZ_API void shutdown() noexcept;
+
+}  // namespace haz

@@ -1,0 +1,78 @@
+/// @file
+/// Functions as tasks: HAZ_REMOTE and haz::task.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+#include "haz/codec.h"
+#include "haz/detail/call.h"
+#include "haz/detail/registry.h"
+#include "haz/ref.h"
+#include "haz/task_options.h"
+
+/// Registers a function, by the name that is written here, so that workers find it:
+///
+///     double area(double radius) { return 3.14 * radius * radius; }
+///     HAZ_REMOTE(area);
+///
+/// At namespace scope, in one source file of the program or the library. The function may stand in
+/// a namespace (`HAZ_REMOTE(geometry::area)`), and must not be overloaded. What it takes and
+/// returns is copied between processes: see haz/codec.h.
+#define HAZ_REMOTE(function) HAZ_DETAIL_REMOTE(function, __COUNTER__)
+#define HAZ_DETAIL_REMOTE(function, number) HAZ_DETAIL_REMOTE_NAMED(function, number)
+#define HAZ_DETAIL_REMOTE_NAMED(function, number)                                 \
+  [[maybe_unused]] static const ::haz::detail::registration haz_remote_##number = \
+      ::haz::detail::make_registration<&(function)>(#function)
+
+namespace haz {
+
+/// What task() returns: a function that can be called in other processes. Cheap to copy; any thread
+/// may use it.
+template <class Result, class... Parameters>
+class remote_task {
+ public:
+  explicit remote_task(std::shared_ptr<detail::binding> binding) : binding_(std::move(binding)) {}
+
+  /// The same function with these options. @throws usage_error for options out of range.
+  [[nodiscard]] remote_task options(const task_options& options) const {
+    detail::check_options(options);
+    return remote_task(std::make_shared<detail::binding>(binding_->function, options));
+  }
+
+  /// Calls it in another process and returns at once. An argument is a value, or a ref of one: the
+  /// task then starts when that is there, and gets the value. Large arguments go through the object
+  /// store; put() one that several calls use.
+  /// @throws infeasible_resources_error, object_store_full_error, not_running_error, usage_error.
+  template <class... Arguments>
+  ref<detail::kept_t<Result>> remote(Arguments&&... arguments) const {
+    static_assert(sizeof...(Arguments) == sizeof...(Parameters),
+                  "haz: .remote() takes as many arguments as the function has parameters");
+    if constexpr (sizeof...(Arguments) == sizeof...(Parameters)) {
+      detail::call_writer call(sizeof...(Arguments));
+      (call.template add<Parameters>(std::forward<Arguments>(arguments)), ...);
+      return ref<detail::kept_t<Result>>::adopt(call.submit(*binding_));
+    }
+  }
+
+ private:
+  std::shared_ptr<detail::binding> binding_;
+};
+
+/// The task of a function that HAZ_REMOTE registers: `haz::task(area).remote(2.0)`.
+/// @throws usage_error if it is not registered.
+template <class Result, class... Parameters>
+remote_task<Result, Parameters...> task(Result (*function)(Parameters...)) {
+  return remote_task<Result, Parameters...>(
+      detail::find_binding(reinterpret_cast<const void*>(function)));
+}
+/// As above.
+template <class Result, class... Parameters>
+remote_task<Result, Parameters...> task(Result (*function)(Parameters...) noexcept) {
+  return remote_task<Result, Parameters...>(
+      detail::find_binding(reinterpret_cast<const void*>(function)));
+}
+
+}  // namespace haz

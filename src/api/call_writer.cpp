@@ -1,0 +1,151 @@
+/// @file
+/// The calls that the public headers make.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "api/function_code.h"
+#include "base/units.h"
+#include "haz/detail/call.h"
+#include "haz/task_error.h"
+
+namespace haz::detail {
+
+namespace {
+
+/// Arguments that take more become objects of their own.
+constexpr std::size_t kMaxArgumentBytes = 8 * kKiB;
+/// Counts of positional arguments and of keywords, which are none, stand first.
+constexpr std::size_t kCountsBytes = 2 * sizeof(std::uint32_t);
+/// As ArgumentKind of bindings/arguments.h.
+constexpr std::byte kDependency{1};
+
+constexpr unsigned kGenerationShift = 32;
+
+std::uint32_t bind(const binding& to) {
+  const task_options& options = to.options;
+  const char* const name = options.name.empty() ? to.function->name : options.name.c_str();
+  const auto threads = static_cast<std::uint32_t>(std::max(options.num_cpus, 1.0));
+  const std::vector<std::byte> code = encode_function_code(threads, to.function->name);
+  std::vector<named_amount> resources{{"CPU", options.num_cpus}};
+  for (const auto& [resource, amount] : options.resources)
+    resources.push_back({resource.c_str(), amount});
+  function_spec spec{};
+  spec.name = name;
+  spec.code = code.data();
+  spec.code_size = code.size();
+  spec.resources = resources.data();
+  spec.num_resources = resources.size();
+  spec.max_retries = options.max_retries;
+  spec.retry_exceptions = options.retry_exceptions;
+  spec.timeout_ns =
+      options.timeout_s ? static_cast<std::int64_t>(*options.timeout_s * kSecondNs) : -1;
+  spec.priority = options.priority;
+  std::uint32_t id = 0;
+  failure why;
+  if (!current_engine().register_function(spec, &id, why)) throw_failure(why);
+  return id;
+}
+
+std::uint32_t number_of(binding& to) {
+  const std::uint64_t known = to.number.load(std::memory_order_relaxed);
+  const std::uint32_t generation = current_generation();
+  if (generation != 0 && known >> kGenerationShift == generation) {
+    return static_cast<std::uint32_t>(known);
+  }
+  static std::mutex mutex;
+  const std::lock_guard lock(mutex);
+  const std::uint64_t meanwhile = to.number.load(std::memory_order_relaxed);
+  if (generation != 0 && meanwhile >> kGenerationShift == generation) {
+    return static_cast<std::uint32_t>(meanwhile);
+  }
+  const std::uint32_t number = bind(to);
+  to.number.store(std::uint64_t{generation} << kGenerationShift | number,
+                  std::memory_order_relaxed);
+  return number;
+}
+
+}  // namespace
+
+void check_options(const task_options& options) {
+  constexpr double kLongestS = 1e9;
+  const auto refuse = [](const std::string& text) { throw usage_error("task_options: " + text); };
+  const auto check_amount = [&](const std::string& name, double amount) {
+    if (!(amount >= 0) || std::isinf(amount))
+      refuse("an amount of " + std::to_string(amount) + " of " + name + " makes no sense");
+  };
+  check_amount("num_cpus", options.num_cpus);
+  for (const auto& [name, amount] : options.resources) {
+    if (name.empty() || name == "CPU") refuse("resources name things other than num_cpus");
+    check_amount(name, amount);
+  }
+  if (options.max_retries < -1) refuse("max_retries is -1 (without end), 0 or more");
+  if (options.timeout_s && !(*options.timeout_s > 0 && *options.timeout_s < kLongestS))
+    refuse("timeout_s is a number of seconds above 0");
+}
+
+call_writer::call_writer(std::size_t num_arguments) {
+  const auto count = static_cast<std::uint32_t>(num_arguments);
+  std::byte* const head = out_.grow(kCountsBytes + num_arguments);
+  std::memset(head, 0, kCountsBytes + num_arguments);
+  std::memcpy(head, &count, sizeof count);
+}
+
+call_writer::~call_writer() {
+  for (const std::uint64_t id : owned_) {
+    if (engine* const engine = engine_of(current_generation())) engine->drop_reference(id);
+  }
+}
+
+void call_writer::add_dependency(std::uint64_t id) {
+  out_.data()[kCountsBytes + index_++] = kDependency;
+  dependencies_.push_back(id);
+}
+
+void call_writer::begin_value() {
+  value_begin_ = out_.size();
+  refs_begin_ = out_.refs().size();
+}
+
+void call_writer::end_value() {
+  if (out_.num_far() != 0 || out_.size() - value_begin_ > kMaxArgumentBytes) {
+    make_object();
+    return;
+  }
+  // What was written may be a temporary: its refs are counted here until the call was submitted.
+  for (std::size_t i = refs_begin_; i < out_.refs().size(); ++i) {
+    current_engine().add_reference(out_.refs()[i]);
+    owned_.push_back(out_.refs()[i]);
+  }
+  ++index_;
+}
+
+/// What was written since begin_value() is too large for a message.
+void call_writer::make_object() {
+  std::uint64_t id = 0;
+  failure why;
+  if (!current_engine().put(out_.value(value_begin_, 0, refs_begin_), &id, why)) throw_failure(why);
+  out_.cut(value_begin_, 0, refs_begin_);
+  owned_.push_back(id);
+  add_dependency(id);
+}
+
+std::uint64_t call_writer::submit(binding& to) {
+  call made{};
+  made.function = number_of(to);
+  made.payload = out_.data();
+  made.payload_size = out_.size();
+  made.dependencies = dependencies_.data();
+  made.num_dependencies = dependencies_.size();
+  made.refs = out_.refs().data();
+  made.num_refs = out_.refs().size();
+  std::uint64_t id = 0;
+  failure why;
+  if (!current_engine().submit(made, &id, why)) throw_failure(why);
+  return id;
+}
+
+}  // namespace haz::detail

@@ -1,0 +1,298 @@
+#include "api/client_engine.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <vector>
+
+#include "os/clock.h"
+#include "shm/copy.h"
+#include "wire/value.h"
+
+namespace haz {
+
+namespace {
+
+using detail::encoded;
+using detail::failure;
+using detail::failure_kind;
+
+std::int64_t deadline_after(std::int64_t timeout_ns) {
+  constexpr std::int64_t kLongestNs = std::int64_t{1} << 60;
+  return timeout_ns < 0 ? -1 : monotonic_ns() + std::min(timeout_ns, kLongestNs);
+}
+
+/// Fills in where far bytes will stand; returns the size of the whole.
+std::uint64_t lay_out(const encoded& value) {
+  std::uint64_t size = value.size;
+  for (std::size_t i = 0; i < value.num_far; ++i) {
+    const detail::far_bytes& far = value.far[i];
+    size = align_up(size + (i == 0 ? 1 : 0), kPayloadAlignment);  // the first comes after kEnd
+    std::memcpy(value.stream + far.field, &size, sizeof size);
+    size += far.size;
+  }
+  return size;
+}
+
+Status copy_far(std::byte* to, const detail::far_bytes& far, bool cold) {
+  if (cold) {
+    Status copied = copy_to_cold(to, far.data, far.size);
+    if (copied || copied.error().kind != ErrorKind::kUnavailable) return copied;
+  }
+  copy_large(to, far.data, far.size);
+  return Ok{};
+}
+
+/// Writes the laid out value to `block`, at `to`.
+Status write_to(std::byte* to, const encoded& value, const StoreBlock& block) {
+  if (value.num_far == 0) return copy_far(to, {value.stream, value.size, 0}, block.cold);
+  std::memcpy(to, value.stream, value.size);
+  to[value.size] = static_cast<std::byte>(ValueTag::kEnd);
+  for (std::size_t i = 0; i < value.num_far; ++i) {
+    std::uint64_t offset = 0;
+    std::memcpy(&offset, value.stream + value.far[i].field, sizeof offset);
+    if (Status copied = copy_far(to + offset, value.far[i], block.cold); !copied) return copied;
+  }
+  return Ok{};
+}
+
+std::span<const ObjectId> ids_of(const std::uint64_t* ids, std::size_t count) {
+  static_assert(sizeof(ObjectId) == sizeof(std::uint64_t));
+  return {reinterpret_cast<const ObjectId*>(ids), count};
+}
+
+bool tell_outcome(failure& why, WaitOutcome outcome) {
+  switch (outcome) {
+    case WaitOutcome::kDone:
+      return true;
+    case WaitOutcome::kTimeout:
+      tell(why, failure_kind::timeout, "get_for() timed out: the object is not ready yet");
+      break;
+    case WaitOutcome::kInterrupted:
+      tell(why, failure_kind::interrupted, "the task that waited here was cancelled");
+      break;
+    case WaitOutcome::kUnknownObject:
+      tell(why, failure_kind::lost, "the object of this ref is gone");
+      break;
+    case WaitOutcome::kClosed:
+      tell(why, failure_kind::node_died, "haz was shut down while this call waited");
+      break;
+  }
+  return false;
+}
+
+std::vector<std::pair<std::string, double>> amounts_of(const detail::function_spec& function) {
+  std::vector<std::pair<std::string, double>> amounts;
+  amounts.reserve(function.num_resources);
+  for (std::size_t i = 0; i < function.num_resources; ++i)
+    amounts.emplace_back(function.resources[i].name, function.resources[i].amount);
+  return amounts;
+}
+
+constexpr const char* kOutOfMemory = "no memory left in this process";
+
+}  // namespace
+
+void tell(failure& why, failure_kind kind, const char* text) noexcept {
+  why.kind = kind;
+  std::snprintf(why.text, sizeof why.text, "%s", text);
+}
+
+void tell(failure& why, const Error& error) noexcept {
+  failure_kind kind = failure_kind::invalid;
+  switch (error.kind) {
+    case ErrorKind::kOverloaded:
+      kind = failure_kind::overloaded;
+      break;
+    case ErrorKind::kTimeout:
+      kind = failure_kind::timeout;
+      break;
+    case ErrorKind::kCancelled:
+      kind = failure_kind::interrupted;
+      break;
+    case ErrorKind::kLost:
+      kind = failure_kind::lost;
+      break;
+    case ErrorKind::kExists:
+      kind = failure_kind::exists;
+      break;
+    case ErrorKind::kNodeDied:
+      kind = failure_kind::node_died;
+      break;
+    case ErrorKind::kInvalid:
+    case ErrorKind::kUnavailable:
+      break;
+  }
+  tell(why, kind, error.message.c_str());
+}
+
+// The members below are called by code that other compilers may have made: no exception leaves
+// them.
+
+bool ClientEngine::register_function(const detail::function_spec& function, std::uint32_t* id,
+                                     failure& why) noexcept {
+  try {
+    FunctionOptions options;
+    options.name = function.name;
+    options.resources = amounts_of(function);
+    options.max_retries = function.max_retries;
+    options.retry_exceptions = function.retry_exceptions;
+    options.timeout_ns = function.timeout_ns;
+    options.priority = function.priority;
+    auto made = client_.register_function(options, {function.code, function.code_size});
+    if (made) {
+      *id = made->value;
+      return true;
+    }
+    tell(why, made.error());
+    if (made.error().kind == ErrorKind::kInvalid) why.kind = failure_kind::infeasible;
+  } catch (const std::bad_alloc&) {
+    tell(why, failure_kind::overloaded, kOutOfMemory);
+  }
+  return false;
+}
+
+bool ClientEngine::submit(const detail::call& call, std::uint64_t* id, failure& why) noexcept {
+  try {
+    Submission submission;
+    submission.function = FunctionId{call.function};
+    submission.payload_size = static_cast<std::uint32_t>(call.payload_size);
+    submission.payload = {call.payload, call.payload_size};
+    submission.dependencies = ids_of(call.dependencies, call.num_dependencies);
+    submission.refs = ids_of(call.refs, call.num_refs);
+    if (call.payload_size > Client::kMaxNearPayload) {
+      NativeHooks hooks(ring_);
+      auto block = client_.allocate(call.payload_size, hooks, StoreUse::kMessage);
+      if (!block) {
+        tell(why, block.error());
+        return false;
+      }
+      std::memcpy(client_.arena().at(block->offset), call.payload, call.payload_size);
+      client_.seal(*block);
+      submission.payload_offset = block->offset;
+      submission.payload = {};
+    }
+    submission.id = TaskId{client_.new_ids(1)};
+    if (ring_ != nullptr) submission.parent = ring_->running_task();
+    const Status status = client_.submit(submission);
+    if (status) {
+      *id = submission.id.value;
+      return true;
+    }
+    tell(why, status.error());
+    if (status.error().kind == ErrorKind::kOverloaded) why.kind = failure_kind::pending_calls;
+  } catch (const std::bad_alloc&) {
+    tell(why, failure_kind::overloaded, kOutOfMemory);
+  }
+  return false;
+}
+
+bool ClientEngine::store(const encoded& value, detail::stored* place, failure& why) noexcept {
+  try {
+    place->size = lay_out(value);
+    place->offset = 0;
+    if (value.num_far == 0 && value.size <= Client::kMaxNearValue) return true;
+    NativeHooks hooks(ring_);
+    auto block = client_.allocate(place->size, hooks, StoreUse::kValue);
+    if (!block) {
+      tell(why, block.error());
+      return false;
+    }
+    if (Status written = write_to(client_.arena().at(block->offset), value, *block); !written) {
+      client_.discard(*block);
+      tell(why, written.error());
+      return false;
+    }
+    client_.seal(*block);
+    place->offset = block->offset;
+    return true;
+  } catch (const std::bad_alloc&) {
+    tell(why, failure_kind::overloaded, kOutOfMemory);
+  }
+  return false;
+}
+
+bool ClientEngine::put(const encoded& value, std::uint64_t* id, failure& why) noexcept {
+  detail::stored place{};
+  if (!store(value, &place, why)) return false;
+  try {
+    NewValue made{.offset = place.offset, .size = place.size};
+    if (place.offset == 0) made.bytes = {value.stream, value.size};
+    made.refs = ids_of(value.refs, value.num_refs);
+    const ObjectId object{client_.new_ids(1)};
+    const Status status = client_.put(object, made);
+    if (status) {
+      *id = object.value;
+      return true;
+    }
+    tell(why, status.error());
+  } catch (const std::bad_alloc&) {
+    tell(why, failure_kind::overloaded, kOutOfMemory);
+  }
+  return false;
+}
+
+bool ClientEngine::get(const std::uint64_t* ids, std::size_t count, std::int64_t timeout_ns,
+                       detail::fetched_receiver receiver, void* context, failure& why) noexcept {
+  try {
+    NativeHooks hooks(ring_);
+    FetchedValues values;
+    const WaitOutcome outcome =
+        client_.get(ids_of(ids, count), deadline_after(timeout_ns), hooks, values);
+    if (!tell_outcome(why, outcome)) return false;
+    const auto as_told = [&](const FetchedValue& value) {
+      const std::byte* data = value.in_arena ? client_.arena().at(value.offset)
+                                             : values.near_bytes.data() + value.offset;
+      return detail::fetched{value.id.value, data,           value.size,
+                             value.ready,    value.in_arena, value.is_error};
+    };
+    if (values.values.size() == 1) {
+      const detail::fetched one = as_told(values.values.front());
+      receiver(context, &one, 1);
+      return true;
+    }
+    std::vector<detail::fetched> told;
+    told.reserve(values.values.size());
+    for (const FetchedValue& value : values.values)
+      told.push_back(as_told(value));
+    receiver(context, told.data(), told.size());
+    return true;
+  } catch (const std::bad_alloc&) {
+    tell(why, failure_kind::overloaded, kOutOfMemory);
+  }
+  return false;
+}
+
+bool ClientEngine::wait(const std::uint64_t* ids, std::size_t count, std::size_t needed,
+                        std::int64_t timeout_ns, bool* ready, failure& why) noexcept {
+  try {
+    NativeHooks hooks(ring_);
+    std::vector<bool> flags;
+    const WaitOutcome outcome = client_.wait(ids_of(ids, count), static_cast<std::uint32_t>(needed),
+                                             deadline_after(timeout_ns), hooks, flags);
+    if (outcome != WaitOutcome::kTimeout && !tell_outcome(why, outcome)) return false;
+    for (std::size_t i = 0; i < count; ++i)
+      ready[i] = i < flags.size() && flags[i];
+    return true;
+  } catch (const std::bad_alloc&) {
+    tell(why, failure_kind::overloaded, kOutOfMemory);
+  }
+  return false;
+}
+
+void ClientEngine::cancel(std::uint64_t id, bool force, bool recursive) noexcept {
+  client_.cancel(ObjectId{id}, force, recursive);
+}
+
+void* ClientEngine::hold_memory() noexcept {
+  // Null where there is no memory: then the mapping may go before what points there.
+  return new (std::nothrow) std::shared_ptr<const ArenaMapping>(client_.arena().mapping());
+}
+
+void ClientEngine::release_memory(void* held) noexcept {
+  delete static_cast<std::shared_ptr<const ArenaMapping>*>(held);
+}
+
+}  // namespace haz

@@ -1,0 +1,59 @@
+/// @file
+/// The engine that the public headers use, on top of this process' client of its node.
+#pragma once
+
+#include "client/client.h"
+#include "client/ring_client.h"
+#include "haz/detail/engine.h"
+
+namespace haz {
+
+/// Any thread may call it.
+class ClientEngine final : public detail::engine {
+ public:
+  /// `client` outlives it. `ring`: the same one, in a worker; else null.
+  ClientEngine(Client& client, RingClient* ring) : client_(client), ring_(ring) {}
+
+  [[nodiscard]] std::uint32_t version() const noexcept override { return detail::engine_version; }
+  bool register_function(const detail::function_spec& function, std::uint32_t* id,
+                         detail::failure& why) noexcept override;
+  bool submit(const detail::call& call, std::uint64_t* id, detail::failure& why) noexcept override;
+  bool put(const detail::encoded& value, std::uint64_t* id, detail::failure& why) noexcept override;
+  bool store(const detail::encoded& value, detail::stored* place,
+             detail::failure& why) noexcept override;
+  bool get(const std::uint64_t* ids, std::size_t count, std::int64_t timeout_ns,
+           detail::fetched_receiver receiver, void* context,
+           detail::failure& why) noexcept override;
+  bool wait(const std::uint64_t* ids, std::size_t count, std::size_t needed,
+            std::int64_t timeout_ns, bool* ready, detail::failure& why) noexcept override;
+  void cancel(std::uint64_t id, bool force, bool recursive) noexcept override;
+  void add_reference(std::uint64_t id) noexcept override { client_.add_reference(ObjectId{id}); }
+  void drop_reference(std::uint64_t id) noexcept override { client_.drop_reference(ObjectId{id}); }
+  [[nodiscard]] bool is_interrupted() const noexcept override {
+    return ring_ != nullptr && ring_->interrupt_pending();
+  }
+  [[nodiscard]] void* hold_memory() noexcept override;
+  void release_memory(void* held) noexcept override;
+
+ private:
+  Client& client_;
+  RingClient* ring_;
+};
+
+/// Fills `why`.
+void tell(detail::failure& why, detail::failure_kind kind, const char* text) noexcept;
+void tell(detail::failure& why, const Error& error) noexcept;
+
+/// What a thread of C++ does while it waits.
+class NativeHooks final : public WaitHooks {
+ public:
+  /// `ring`: of a worker; else null.
+  explicit NativeHooks(const RingClient* ring) : ring_(ring) {}
+  [[nodiscard]] bool may_run_tasks() const override { return ring_ != nullptr; }
+  bool interrupted() override { return ring_ != nullptr && ring_->interrupt_pending(); }
+
+ private:
+  const RingClient* ring_;
+};
+
+}  // namespace haz

@@ -1,0 +1,120 @@
+#include "api/task_call.h"
+
+#include <cstring>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "api/task_failure.h"
+#include "base/units.h"
+#include "haz/task_error.h"
+
+namespace haz {
+
+namespace {
+
+constexpr std::size_t kCountsBytes = 2 * sizeof(std::uint32_t);
+
+/// The arguments of a command, in order: values of its payload, and objects.
+class CommandArguments final : public detail::call_arguments {
+ public:
+  CommandArguments(const TaskCommand& command, Arena& arena)
+      : arena_(arena),
+        block_(command.block_offset != 0 ? arena.at(command.block_offset)
+                                         : command.near_bytes.data()),
+        locations_(block_ + align_up(command.payload_size, 8)) {
+    std::memcpy(&positional_, block_, sizeof positional_);
+    std::memcpy(&keyword_, block_ + sizeof positional_, sizeof keyword_);
+    const std::size_t head = kCountsBytes + positional_ + keyword_;
+    inline_values_.emplace(block_ + head, command.payload_size - head, 0);
+  }
+
+  [[nodiscard]] std::uint32_t positional() const { return positional_; }
+  [[nodiscard]] std::uint32_t keyword() const { return keyword_; }
+
+  detail::reader& next() override {
+    const std::byte kind = block_[kCountsBytes + index_++];
+    if (kind == std::byte{0}) return *inline_values_;
+    ArgumentLocation location{};
+    std::memcpy(&location, locations_ + dependency_++ * sizeof location, sizeof location);
+    const bool near = (location.size_high_and_near & kNearArgument) != 0;
+    const std::uint64_t size =
+        location.size_low | (std::uint64_t{location.size_high_and_near & ~kNearArgument} << 32U);
+    if (near) {
+      object_.emplace(locations_ + location.offset, size, 0);
+    } else {
+      object_.emplace(arena_.at(location.offset), size, location.object);
+    }
+    return *object_;
+  }
+
+ private:
+  Arena& arena_;
+  const std::byte* block_;
+  const std::byte* locations_;
+  std::uint32_t positional_ = 0;
+  std::uint32_t keyword_ = 0;
+  std::size_t index_ = 0;
+  std::size_t dependency_ = 0;
+  std::optional<detail::reader> inline_values_;
+  std::optional<detail::reader> object_;
+};
+
+void check_count(const detail::remote_function& function, const CommandArguments& arguments) {
+  if (arguments.keyword() != 0) {
+    throw type_error(std::string(function.name) +
+                     " is a function of C++: it takes no arguments "
+                     "by name");
+  }
+  if (arguments.positional() != function.num_parameters) {
+    throw type_error(std::string(function.name) + function.signature() + " takes " +
+                     std::to_string(function.num_parameters) + " arguments, and was given " +
+                     std::to_string(arguments.positional()));
+  }
+}
+
+/// Names the function in what is said of its arguments.
+void invoke(const detail::remote_function& function, CommandArguments& arguments,
+            detail::writer& out) {
+  check_count(function, arguments);
+  try {
+    function.invoke(arguments, out);
+  } catch (const detail::argument_mismatch& mismatch) {
+    throw type_error(std::string(function.name) + ": " + mismatch.what());
+  }
+}
+
+CallOutcome failed(std::span<const std::byte> error) {
+  return {.outcome = Outcome::kRetryable, .size = error.size(), .bytes = error};
+}
+
+}  // namespace
+
+void run_call(const detail::remote_function& function, std::string_view task_name,
+              const TaskCommand& command, Arena& arena, detail::engine& engine,
+              const std::function<void(const CallOutcome&)>& done) {
+  std::vector<std::byte> error;
+  try {
+    detail::writer out;
+    {
+      CommandArguments arguments(command, arena);
+      invoke(function, arguments, out);
+    }
+    const detail::encoded value = out.value();
+    detail::stored place{};
+    detail::failure why;
+    if (engine.store(value, &place, why)) {
+      CallOutcome result{.offset = place.offset, .size = place.size};
+      if (place.offset == 0) result.bytes = {value.stream, value.size};
+      result.refs = {reinterpret_cast<const ObjectId*>(value.refs), value.num_refs};
+      done(result);
+      return;
+    }
+    error = plain_error("object_store_full", why.text);
+  } catch (...) {
+    error = pack_current_exception(task_name);
+  }
+  done(failed(error));
+}
+
+}  // namespace haz

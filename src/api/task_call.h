@@ -1,0 +1,35 @@
+/// @file
+/// One call of a registered function: its arguments read, its result or error placed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "haz/detail/engine.h"
+#include "haz/detail/registry.h"
+#include "sched/scheduler.h"
+#include "shm/arena.h"
+#include "wire/task_command.h"
+
+namespace haz {
+
+/// What a call has come to. Its bytes stay until the next call of this object.
+struct CallOutcome {
+  Outcome outcome = Outcome::kReturned;
+  std::uint64_t offset = 0;  ///< In the arena; 0: the value is in `bytes`.
+  std::uint64_t size = 0;
+  std::span<const std::byte> bytes{};
+  std::span<const ObjectId> refs{};
+};
+
+/// Calls `function` with the arguments of `command`, which stay in `arena` until the attempt's end;
+/// then gives what it has come to to `done`. Only `done` may throw.
+void run_call(const detail::remote_function& function, std::string_view task_name,
+              const TaskCommand& command, Arena& arena, detail::engine& engine,
+              const std::function<void(const CallOutcome&)>& done);
+
+}  // namespace haz

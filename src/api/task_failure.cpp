@@ -1,0 +1,122 @@
+#include "api/task_failure.h"
+
+#include <cxxabi.h>
+
+#include <cstdlib>
+#include <exception>
+#include <memory>
+#include <string>
+#include <typeinfo>
+
+#include "haz/task_error.h"
+#include "os/process.h"
+#include "wire/value.h"
+
+namespace haz {
+
+namespace {
+
+constexpr std::size_t kMostCauses = 16;
+
+std::string readable(const std::type_info& type) {
+  int status = 0;
+  const std::unique_ptr<char, decltype(&std::free)> name(
+      abi::__cxa_demangle(type.name(), nullptr, nullptr, &status), &std::free);
+  std::string text = status == 0 && name ? name.get() : type.name();
+  for (const std::string_view part : {"__cxx11::", "__1::"}) {
+    for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part))
+      text.erase(at, part.size());
+  }
+  return text;
+}
+
+/// "type: message" of what `exception` was thrown with, outermost first.
+void add_causes(const std::exception& exception, std::vector<std::string>& causes) {
+  try {
+    std::rethrow_if_nested(exception);
+  } catch (const std::exception& cause) {
+    causes.push_back(readable(typeid(cause)) + ": " + cause.what());
+    if (causes.size() < kMostCauses) add_causes(cause, causes);
+  } catch (...) {
+    causes.push_back(readable(*abi::__cxa_current_exception_type()));
+  }
+}
+
+std::string traceback_of(const task_error::report& report) {
+  std::string text = report.type_name + ": " + report.message;
+  for (const std::string& cause : report.causes)
+    text += "\n  caused by " + cause;
+  return text;
+}
+
+/// What is being handled.
+task_error::report current_report() {
+  task_error::report report;
+  try {
+    throw;
+  } catch (const task_error& error) {
+    // A get() in the task has thrown and the task let it pass: what was thrown first matters.
+    report.type_name = error.type_name();
+    report.message = error.message();
+    report.causes = error.causes();
+    report.traceback = error.traceback() + "\nwhich get() has thrown again in another task";
+    return report;
+  } catch (const std::exception& error) {
+    report.type_name = readable(typeid(error));
+    report.message = error.what();
+    add_causes(error, report.causes);
+  } catch (...) {
+    const std::type_info* const type = abi::__cxa_current_exception_type();
+    report.type_name = type != nullptr ? readable(*type) : "something foreign";
+    report.message = "no std::exception, so it has no message";
+  }
+  report.traceback = traceback_of(report);
+  return report;
+}
+
+std::vector<std::byte> copy_of(const ValueWriter& writer) {
+  return {writer.data().begin(), writer.data().end()};
+}
+
+}  // namespace
+
+std::vector<std::byte> pack_current_exception(std::string_view task_name) {
+  const task_error::report report = current_report();
+  ValueWriter writer;
+  // As pack_exception() in _core/errors.py makes them.
+  writer.begin_dict(11);
+  const auto add = [&writer](std::string_view key, std::string_view text) {
+    writer.str(key);
+    writer.str(text);
+  };
+  add("kind", "task_error");
+  add("language", "C++");
+  add("task_name", task_name);
+  writer.str("pid");
+  writer.integer(current_pid());
+  add("function", task_name);
+  add("type_name", report.type_name);
+  add("message", report.message);
+  add("traceback", report.traceback);
+  writer.str("pickled");
+  writer.none();
+  writer.str("refs");
+  writer.begin_list(0);
+  writer.str("causes");
+  writer.begin_list(static_cast<std::uint32_t>(report.causes.size()));
+  for (const std::string& cause : report.causes)
+    writer.str(cause);
+  return copy_of(writer);
+}
+
+std::vector<std::byte> plain_error(std::string_view kind, std::string_view message) {
+  ValueWriter writer;
+  writer.begin_dict(2);
+  writer.str("kind");
+  writer.str(kind);
+  writer.str("message");
+  writer.str(message);
+  return copy_of(writer);
+}
+
+}  // namespace haz

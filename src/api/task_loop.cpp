@@ -1,0 +1,142 @@
+#include "api/task_loop.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <span>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "api/function_code.h"
+#include "api/registry.h"
+#include "api/task_call.h"
+#include "api/task_failure.h"
+#include "api/task_output.h"
+#include "os/clock.h"
+#include "os/shared_library.h"
+
+namespace haz {
+
+TaskLoop::TaskLoop(RingClient& ring, ClientEngine& engine)
+    : ring_(ring), engine_(engine), sets_threads_(std::getenv("OMP_NUM_THREADS") == nullptr) {}
+
+void TaskLoop::run() {
+  name_output_by_task();
+  set_threads(1);
+  ring_.set_nested_runner([this](const TaskCommand& command) { execute(command); });
+  ring_.ready();
+  NativeHooks hooks(&ring_);
+  while (const TaskCommand* shared = ring_.next_task(hooks)) {
+    const TaskCommand command = *shared;
+    ring_.release_task();
+    execute(command);
+  }
+}
+
+const TaskLoop::Loaded& TaskLoop::load(const TaskCommand& command) {
+  Loaded& loaded = functions_[command.function];
+  if (loaded.function != nullptr || !loaded.missing.empty()) return loaded;
+  const std::byte* const block = ring_.arena().at(command.function_offset);
+  FunctionBlock head{};
+  std::memcpy(&head, block, sizeof head);
+  loaded.name.assign(reinterpret_cast<const char*>(block + sizeof head), head.name_size);
+  const auto code =
+      decode_function_code(std::span(block + sizeof head + head.name_size, head.code_size));
+  if (!code) {
+    loaded.missing = "a worker of a C++ program runs functions of C++ only";
+    return loaded;
+  }
+  loaded.threads = code->threads;
+  loaded.function = find_function(code->name);
+  if (loaded.function == nullptr) {
+    loaded.missing = "this program has no HAZ_REMOTE(" + code->name +
+                     "): was it registered by a library that was loaded after haz::init()?";
+  }
+  return loaded;
+}
+
+void TaskLoop::execute(const TaskCommand& command) {
+  const auto outer = ring_.begin_attempt(TaskId{command.task}, command.attempt,
+                                         (command.flags & kReportStart) != 0);
+  const std::uint32_t outer_threads = threads_;
+  const Loaded& loaded = load(command);
+  const std::string* const outer_name = std::exchange(output_name_, &loaded.name);
+  set_output_task(loaded.name);
+  set_threads(loaded.threads);
+  if ((command.flags & kNoMemory) != 0) {
+    const std::vector<std::byte> error = plain_error(
+        "object_store_full", "the object store had no room for the arguments of this task");
+    finish(command, monotonic_ns(), Outcome::kRaised,
+           {.size = error.size(), .is_error = true, .bytes = error});
+  } else if (loaded.function == nullptr) {
+    const std::vector<std::byte> error = plain_error("serialization", loaded.missing);
+    finish(command, monotonic_ns(), Outcome::kRaised,
+           {.size = error.size(), .is_error = true, .bytes = error});
+  } else {
+    call(loaded, command, !outer.first);
+  }
+  set_threads(outer_threads);
+  if (outer_name != nullptr) set_output_task(*outer_name);
+  output_name_ = outer_name;
+  ring_.end_attempt(outer);
+}
+
+void TaskLoop::call(const Loaded& loaded, const TaskCommand& command, bool outermost) {
+  const std::int64_t began_ns = monotonic_ns();
+  run_call(*loaded.function, loaded.name, command, ring_.arena(), engine_,
+           [&](const CallOutcome& result) {
+             flush_task_output(outermost);
+             if (result.outcome == Outcome::kReturned && ring_.interrupt_pending()) {
+               give_up(command, began_ns, result);
+               return;
+             }
+             finish(command, began_ns, result.outcome,
+                    {.offset = result.offset,
+                     .size = result.size,
+                     .is_error = result.outcome != Outcome::kReturned,
+                     .bytes = result.bytes,
+                     .refs = result.refs});
+           });
+}
+
+/// The task was told to stop: what it has returned since then counts as if it had thrown.
+void TaskLoop::give_up(const TaskCommand& command, std::int64_t began_ns,
+                       const CallOutcome& result) {
+  if (result.offset != 0) ring_.discard({result.offset, result.size, false});
+  const std::vector<std::byte> error = plain_error("cancelled", "the task was told to stop");
+  finish(command, began_ns, Outcome::kRaised,
+         {.size = error.size(), .is_error = true, .bytes = error});
+}
+
+void TaskLoop::finish(const TaskCommand& command, std::int64_t began_ns, Outcome outcome,
+                      NewValue value) {
+  // From here on an interrupt comes too late.
+  ring_.end_attempt({});
+  std::vector<std::byte> shortened;
+  StoreBlock block;
+  if (value.is_error && value.size > Client::kMaxNearValue) {
+    NativeHooks hooks(nullptr);
+    auto place = ring_.allocate(value.size, hooks, StoreUse::kMessage);
+    if (place) {
+      block = *place;
+      std::memcpy(ring_.arena().at(block.offset), value.bytes.data(), value.size);
+      ring_.seal(block);
+      value.offset = block.offset;
+      value.bytes = {};
+    } else {
+      shortened = plain_error("object_store_full", "there was no room for the error of this task");
+      value.size = shortened.size();
+      value.bytes = shortened;
+    }
+  }
+  ring_.finish({TaskId{command.task}, command.attempt, outcome, monotonic_ns() - began_ns,
+                std::span(&value, 1)});
+}
+
+void TaskLoop::set_threads(std::uint32_t threads) {
+  if (!sets_threads_ || threads == threads_ || threads == 0) return;
+  threads_ = threads;
+  set_openmp_threads(static_cast<int>(threads));
+}
+
+}  // namespace haz

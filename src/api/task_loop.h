@@ -1,0 +1,48 @@
+/// @file
+/// What a worker process of a C++ program runs: takes tasks, calls their functions, hands in what
+/// they return.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <unordered_map>
+
+#include "api/client_engine.h"
+#include "api/task_call.h"
+#include "client/ring_client.h"
+#include "haz/detail/registry.h"
+
+namespace haz {
+
+/// Belongs to the worker's main thread.
+class TaskLoop {
+ public:
+  /// Both outlive it.
+  TaskLoop(RingClient& ring, ClientEngine& engine);
+  /// Runs tasks until the process should end.
+  void run();
+
+ private:
+  struct Loaded {
+    const detail::remote_function* function = nullptr;
+    std::string name;  ///< Of the task.
+    std::uint32_t threads = 1;
+    std::string missing;  ///< Why there is no function.
+  };
+
+  const Loaded& load(const TaskCommand& command);
+  void execute(const TaskCommand& command);
+  void call(const Loaded& loaded, const TaskCommand& command, bool outermost);
+  void give_up(const TaskCommand& command, std::int64_t began_ns, const CallOutcome& result);
+  void finish(const TaskCommand& command, std::int64_t began_ns, Outcome outcome, NewValue value);
+  void set_threads(std::uint32_t threads);
+
+  RingClient& ring_;
+  ClientEngine& engine_;
+  std::unordered_map<std::uint32_t, Loaded> functions_;  ///< By number; the places stay.
+  std::uint32_t threads_ = 0;                            ///< What OpenMP was told; 0: nothing yet.
+  const std::string* output_name_ = nullptr;             ///< Of the task that runs.
+  const bool sets_threads_;  ///< Nobody has set OMP_NUM_THREADS for the program.
+};
+
+}  // namespace haz

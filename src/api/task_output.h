@@ -1,0 +1,20 @@
+/// @file
+/// What tasks print: passed on line by line, with the task's name.
+#pragma once
+
+#include <string_view>
+
+namespace haz {
+
+/// From now on std::printf, std::cout and the like write lines that can be told apart by task; what
+/// is written to the descriptors themselves goes past that. Call it once, in a worker, before
+/// other threads.
+void name_output_by_task();
+
+/// What is printed from now on is that of the task `name`, which stays. Main thread.
+void set_output_task(std::string_view name);
+
+/// Writes what is buffered. `ended`: the last words of a crash don't belong to what has ended.
+void flush_task_output(bool ended);
+
+}  // namespace haz

@@ -1,0 +1,62 @@
+#include "api/worker_process.h"
+
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "api/client_engine.h"
+#include "api/current_engine.h"
+#include "api/task_loop.h"
+#include "client/ring_client.h"
+#include "node/zygote_loop.h"
+#include "os/process.h"
+#include "os/signals.h"
+
+namespace haz {
+
+namespace {
+
+constexpr int kFailed = 1;
+
+/// An interrupt ends waits and sleeps; should_stop() tells of it.
+void note_interrupt(int /*signal*/) {}
+
+[[noreturn]] void end_worker(int code) {
+  std::cout.flush();
+  std::clog.flush();
+  std::fflush(nullptr);
+  exit_now(code);
+}
+
+[[noreturn]] void be_worker(ForkedWorker& worker) {
+  for (const int signal : {SIGTERM, SIGHUP, SIGPIPE, SIGCHLD, SIGUSR1, SIGUSR2})
+    handle_signal(signal, nullptr);
+  handle_signal(SIGINT, note_interrupt);
+  auto ring =
+      RingClient::join(std::move(worker.arena_fd), worker.slot, ProcessId{worker.process_id});
+  if (!ring) {
+    std::fprintf(stderr, "haz: a worker can't join its node: %s\n", ring.error().message.c_str());
+    end_worker(kFailed);
+  }
+  ClientEngine engine(**ring, ring->get());
+  set_current_engine(engine);
+  TaskLoop(**ring, engine).run();
+  end_worker(0);
+}
+
+}  // namespace
+
+void be_zygote() {
+  auto setup = receive_zygote_setup(kFirstInheritedFd);
+  if (!setup) exit_now(kFailed);
+  std::optional<ForkedWorker> worker =
+      run_zygote(UniqueFd(kFirstInheritedFd), setup->driver_pid, {});
+  if (!worker) exit_now(0);
+  be_worker(*worker);
+}
+
+}  // namespace haz

@@ -1,0 +1,162 @@
+#include <gtest/gtest.h>
+#include <haz/haz.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <cstdint>
+#include <cstdlib>
+#include <limits>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace {
+
+using namespace std::chrono_literals;
+
+int square(int x) { return x * x; }
+HAZ_REMOTE(square);
+
+double add(double a, double b) { return a + b; }
+HAZ_REMOTE(add);
+
+int process_id() noexcept { return static_cast<int>(::getpid()); }
+HAZ_REMOTE(process_id);
+
+void nothing() {}
+HAZ_REMOTE(nothing);
+
+void sleep_ms(int ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }
+HAZ_REMOTE(sleep_ms);
+
+int sum_of_squares(int n) {
+  std::vector<haz::ref<int>> parts;
+  for (int i = 0; i < n; ++i)
+    parts.push_back(haz::task(square).remote(i));
+  int sum = 0;
+  for (const int part : haz::get(parts))
+    sum += part;
+  return sum;
+}
+HAZ_REMOTE(sum_of_squares);
+
+int unregistered(int x) { return x; }
+
+TEST(Task, ReturnsWhatItsFunctionReturns) {
+  EXPECT_EQ(haz::get(haz::task(square).remote(7)), 49);
+  haz::get(haz::task(nothing).remote());
+}
+
+TEST(Task, RunsInAnotherProcess) {
+  EXPECT_NE(haz::get(haz::task(process_id).remote()), ::getpid());
+}
+
+TEST(Task, ConvertsArgumentsAsACallDoes) {
+  EXPECT_DOUBLE_EQ(haz::get(haz::task(add).remote(1, 2.5F)), 3.5);
+}
+
+TEST(Task, GetsTheValuesOfRefs) {
+  const haz::ref<int> nine = haz::task(square).remote(3);
+  const haz::ref<double> half = haz::put(0.5);
+  EXPECT_DOUBLE_EQ(haz::get(haz::task(add).remote(nine, half)), 9.5);
+}
+
+TEST(Task, SubmitsTasksAndWaitsForThem) {
+  EXPECT_EQ(haz::get(haz::task(sum_of_squares).remote(50)), 40425);
+}
+
+TEST(Task, OfAFunctionThatIsNotRegisteredIsAnErrorThatSaysHow) {
+  try {
+    (void)haz::task(unregistered);
+    FAIL();
+  } catch (const haz::usage_error& error) {
+    EXPECT_NE(std::string(error.what()).find("HAZ_REMOTE"), std::string::npos);
+  }
+}
+
+TEST(Task, ManyFromManyThreads) {
+  constexpr int kThreads = 4;
+  constexpr int kTasks = 500;
+  std::atomic<int> wrong = 0;
+  {
+    std::vector<std::jthread> threads;
+    for (int t = 0; t < kThreads; ++t) {
+      threads.emplace_back([&wrong] {
+        std::vector<haz::ref<int>> refs;
+        for (int i = 0; i < kTasks; ++i)
+          refs.push_back(haz::task(square).remote(i));
+        const std::vector<int> values = haz::get(refs);
+        for (int i = 0; i < kTasks; ++i)
+          wrong += values[static_cast<std::size_t>(i)] != i * i ? 1 : 0;
+      });
+    }
+  }
+  EXPECT_EQ(wrong, 0);
+}
+
+TEST(Task, OptionsAreChecked) {
+  EXPECT_THROW((void)haz::task(square).options({.num_cpus = -1}), haz::usage_error);
+  EXPECT_THROW((void)haz::task(square).options({.timeout_s = 0}), haz::usage_error);
+  EXPECT_THROW((void)haz::task(square).options({.resources = {{"CPU", 1}}}), haz::usage_error);
+  EXPECT_THROW((void)haz::task(square).options({.max_retries = -2}), haz::usage_error);
+  EXPECT_THROW((void)haz::task(square).options({.num_cpus = std::nan("")}), haz::usage_error);
+}
+
+TEST(Task, ThatCanNeverBePlacedIsAnError) {
+  EXPECT_THROW((void)haz::task(square).options({.num_cpus = 1000}).remote(1),
+               haz::infeasible_resources_error);
+  EXPECT_THROW((void)haz::task(square).options({.resources = {{"unheard", 1}}}).remote(1),
+               haz::infeasible_resources_error);
+}
+
+TEST(Get, OfSeveralTypes) {
+  const auto [a, b] = haz::get(haz::task(square).remote(2), haz::task(add).remote(1.0, 1.5));
+  EXPECT_EQ(a, 4);
+  EXPECT_DOUBLE_EQ(b, 2.5);
+}
+
+TEST(Get, ForSomeTimeOnly) {
+  const haz::ref<void> slow = haz::task(sleep_ms).remote(30'000);
+  EXPECT_THROW(haz::get_for(slow, 10ms), haz::get_timeout_error);
+  haz::cancel(slow, {.force = true});
+  EXPECT_THROW(haz::get(slow), haz::task_cancelled_error);
+}
+
+TEST(Get, OfNothingIsAnError) {
+  EXPECT_THROW(haz::get(haz::ref<int>()), haz::object_lost_error);
+  EXPECT_THROW((void)haz::task(square).remote(haz::ref<int>()), haz::object_lost_error);
+}
+
+TEST(Get, OfAnotherTypeThanTheValueIsAnError) {
+  const haz::ref<std::string> text = haz::put(std::string("words"));
+  const auto wrong = haz::ref<int>::adopt(text.id());
+  haz::detail::current_engine().add_reference(text.id());
+  EXPECT_THROW((void)haz::get(wrong), haz::type_error);
+}
+
+TEST(Wait, GivesThoseThatAreReady) {
+  const haz::ref<int> fast = haz::task(square).remote(5);
+  (void)haz::get(fast);
+  const haz::ref<int> also = haz::put(1);
+  const auto result = haz::wait(std::vector{fast, also}, 1);
+  ASSERT_EQ(result.ready.size(), 1U);
+  EXPECT_EQ(result.ready.front(), fast);
+  ASSERT_EQ(result.pending.size(), 1U);
+  EXPECT_EQ(result.pending.front(), also);
+  EXPECT_THROW((void)haz::wait(std::vector{fast}, 2), haz::usage_error);
+}
+
+TEST(Wait, NoLongerThanItsTimeout) {
+  const haz::ref<void> slow = haz::task(sleep_ms).remote(30'000);
+  const auto result = haz::wait(std::vector{slow}, 1, 10ms);
+  EXPECT_TRUE(result.ready.empty());
+  EXPECT_EQ(result.pending.size(), 1U);
+  haz::cancel(slow, {.force = true});
+}
+
+}  // namespace

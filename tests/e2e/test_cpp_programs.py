@@ -1,0 +1,190 @@
+"""Programs of C++: built by a CMake project of their own against an installed copy, and run."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import haz
+import pytest
+from haz.testing import leak_check
+
+from tests.e2e.programs import ROOT
+
+EXAMPLES = ROOT / "examples" / "cpp"
+
+# Compilers take their time on a busy machine.
+BUILD_DEADLINE_S = 600
+pytestmark = pytest.mark.timeout(BUILD_DEADLINE_S + 60)
+
+#: What lines of an example's output must be, in this order.
+EXPECTED = {
+    "hello": ["hello, world"],
+    "tree_reduction": [r"chain: 36, after the time of [7-9]", r"tree: 36, after the time of \d"],
+    "monte_carlo": [r"10 of 40 tasks: pi is about 3\.1", r"40 of 40 tasks: pi is about 3\.1"],
+    "matrix_product": [r"\(200, 200\), same as here: yes"],
+}
+
+
+def _run(*command, **options):
+    done = subprocess.run(
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        timeout=BUILD_DEADLINE_S,
+        stdin=subprocess.DEVNULL,
+        **options,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The prefix of an installed copy, as ``cmake --install`` makes it."""
+    build = ROOT / "build" / f"cp{sys.version_info[0]}{sys.version_info[1]}"
+    prefix = tmp_path_factory.mktemp("prefix")
+    cmake = Path(sys.executable).parent / "cmake"
+    _run(cmake, "--install", build, "--component", "cpp", "--prefix", prefix)
+    return prefix
+
+
+@pytest.fixture(scope="module")
+def built(installed, tmp_path_factory):
+    """The folder of the built programs and, below it, of the examples."""
+    folder = tmp_path_factory.mktemp("programs")
+    cmake = Path(sys.executable).parent / "cmake"
+    ninja = cmake.with_name("ninja")
+    _run(
+        *(cmake, "-S", ROOT / "tests" / "e2e" / "cpp", "-B", folder, "-G", "Ninja"),
+        *(f"-DCMAKE_MAKE_PROGRAM={ninja}", f"-DCMAKE_PREFIX_PATH={installed}"),
+        *(f"-DHAZ_EXAMPLES={EXAMPLES}", "-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O0"),
+    )
+    _run(cmake, "--build", folder, "-j", "2")
+    return folder
+
+
+@pytest.fixture
+def life(built):
+    def run(way, code=0):
+        with leak_check():
+            done = subprocess.run(
+                [built / "life", way],
+                capture_output=True,
+                text=True,
+                timeout=100,
+                stdin=subprocess.DEVNULL,
+            )
+        assert done.returncode == code, f"{way}: {done.stdout}\n{done.stderr}"
+        return done
+
+    return run
+
+
+def test_every_example_is_known():
+    assert {path.stem for path in EXAMPLES.glob("*.cpp")} == EXPECTED.keys()
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_example(built, name):
+    with leak_check():
+        done = _run(built / "examples" / name)
+    assert done.stderr == ""
+    rest = iter(done.stdout.splitlines())
+    for pattern in EXPECTED[name]:
+        assert any(re.match(pattern, line) for line in rest), f"no {pattern!r} in {done.stdout}"
+
+
+def test_static_initialisers_run_once_and_buffered_text_is_written_once(life):
+    assert life("plain").stdout == "before init, 1\n"
+
+
+def test_output_of_tasks_is_shown_with_their_names(life):
+    done = life("output")
+    lines = [re.sub(r"pid=\d+", "pid", line) for line in done.stdout.splitlines()]
+    assert "before init, (print pid) one by printf" in lines
+    assert "(print pid) one by cout" in lines
+    assert "(renamed pid) two by printf" in lines
+    assert "told" in lines
+    errors = re.sub(r"pid=\d+", "pid", done.stderr)
+    assert "(print pid) one by cerr\n" in errors
+    assert "(renamed pid) two by cerr\n" in errors
+
+
+def test_zygote_that_was_killed_is_replaced(life):
+    assert "another zygote, initialised 1 times\n" in life("zygote").stdout
+
+
+def test_haz_can_be_started_again(life):
+    assert life("again").stdout.endswith("1\n")
+
+
+def test_loops_of_a_task_have_its_cpus(life):
+    assert life("threads").stdout.endswith("1 3\n")
+
+
+def test_no_python_is_loaded(life):
+    assert life("python").stdout == "before init, "
+
+
+def test_views_and_refs_outlive_the_runtime(life):
+    lines = life("outlive").stdout.splitlines()
+    assert lines[0] == "before init, 2.5 0"
+    assert "is of a run of haz that has ended" in lines[1]
+
+
+def test_exit_ends_everything(life):
+    life("exit", code=3)
+
+
+def test_program_that_has_threads_before_init(built):
+    with leak_check():
+        assert _run(built / "early_thread").stdout == "42\n"
+
+
+def test_pkg_config_finds_it(installed, tmp_path):
+    if shutil.which("pkg-config") is None:
+        pytest.skip("no pkg-config")
+    files = next(installed.rglob("haz.pc")).parent
+    flags = _run("pkg-config", "--cflags", "--libs", "haz", env={"PKG_CONFIG_PATH": str(files)})
+    program = tmp_path / "hello"
+    _run("c++", EXAMPLES / "hello.cpp", "-o", program, *flags.stdout.split())
+    assert _run(program).stdout == "hello, world\n"
+
+
+#: What must not compile, and what the compiler must say.
+WRONG = {
+    "takes as many arguments": "haz::task(square).remote(1, 2);",
+    "can't be converted to the type": 'haz::task(square).remote("one");',
+    "of another type than the parameter": "haz::task(square).remote(haz::put(std::string()));",
+    "can't pass values of this type": "struct file { virtual ~file(); }; haz::put(file());",
+}
+WRONG_FUNCTIONS = {
+    "can't take a reference to something": "void f(int& x) { ++x; } HAZ_REMOTE(f);",
+    "can't take a pointer": "void f(int* x) { ++*x; } HAZ_REMOTE(f);",
+}
+
+
+@pytest.mark.parametrize("said", [*WRONG, *WRONG_FUNCTIONS])
+def test_what_makes_no_sense_does_not_compile(said, tmp_path):
+    file = tmp_path / "wrong.cpp"
+    file.write_text(
+        "#include <haz/haz.h>\n"
+        "int square(int x) { return x * x; }\nHAZ_REMOTE(square);\n"
+        f"{WRONG_FUNCTIONS.get(said, '')}\nvoid use() {{ {WRONG.get(said, '')} }}\n"
+    )
+    done = subprocess.run(
+        ["c++", "-std=c++20", "-fsyntax-only", f"-I{haz.get_include()}", str(file)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert said in done.stderr
+
+
+def test_a_checkout_says_where_its_library_can_be_had():
+    with pytest.raises(RuntimeError, match="--component cpp"):
+        haz.get_cmake_dir()
