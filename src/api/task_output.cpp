@@ -28,7 +28,8 @@ class MarkedOutput {
     const std::lock_guard lock(mutex_);
     if (has_new_name_) {
       has_new_name_ = false;
-      (void)write_all(std::string(kTaskMarker) + std::string(name_.substr(0, kMaxTaskNameBytes)) + "\n");
+      (void)write_all(std::string(kTaskMarker) + std::string(name_.substr(0, kMaxTaskNameBytes)) +
+                      "\n");
     }
     has_written_ = true;
     return write_all(text);
