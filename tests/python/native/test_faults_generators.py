@@ -91,17 +91,21 @@ def kill_under_load(rounds):
 
     with world():
         stop = threading.Event()
+        killed = most = 0
 
         def killer():
+            nonlocal killed
             while not stop.wait(0.02 + random.random() * 0.2):
                 running = workers()
-                if running:
+                if running and killed < most:
+                    killed += 1
                     kill(random.choice(running))
 
         thread = threading.Thread(target=killer)
         thread.start()
         try:
             for _ in range(rounds):
+                most += 20
                 generators = [
                     produce.remote(150, False),
                     produce.options(_generator_backpressure_num_objects=3).remote(150, False),
