@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from pickle import PickleBuffer
     from typing import Any, TypeAlias
 
+    from haz._core.main_globals import MainGlobals
+
     Reducer: TypeAlias = Callable[[Any, Any], Any]
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "load_function",
     "loads",
     "register_serializer",
+    "share_main_globals",
 ]
 
 PROTOCOL = 5
@@ -58,6 +61,18 @@ class _NeedsCloudpickleError(Exception):
 
 # ---- by-value reducers -------------------------------------------------------------------------
 
+#: In the workers of pools: globals that all functions of the main program have.
+_main_globals: MainGlobals | None = None
+
+
+def share_main_globals() -> None:
+    """From now on, let functions of the main program that come to this process share their globals."""
+    global _main_globals
+    if _main_globals is None:
+        from haz._core.main_globals import MainGlobals
+
+        _main_globals = MainGlobals()
+
 
 def _make_cell() -> Any:
     return types.CellType()
@@ -68,6 +83,8 @@ def _make_function(
 ) -> types.FunctionType:
     import builtins
 
+    if _main_globals is not None and module_globals.get("__name__") in MAIN_MODULES:
+        module_globals = _main_globals.begin(module_globals)
     module_globals.setdefault("__builtins__", builtins)
     return types.FunctionType(marshal.loads(code), module_globals, name, None, closure)
 
@@ -77,7 +94,10 @@ def _set_function_state(function: types.FunctionType, state: tuple[Any, ...]) ->
     for name, value in slots.items():
         setattr(function, name, value)
     function.__dict__.update(attributes)
-    function.__globals__.update(module_globals)
+    if _main_globals is not None and _main_globals.own(function.__globals__):
+        _main_globals.update(module_globals)
+    else:
+        function.__globals__.update(module_globals)
     for cell, contents in zip(function.__closure__ or (), cells, strict=True):
         if contents:
             cell.cell_contents = contents[0]
@@ -519,7 +539,40 @@ def dump_function(function: Any) -> bytes:
 
 def load_function(data: Any) -> Any:
     """Rebuild what `dump_function` returned."""
+    if _main_globals is not None:
+        return _SharingUnpickler(BytesIO(data)).load()
     return _pickle.loads(data)
+
+
+class _SharingUnpickler(_pickle.Unpickler):
+    """Lets functions that cloudpickle has pickled share the globals of the main program, too."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "cloudpickle.cloudpickle":
+            if name == "_make_function":
+                return _make_cloudpickled
+            if name == "_function_setstate":
+                return _set_cloudpickled_state
+        return super().find_class(module, name)
+
+
+def _make_cloudpickled(code: Any, base: dict[str, Any], *arguments: Any) -> types.FunctionType:
+    from cloudpickle import cloudpickle
+
+    if _main_globals is not None and base.get("__name__") in MAIN_MODULES:
+        base = _main_globals.begin(base)
+    function: types.FunctionType = cloudpickle._make_function(code, base, *arguments)
+    return function
+
+
+def _set_cloudpickled_state(function: types.FunctionType, state: tuple[Any, Any]) -> None:
+    from cloudpickle import cloudpickle
+
+    attributes, slots = state
+    if _main_globals is not None and _main_globals.own(function.__globals__):
+        _main_globals.update(slots["__globals__"])
+        slots = {**slots, "__globals__": {}}
+    cloudpickle._function_setstate(function, (attributes, slots))
 
 
 def explain_unpicklable(value: Any) -> str:

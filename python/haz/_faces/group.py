@@ -23,6 +23,7 @@ from haz._core.lifecycle import init, is_initialized
 from haz._core.remote import remote
 from haz._core.runtime import runtime
 from haz._faces.batch import Pages, Sent
+from haz._faces.functions import code_of
 from haz._faces.worker import GroupWorker
 from haz.exceptions import (
     ActorDiedError,
@@ -174,7 +175,7 @@ class WorkerGroup:
             **(options or {}),
         }
         self._class = remote(**given)(GroupWorker)
-        self._init = (initializer, initargs)
+        self._init = (None if initializer is None else (code_of(initializer),), initargs)
         #: That of the managers of multiprocessing; None as long as the program has none.
         self._key: bytes | None = None
         self._made = 0

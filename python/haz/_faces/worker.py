@@ -7,14 +7,15 @@ import sys
 from time import perf_counter
 
 from haz import _native
+from haz._core import serialize
 from haz._core.api import get
 from haz._core.refs import ObjectRef
+from haz._core.runtime import runtime
 from haz._faces.functions import function_of
 from haz._faces.private import PLAIN, writable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
 __all__ = [
@@ -47,9 +48,11 @@ class GroupWorker:
         self,
         number: int,
         key: bytes | None,
-        initializer: Callable[..., object] | None,
+        initializer: tuple[Any] | None,
         args: tuple[Any, ...],
     ) -> None:
+        if runtime.is_worker:
+            serialize.share_main_globals()
         if key is not None:
             self.set_key(key)
         self._pages: _native.CallPages | None = None
@@ -58,7 +61,7 @@ class GroupWorker:
         if initializer is not None:
             if number and "multiprocessing.process" in sys.modules:
                 _be_process_of_pool(number)
-            initializer(*args)
+            _function(initializer[0])(*args)
 
     def set_key(self, key: bytes) -> None:
         """Have the program's key, so that values of its managers can be arguments."""

@@ -1,7 +1,8 @@
 """The standard library's ``multiprocessing``, with pools of haz.
 
-``Pool`` is haz's own: see `haz.multiprocessing.pool`. All else is the standard library's, which it
-stands on: processes, queues, locks, shared memory, managers.
+``Pool`` is haz's own: see `haz.multiprocessing.pool`. Locks, queues, pipes and shared values are the
+standard library's, and travel: they can be arguments of calls. All else, as processes, shared memory
+and managers, is the standard library's as it is.
 """
 
 from multiprocessing import *  # what is below replaces some of it
@@ -10,6 +11,7 @@ from multiprocessing import __all__ as _names
 from haz.multiprocessing.context import (  # type: ignore[assignment]
     Context,
     Pool,
+    default_context,
     get_context,
 )
 
@@ -24,6 +26,22 @@ if TYPE_CHECKING:
     from haz.multiprocessing import pool as pool
 
 __all__ = [*_names, "Context"]
+
+Lock = default_context.Lock
+RLock = default_context.RLock
+Semaphore = default_context.Semaphore
+BoundedSemaphore = default_context.BoundedSemaphore
+Condition = default_context.Condition
+Event = default_context.Event
+Barrier = default_context.Barrier
+Queue = default_context.Queue  # type: ignore[assignment, misc]
+JoinableQueue = default_context.JoinableQueue  # type: ignore[assignment, misc]
+SimpleQueue = default_context.SimpleQueue  # type: ignore[assignment, misc]
+Pipe = default_context.Pipe
+RawValue = default_context.RawValue
+RawArray = default_context.RawArray
+Value = default_context.Value
+Array = default_context.Array
 
 #: Modules of the standard library's that are imported when they are used.
 _MODULES = ("connection", "managers", "process", "queues", "shared_memory", "synchronize")

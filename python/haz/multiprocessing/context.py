@@ -1,4 +1,4 @@
-"""``get_context``: contexts of the standard library whose pools are haz's."""
+"""``get_context``: contexts of the standard library with haz's pools, and locks and queues that travel."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import multiprocessing
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from multiprocessing import queues, synchronize
     from typing import Any
 
     from haz.multiprocessing import pool
 
-__all__ = ["Context", "Pool", "get_context"]
+__all__ = ["Context", "Pool", "default_context", "get_context"]
 
 
 def Pool(  # noqa: N802 - the standard library's name
@@ -27,12 +28,110 @@ def Pool(  # noqa: N802 - the standard library's name
 
 
 class Context:
-    """A context of the standard library, for all but pools, which start in haz's own way."""
+    """A context of the standard library, with haz's pools, and with locks and queues that travel.
+
+    These can be arguments of a pool's initializer and calls, of haz's tasks and actors, and of
+    `Process`, and be part of results. They are of one machine.
+    """
 
     def __init__(self, standard: Any) -> None:
         self._standard = standard
 
     Pool = staticmethod(Pool)
+
+    def Lock(self) -> synchronize.Lock:  # noqa: N802 - all these names are the standard library's
+        """Return a lock between processes."""
+        from haz.multiprocessing import _locks
+
+        return _locks.Lock()
+
+    def RLock(self) -> synchronize.RLock:  # noqa: N802
+        """Return a lock between processes that its owner can take again."""
+        from haz.multiprocessing import _locks
+
+        return _locks.RLock()
+
+    def Semaphore(self, value: int = 1) -> synchronize.Semaphore:  # noqa: N802
+        """Return a semaphore between processes."""
+        from haz.multiprocessing import _locks
+
+        return _locks.Semaphore(value)
+
+    def BoundedSemaphore(self, value: int = 1) -> synchronize.BoundedSemaphore:  # noqa: N802
+        """Return a semaphore that can't be released more often than acquired."""
+        from haz.multiprocessing import _locks
+
+        return _locks.BoundedSemaphore(value)
+
+    def Condition(self, lock: Any = None) -> synchronize.Condition:  # noqa: N802
+        """Return a condition variable between processes."""
+        from haz.multiprocessing import _locks
+
+        return _locks.Condition(lock, ctx=self)  # type: ignore[arg-type]
+
+    def Event(self) -> synchronize.Event:  # noqa: N802
+        """Return an event between processes."""
+        from haz.multiprocessing import _locks
+
+        return _locks.Event(ctx=self)  # type: ignore[arg-type]
+
+    def Barrier(  # noqa: N802
+        self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None
+    ) -> synchronize.Barrier:
+        """Return a barrier between processes."""
+        from haz.multiprocessing import _locks
+
+        return _locks.Barrier(parties, action, timeout, ctx=self)
+
+    def Queue(self, maxsize: int = 0) -> queues.Queue[Any]:  # noqa: N802
+        """Return a queue between processes."""
+        from haz.multiprocessing import _queues
+
+        return _queues.Queue(maxsize, ctx=self)
+
+    def JoinableQueue(self, maxsize: int = 0) -> queues.JoinableQueue[Any]:  # noqa: N802
+        """Return a queue that can wait until all that was put is done."""
+        from haz.multiprocessing import _queues
+
+        return _queues.JoinableQueue(maxsize, ctx=self)
+
+    def SimpleQueue(self) -> queues.SimpleQueue[Any]:  # noqa: N802
+        """Return a queue that is a pipe with locks."""
+        from haz.multiprocessing import _queues
+
+        return _queues.SimpleQueue(ctx=self)
+
+    def Pipe(self, duplex: bool = True) -> tuple[Any, Any]:  # noqa: N802
+        """Return two connections: what is sent to one is received from the other."""
+        from haz.multiprocessing import _pipes
+
+        return _pipes.Pipe(duplex)
+
+    def RawValue(self, typecode_or_type: Any, *args: Any) -> Any:  # noqa: N802
+        """Return an object of ctypes in shared memory."""
+        from haz.multiprocessing import _values
+
+        return _values.RawValue(typecode_or_type, *args)
+
+    def RawArray(self, typecode_or_type: Any, size_or_initializer: Any) -> Any:  # noqa: N802
+        """Return an array of ctypes in shared memory."""
+        from haz.multiprocessing import _values
+
+        return _values.RawArray(typecode_or_type, size_or_initializer)
+
+    def Value(self, typecode_or_type: Any, *args: Any, lock: Any = True) -> Any:  # noqa: N802
+        """Return an object of ctypes in shared memory, with a lock."""
+        from haz.multiprocessing import _values
+
+        return _values.Value(typecode_or_type, *args, lock=lock, ctx=self)
+
+    def Array(  # noqa: N802
+        self, typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True
+    ) -> Any:
+        """Return an array of ctypes in shared memory, with a lock."""
+        from haz.multiprocessing import _values
+
+        return _values.Array(typecode_or_type, size_or_initializer, lock=lock, ctx=self)
 
     def get_context(self, method: str | None = None) -> Context:
         """Return the context of a start method; None: this one."""
@@ -48,3 +147,7 @@ class Context:
 def get_context(method: str | None = None) -> Context:
     """Return a context with the start method, for its `Process`; ValueError if there is no such."""
     return Context(multiprocessing.get_context(method))
+
+
+#: What the functions of `haz.multiprocessing` are methods of.
+default_context = Context(multiprocessing)
