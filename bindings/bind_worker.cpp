@@ -147,14 +147,11 @@ void bind_worker(nb::module_& m) {
             if (!sender.send(item.ptr())) throw nb::python_error();
           },
           nb::arg("item").none(), "Send the next item.")
-      .def(
-          "wait_for_demand",
-          [](ItemSender& sender) {
-            if (!sender.wait_for_demand()) throw nb::python_error();
-          },
-          "Block until the consumers have come near enough.")
+      .def("subscribe", &ItemSender::subscribe, nb::arg("token"),
+           "Report `token` once the consumers have come near enough; False if they have.")
+      .def("note_demand", &ItemSender::note_demand, "Go on: the consumers have come near enough.")
       .def_prop_ro("needs_demand", &ItemSender::needs_demand,
-                   "Whether wait_for_demand() may have to wait.")
+                   "Whether to wait until the consumers have come near enough.")
       .def_prop_ro("is_closed", &ItemSender::is_closed, "Whether nobody will take an item.")
       .def_prop_ro("count", &ItemSender::count, "Number of items sent.");
   if (!init_async_call_type()) throw nb::python_error();

@@ -43,8 +43,16 @@ bool ItemSender::wait_for_demand() {
     if (PyErr_Occurred() == nullptr) PyErr_SetNone(PyExc_KeyboardInterrupt);
     return false;
   }
-  credit_ = static_cast<std::uint64_t>(items_ahead_) - items_at_demand(items_ahead_);
+  note_demand();
   return true;
+}
+
+bool ItemSender::subscribe(std::uint64_t token) {
+  return ring_.subscribe(demand_of(task_), token, false);
+}
+
+void ItemSender::note_demand() {
+  credit_ = static_cast<std::uint64_t>(items_ahead_) - items_at_demand(items_ahead_);
 }
 
 namespace {

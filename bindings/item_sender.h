@@ -24,6 +24,10 @@ class ItemSender {
   /// Before the generator goes on: waits until the consumers have come near enough. False with a
   /// Python error, of a signal handler.
   bool wait_for_demand();
+  /// For an event loop, instead of wait_for_demand(): has `token` reported among the completions
+  /// when the consumers have come near enough; false if they have. note_demand() comes after it.
+  bool subscribe(std::uint64_t token);
+  void note_demand();
   /// Whether wait_for_demand() may have to wait.
   [[nodiscard]] bool needs_demand() const {
     return items_ahead_ > 0 && credit_ == 0 && count_ >= given_;

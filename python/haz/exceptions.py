@@ -250,6 +250,16 @@ class ActorError(HazError):
         self.actor_name = actor_name
         self.task_name = task_name
 
+    @property
+    def actor_init_failed(self) -> bool:
+        """Whether the actor died since its constructor raised."""
+        return getattr(self, "reason", "") == "constructor"
+
+    @property
+    def preempted(self) -> bool:
+        """False: nobody takes a node away from the actors on it."""
+        return False
+
 
 class ActorDiedError(ActorError):
     """The actor died and will not be started again; or its call was lost when it was.
@@ -415,6 +425,8 @@ AuthenticationError = InternalError
 CrossLanguageError = InternalError
 LocalRayletDiedError = NodeDiedError
 ObjectFetchTimedOutError = ObjectLostError
+ObjectReconstructionFailedLineageEvictedError = ObjectReconstructionFailedError
+ObjectReconstructionFailedMaxAttemptsExceededError = ObjectReconstructionFailedError
 ObjectRefStreamEndOfStreamError = InternalError
 OufOfBandObjectRefSerializationException = SerializationError
 PlasmaObjectNotAvailable = ObjectLostError

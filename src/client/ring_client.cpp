@@ -571,7 +571,7 @@ bool RingClient::await_calls(bool spin) {
   return false;
 }
 
-bool RingClient::subscribe(ObjectId id, std::uint64_t token) {
+bool RingClient::subscribe(ObjectId id, std::uint64_t token, bool near) {
   flush_drops();
   if (items_.has_value(id)) return false;
   if (items_.has_streams()) share_stream(id);  // the host tells what is ready
@@ -589,7 +589,7 @@ bool RingClient::subscribe(ObjectId id, std::uint64_t token) {
   // Worth it where what is asked for is ready most often.
   const std::uint32_t rest = spins_to_leave_out_.load(std::memory_order_relaxed);
   const bool spins = rest == 0 && !host_->wanted();
-  const RequestMessage message{number, 0, kRequestNear, 1, 1, 0};
+  const RequestMessage message{number, 0, near ? kRequestNear : 0U, 1, 1, 0};
   send(MessageKind::kRequest, {bytes_of(message), bytes_of(id)}, true);
   std::unique_lock lock(reply_mutex_);
   const std::int64_t spin_until = monotonic_ns() + (spins ? kReplySpinNs : 0);

@@ -120,8 +120,9 @@ class RingClient final : public Client {
   // ---- completions, from any thread
   // -------------------------------------------------------------------
 
-  /// As Node::subscribe(). A small value comes along, so that get() has it.
-  bool subscribe(ObjectId id, std::uint64_t token);
+  /// As Node::subscribe(). `near`: a small value comes along, so that get() has it; not for what is
+  /// ready more than once.
+  bool subscribe(ObjectId id, std::uint64_t token, bool near = true);
   /// As Node::take_completions().
   std::vector<std::uint64_t> take_completions();
   /// As Node::completions_fd().

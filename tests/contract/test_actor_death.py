@@ -71,6 +71,8 @@ def died(ref, reason=None):
 def test_constructor_that_raises(engine):
     broken = Broken.remote(Bad, 3, "colour")
     error = died(broken.get.remote(), "constructor")
+    assert error.actor_init_failed
+    assert not error.preempted
     assert error.class_name == "Broken"
     assert error.task_name == "Broken.get"
     assert error.actor_id == broken._actor_id.hex()

@@ -62,6 +62,9 @@ class AsyncMakes:
     async def get(self):
         return "plain"
 
+    async def get_in_thread(self):
+        return await asyncio.to_thread(lambda: "of a thread")
+
 
 def test_items(engine):
     makes = Makes.remote()
@@ -179,6 +182,20 @@ def test_async_consumers(engine):
         return [await ref async for ref in makes.count.remote(4)]
 
     assert asyncio.run(main()) == [0, 1, 2, 3]
+
+
+def test_streams_that_wait_for_consumers_hold_no_threads(engine):
+    makes = AsyncMakes.remote()
+    bounded = makes.count.options(_generator_backpressure_num_objects=1)
+    streams = [bounded.remote(5) for _ in range(40)]  # more than asyncio has threads
+    assert haz.get([next(stream) for stream in streams]) == [0] * 40
+    assert haz.get(makes.get_in_thread.remote(), timeout=60) == "of a thread"
+    assert haz.get(list(streams[-1]), timeout=60) == [1, 2, 3, 4]
+    haz.cancel(streams[0])
+    with pytest.raises(exceptions.TaskCancelledError):
+        for ref in streams[0]:
+            haz.get(ref, timeout=60)
+    assert haz.get(list(streams[1]), timeout=60) == [1, 2, 3, 4]
 
 
 def test_in_a_task(engine):

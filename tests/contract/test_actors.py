@@ -1002,6 +1002,13 @@ def test_method_needs_keywords():
         haz.method(retry_exceptions=ValueError)
 
 
+def test_there_are_no_graphs_of_calls(engine):
+    counter = Counter.remote()
+    for bind in (Counter.bind, counter.add.bind, add_to.bind):
+        with pytest.raises(NotImplementedError, match=r"\.remote\(\.\.\.\)"):
+            bind(1)
+
+
 # ---- the actor about itself --------------------------------------------------------------------
 
 

@@ -389,6 +389,62 @@ def test_node_labels(group):
     assert haz.get(inner.remote()) is None
 
 
+def test_label_selectors(group):
+    @haz.remote
+    class Actor:
+        def get(self):
+            return 1
+
+    def run(selector, **options):
+        options["label_selector"] = selector
+        actor = Actor.options(**options).remote()
+        assert haz.get(where.options(**options).remote()) is None
+        assert haz.get(actor.get.remote()) == 1
+
+    node_id = haz.get_runtime_context().get_node_id()
+    for selector in (
+        {"zone": "a"},
+        {"zone": "!b", "other": "!x"},
+        {"zone": "in(b, a)"},
+        {"zone": "!in(b,c)"},
+        {"ray.io/node-id": node_id},
+        {},
+    ):
+        run(selector)
+    for selector in ({"zone": "b"}, {"zone": "!a"}, {"zone": "in(b)"}, {"other": "x"}):
+        with pytest.raises(InfeasibleResourcesError, match="the only node has the labels"):
+            run(selector)
+        with pytest.raises(InfeasibleResourcesError):
+            Actor.options(label_selector=selector).remote()
+    fallback = [{"label_selector": {"zone": "c"}}, {"label_selector": {"zone": "a"}}]
+    run({"zone": "b"}, fallback_strategy=fallback)
+    with pytest.raises(InfeasibleResourcesError, match=r"In\('b'\), or else where 'zone'"):
+        run({"zone": "b"}, fallback_strategy=fallback[:1])
+
+    @haz.remote(label_selector={"zone": "b"})
+    def elsewhere():
+        return haz.get(where.options(label_selector={"zone": "a"}).remote())
+
+    with pytest.raises(InfeasibleResourcesError):
+        elsewhere.options(scheduling_strategy="SPREAD").remote()
+    assert haz.get(elsewhere.options(label_selector={"zone": "a"}).remote()) is None
+    selected = where.options(label_selector={"zone": "a"}, scheduling_strategy=in_group(group))
+    assert haz.get(selected.remote()) == group.id
+
+
+def test_labels_of_bundles(engine_name):
+    haz.init(engine=engine_name, num_cpus=2, labels={"zone": "a"})
+    zones = [{"zone": "a"}, {}]
+    group = placement_group([{"CPU": 1}, {"CPU": 1}], bundle_label_selector=zones)
+    assert group.wait(60)
+    remove_placement_group(group)
+    with pytest.raises(InfeasibleResourcesError, match="bundle 1 is to run on a node where"):
+        placement_group([{"CPU": 1}, {"CPU": 1}], bundle_label_selector=[{}, {"zone": "b"}])
+    for nonsense in ([{}], {"zone": "a"}, 5):
+        with pytest.raises(ValueError, match="a dictionary for each of the 2 bundles"):
+            placement_group([{"CPU": 1}, {"CPU": 1}], bundle_label_selector=nonsense)
+
+
 def test_handles_outlive_haz(group):
     haz.shutdown()
     assert group.bundle_count == 2

@@ -109,6 +109,7 @@ def test_context_of_a_task(engine):
     assert len(first["task"]) == 32
     assert first["function"].endswith("f")
     assert second["name"] == "shown"
+    assert second["function"] == first["function"]
     assert first["resources"] == {"CPU": 1}
     assert second["resources"] == {"CPU": 2}
     assert first["node"] == driver.get_node_id()

@@ -6,6 +6,7 @@ import os
 from types import FunctionType
 
 from haz._core.actor_options import check_actor_options, check_method_options, make_actor_options
+from haz._core.checks import no_graphs
 from haz._core.method_table import (
     MethodTable,
     constructor_parameters,
@@ -19,7 +20,7 @@ from haz._core.signature import CallDescriptor, is_async
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
+    from typing import Any, Generic, Literal, NoReturn, ParamSpec, TypeVar, overload
 
     from typing_extensions import Unpack
 
@@ -212,6 +213,10 @@ class ActorClass(TypedActorClass[P, T]):
                 )
             return value
 
+    def bind(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        """Raise NotImplementedError: haz has no graphs of calls."""
+        raise no_graphs(self._info.name)
+
     def __repr__(self) -> str:
         return f"<ActorClass {self.__dict__.get('__module__')}.{self._info.name}>"
 
@@ -383,6 +388,10 @@ class ActorMethod(TypedRemote[P, Out]):
                 f"a method of an actor can't be called directly: use "
                 f"handle.{self._name}.remote(...), which returns a ref"
             )
+
+    def bind(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        """Raise NotImplementedError: haz has no graphs of calls."""
+        raise no_graphs(f"handle.{self._name}")
 
     def __repr__(self) -> str:
         return f"<ActorMethod {self._table.shown(self._name)}>"

@@ -18,6 +18,7 @@ from haz._core.options import (
     ignore_option,
     retries,
     unknown_keyword,
+    with_labels,
 )
 from haz.engines.base import ActorOptions, MethodOptions
 
@@ -93,6 +94,8 @@ _ACTOR_CHECKS: dict[str, Callable[[Any], Any]] = {
     "max_pending_calls": _max_pending_calls,
     "allow_out_of_order_execution": lambda value: check_bool("allow_out_of_order_execution", value),
     "runtime_env": CHECKS["runtime_env"],
+    "label_selector": CHECKS["label_selector"],
+    "fallback_strategy": CHECKS["fallback_strategy"],
 }
 
 #: Options that actors don't have, and where what is meant belongs.
@@ -168,7 +171,7 @@ def make_actor_options(checked: Mapping[str, Any], *, is_async: bool, where: str
 
     Raises ValueError for options that contradict each other.
     """
-    given = dict(checked)
+    given = with_labels(checked)
     if given.get("get_if_exists") and "name" not in given:
         raise ValueError(f"{where}: get_if_exists=True needs a name")
     out_of_order = given.pop("allow_out_of_order_execution", None)

@@ -5,11 +5,13 @@ Calls that run one after the other need nothing of this: the worker's native loo
 
 from __future__ import annotations
 
+import marshal
 import os
 
 from haz import _native
 from haz._core import plain_functions
 from haz._core.gpus import VISIBLE
+from haz._core.runtime import runtime
 from haz._core.threads import VARIABLE, threads_for
 
 TYPE_CHECKING = False
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from haz.engines.native import NativeEngine
 
-__all__ = ["ActorHost", "load"]
+__all__ = ["ActorHost", "function_name", "load"]
 
 _MAIN_THREAD = 0
 _THREADS = 1
@@ -95,6 +97,16 @@ def load(
 
         return collecting_items(_by_name(engine, method), retry_test(retried)), retried
     return method, retried
+
+
+def function_name(engine: NativeEngine, parts: tuple[Any, ...]) -> str:
+    """Return ``Class.method``, whatever the call's name is; `parts` as for `load`."""
+    if parts[0] == "class":
+        meta, method = parts[-2], "__init__"
+    else:
+        assert engine.actor is not None
+        meta, method = engine.actor.meta, parts[1]
+    return f"{marshal.loads(meta)[0]}.{method}"
 
 
 def _by_name(engine: NativeEngine, method: str) -> Callable[..., Any]:
@@ -197,15 +209,25 @@ def _run_loop(loop: asyncio.AbstractEventLoop, selector: Any) -> None:
             pass  # a call has raised it, and has it as its result
 
 
+class _Demand:
+    """What `until_ready` needs to wait for the consumers of a stream. No thread waits for them."""
+
+    def add_done_callback(self, sender: _native.ItemSender, callback: Callable[[], None]) -> None:
+        engine: Any = runtime.engine
+        engine.when_demanded(sender, callback)
+
+
 async def stream_items(generator: AsyncGenerator[Any, None], sender: _native.ItemSender) -> int:
     """Send what an async generator yields; return the number of items."""
-    import asyncio
+    from haz._core.futures import until_ready
 
+    demand: Any = _Demand()
+    waiter: Any = sender
     try:
         while not sender.is_closed:
             if sender.needs_demand:
-                loop = asyncio.get_running_loop()
-                await loop.run_in_executor(None, sender.wait_for_demand)
+                await until_ready(demand, waiter)
+                sender.note_demand()
                 continue
             try:
                 item = await generator.__anext__()

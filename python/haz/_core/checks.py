@@ -23,6 +23,7 @@ __all__ = [
     "force_on_actor_call",
     "is_for_ray",
     "no_get_of",
+    "no_graphs",
     "not_a_ref",
     "not_a_ref_to_wait",
     "shown",
@@ -132,3 +133,11 @@ def check_waitables(refs: Sequence[object]) -> None:
         if ref in seen:
             raise duplicate_ref(ref)
         seen.add(ref)
+
+
+def no_graphs(name: str) -> NotImplementedError:
+    """The error of Ray's ``bind``."""
+    return NotImplementedError(
+        f"{name}.bind() would make a node of one of Ray's graphs of calls, which haz has not got: "
+        f"call {name}.remote(...), and pass the refs on as arguments"
+    )

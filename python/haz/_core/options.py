@@ -31,6 +31,7 @@ __all__ = [
     "retries",
     "runtime_env",
     "unknown_keyword",
+    "with_labels",
 ]
 
 
@@ -242,6 +243,20 @@ def runtime_env(value: Any) -> dict[str, Any]:
     return check_runtime_env(value)
 
 
+def label_selector(value: Any) -> Any:
+    """Check conditions on the labels of the node."""
+    from haz._core.labels import check_selector
+
+    return check_selector("label_selector", value)
+
+
+def fallback_strategy(value: Any) -> Any:
+    """Check what is tried where `label_selector` does not hold."""
+    from haz._core.labels import check_fallbacks
+
+    return check_fallbacks(value)
+
+
 #: Options that reach the engine, with their checks. None means the default, as in Ray.
 CHECKS: dict[str, Callable[[Any], Any]] = {
     "num_cpus": lambda value: check_amount("num_cpus", value),
@@ -256,6 +271,8 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "max_calls": lambda value: check_int("max_calls", value, 0),
     "runtime_env": runtime_env,  # the only one that means several
     "priority": _priority,
+    "label_selector": label_selector,
+    "fallback_strategy": fallback_strategy,
     "_generator_backpressure_num_objects": _items_ahead,
 }
 
@@ -269,25 +286,17 @@ def _check_dict(name: str, value: Any) -> object:
     return value
 
 
-def _check_list(name: str, value: Any) -> object:
-    if not isinstance(value, (list, tuple)):
-        raise TypeError(f"{name} must be a list, not {shown(value)}")
-    return value
-
-
 #: Options of Ray's that have no meaning on one machine, with their checks.
 WITHOUT_MEANING: dict[str, Callable[[str, Any], object]] = {
     "accelerator_type": check_str,
     "enable_task_events": check_bool,
-    "fallback_strategy": _check_list,
-    "label_selector": check_str_dict,
     "object_store_memory": check_memory,
     "_labels": check_str_dict,
     "_metadata": _check_dict,
 }
 
 #: Those of them that a user would miss.
-_MISSED = ("accelerator_type", "label_selector")
+_MISSED = ("accelerator_type",)
 
 
 #: Options that say where a task or actor runs: together they make the one called ``placement``.
@@ -362,6 +371,20 @@ def check_task_options(given: Mapping[str, Any], where: str) -> dict[str, Any]:
     return checked
 
 
+def with_labels(checked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the checked options with what they say of labels as part of their ``placement``."""
+    given = dict(checked)
+    selector = given.pop("label_selector", None)
+    fallbacks = given.pop("fallback_strategy", [])
+    if selector:
+        from haz._core.labels import Labelled
+
+        given["placement"] = Labelled(given.get("placement"), selector, fallbacks)
+    return given
+
+
 def make_task_options(checked: Mapping[str, Any]) -> TaskOptions:
     """Make the record from what `check_task_options` returned, merged."""
+    if "label_selector" in checked or "fallback_strategy" in checked:
+        checked = with_labels(checked)
     return TaskOptions(**checked)

@@ -5,6 +5,7 @@ Loaded when the first of them is given.
 
 from __future__ import annotations
 
+from haz._core.labels import Labelled, require
 from haz.util.placement_group import PlacementGroup
 from haz.util.scheduling_strategies import (
     NodeAffinitySchedulingStrategy,
@@ -74,14 +75,21 @@ def check_placement(given: Mapping[str, Any], where: str) -> Any:
     return PlacementGroupSchedulingStrategy(group, -1 if index is None else index, captures)
 
 
-def resolve(engine: Engine, strategy: Any, resources: Mapping[str, float], who: str) -> Place:
-    """Return where a task or actor is to run, for the engine.
+def resolve(
+    engine: Engine, strategy: Any, resources: Mapping[str, float], who: str
+) -> Place | None:
+    """Return where a task or actor is to run, for the engine; None: no such wish.
 
     Raises
     ------
     InfeasibleResourcesError
         If it can never run there.
     """
+    if isinstance(strategy, Labelled):
+        require(engine, strategy.selector, strategy.fallbacks, who)
+        strategy = strategy.strategy
+        if strategy is None:
+            return None
     if isinstance(strategy, str):
         return None, -1, False
     place: Place = strategy._resolve(engine, resources, who)

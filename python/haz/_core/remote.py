@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from haz._core.checks import shown
+from haz._core.checks import no_graphs, shown
 from haz._core.options import check_task_options, make_task_options
 from haz._core.runtime import runtime
 from haz._core.signature import FunctionDescriptor, is_async, is_generator
@@ -12,7 +12,7 @@ from haz._core.signature import FunctionDescriptor, is_async, is_generator
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any, Literal, ParamSpec, TypeVar, overload
+    from typing import Any, Literal, NoReturn, ParamSpec, TypeVar, overload
 
     from typing_extensions import Unpack
 
@@ -112,6 +112,10 @@ class RemoteFunction(TypedRemote[P, Out]):
                 f"a remote function can't be called directly: use {name}.remote(...) for a task, "
                 f"or {name}.__wrapped__(...) for a plain call here"
             )
+
+    def bind(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        """Raise NotImplementedError: haz has no graphs of calls."""
+        raise no_graphs(self._descriptor.name)
 
     def __repr__(self) -> str:
         module = getattr(self._function, "__module__", None)
@@ -302,6 +306,12 @@ def remote(*args: Any, **options: Any) -> Any:
         those of the node. Default: in the group of the caller, if that captures what it submits.
     placement_group, placement_group_bundle_index, placement_group_capture_child_tasks
         Ray's older way to say the same of a placement group.
+    label_selector : dict of str to str
+        Conditions on the node's labels, those of ``haz.init(labels=...)``: a value, ``"!value"``,
+        ``"in(one,two)"`` or ``"!in(one,two)"``. The call raises InfeasibleResourcesError where one
+        doesn't hold.
+    fallback_strategy : list of dict
+        ``{"label_selector": {...}}``, of which one has to hold where `label_selector` does not.
     **options
         Ray's other options are accepted and have no effect on one machine.
 

@@ -53,9 +53,11 @@ class _Worker:
 
             loaded, retried = actor_worker.load(self._engine, parts)
             self._retried[number] = retry_test(retried)
+            self._engine.loaded[number] = actor_worker.function_name(self._engine, parts)
             return loaded
         unpacked = UnpackedFunction(code)
         self._engine.resources_of[number] = unpacked.resources
+        self._engine.loaded[number] = unpacked.function
         is_retried = self._retried[number] = retry_test(unpacked.retried)
         function = unpacked.function
         if unpacked.is_dynamic:
@@ -107,7 +109,8 @@ class _Worker:
         shown = name or "task"
         if error is self._failed:
             return {"kind": "runtime_env", "message": str(error), "task_name": shown}, False
-        info = pack_exception(error, task_name=shown, pid=os.getpid(), function=shown)
+        function = self._engine.function_name(number) or shown
+        info = pack_exception(error, task_name=shown, pid=os.getpid(), function=function)
         test = self._retried.get(number)
         return info, test is not None and test(error)
 

@@ -238,7 +238,12 @@ class _Callbacks:
         self._closed = False
         self._ended = allocate_lock()
 
-    def add(self, ref: ObjectRef[Any], callback: Callable[[], None]) -> None:
+    def add(
+        self,
+        source: Any,
+        callback: Callable[[], None],
+        subscribe: Callable[[Any, int], bool] = _native.subscribe,
+    ) -> None:
         with self._lock:
             token = self._next
             self._next += 1
@@ -251,7 +256,7 @@ class _Callbacks:
             self._call(token)
             return
         try:
-            subscribed = _native.subscribe(ref, token)
+            subscribed = subscribe(source, token)
         except BaseException:
             self._waiting.pop(token, None)
             raise
@@ -328,6 +333,8 @@ class NativeEngine:
         self._job_id = ""
         #: In a worker: resources of the functions that it has loaded, by their number.
         self.resources_of: dict[int, dict[str, float]] = {}
+        #: And these themselves, or names of methods.
+        self.loaded: dict[int, Callable[..., Any] | str] = {}
         #: In the process of an actor: the actor.
         self.actor: ActorHost | None = None
         #: Parts of the runtime environment that functions have if they do not say otherwise.
@@ -665,6 +672,10 @@ class NativeEngine:
     def add_done_callback(self, ref: ObjectRef[Any], callback: Callable[[], None]) -> None:
         self._callbacks.add(ref, callback)
 
+    def when_demanded(self, sender: _native.ItemSender, callback: Callable[[], None]) -> None:
+        """Call `callback`, as `add_done_callback` does, when consumers of a stream want items."""
+        self._callbacks.add(sender, callback, _native.ItemSender.subscribe)
+
     def cluster_resources(self) -> dict[str, float]:
         return _positive(_native.query(_TOTAL_RESOURCES))
 
@@ -703,7 +714,8 @@ class NativeEngine:
         if running is not None:
             task, attempt, name, number = running
             shown["task_id"] = f"{epoch:016x}{task:016x}"
-            shown["task_name"] = shown["task_function_name"] = name
+            shown["task_name"] = name
+            shown["task_function_name"] = self.function_name(number) or name
             shown["attempt"] = attempt - 1
             shown["assigned_resources"] = dict(self.resources_of.get(number, {}))
             shown["gpu_ids"] = shown_ids(self.granted_gpus())
@@ -716,6 +728,15 @@ class NativeEngine:
             shown["assigned_resources"] = dict(self.actor.resources)
             shown["gpu_ids"] = shown_ids(self.actor.gpus)
         return shown
+
+    def function_name(self, number: int) -> str | None:
+        """In a worker: the name of a function that it has loaded, whatever its tasks are called."""
+        found = self.loaded.get(number)
+        if found is None or isinstance(found, str):
+            return found
+        from haz._core.signature import name_of
+
+        return name_of(found)
 
     def is_cancelled(self) -> bool:
         running = _native.running_task()

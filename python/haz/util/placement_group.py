@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from haz._core.refs import ObjectRef
-    from haz.engines.base import GroupInfo
+    from haz.engines.base import Engine, GroupInfo
 
 __all__ = [
     "PlacementGroup",
@@ -201,6 +201,19 @@ def _check_bundles(bundles: Any) -> list[dict[str, float]]:
     return checked
 
 
+def _check_labels(engine: Engine, selectors: Any, bundle_count: int) -> None:
+    from haz._core.labels import check_selector, require
+
+    if not isinstance(selectors, (list, tuple)) or len(selectors) != bundle_count:
+        raise ValueError(
+            f"bundle_label_selector must be a list of a dictionary for each of the {bundle_count} "
+            f"bundles, not {selectors!r}"
+        )
+    for place, selector in enumerate(selectors):
+        conditions = check_selector(f"bundle_label_selector[{place}]", selector)
+        require(engine, conditions, [], f"bundle {place}")
+
+
 def placement_group(
     bundles: Sequence[dict[str, float]],
     strategy: str = "PACK",
@@ -226,12 +239,13 @@ def placement_group(
         needs a node that does (``haz start``); other programs find it by its name. Default: until
         it is removed, or the actor that made it or the program ends.
     bundle_label_selector
-        Ray's argument, without a meaning on one machine.
+        For each bundle, conditions on the labels of its node, as the option `label_selector` of
+        tasks. Default: none.
 
     Raises
     ------
     InfeasibleResourcesError
-        If the node can never give all of it: Ray would wait for ever.
+        If the node can never give all of it, or has other labels: Ray would wait for ever.
     ValueError
         For bundles that reserve nothing, an unknown strategy, a name in use; for a detached group
         on a node that ends with the program.
@@ -261,8 +275,11 @@ def placement_group(
         )
     if lifetime is not None:
         check_lifetime(lifetime)
+    engine = runtime.ensure()
+    if bundle_label_selector:
+        _check_labels(engine, bundle_label_selector, len(checked))
     return PlacementGroup(
-        runtime.ensure().create_placement_group(
+        engine.create_placement_group(
             checked,
             strategy,
             CHECKS["name"](name or ""),
