@@ -25,7 +25,7 @@ from types import ModuleType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any, NoReturn
 
 __all__ = ["install", "is_installed"]
@@ -71,8 +71,18 @@ _MADE: dict[str, dict[str, Any]] = {
     "ray.types": {"__getattr__": lambda name: _attribute_of_core(name, "ray.types")},
 }
 
-#: Names that Ray has beside those of haz.
-_EXTRA: dict[str, dict[str, Any]] = {"ray.util": {"get_node_ip_address": _node_ip_address}}
+
+def _extra(name: str) -> dict[str, Any]:
+    """Names that a module of Ray has beside those of haz's."""
+    if name != "ray.util":
+        return {}
+    from haz._core.ray_names import MADE
+
+    return {
+        "get_node_ip_address": _node_ip_address,
+        "accelerators": __import__("ray.util.accelerators", fromlist=["__name__"]),
+        **MADE["ray.util.debug"],
+    }
 
 
 def _attribute_of_ray(name: str) -> Any:
@@ -102,7 +112,7 @@ def _attribute_of_ray(name: str) -> Any:
     except ModuleNotFoundError:
         raise AttributeError(
             f"module 'ray' has no attribute {name!r}: it stands for haz here (haz.as_ray), which "
-            f"has not got that"
+            f"has not got that{_advice(f'ray.{name}', ': ')}"
         ) from None
 
 
@@ -157,16 +167,20 @@ def _refuse(name: str) -> NoReturn:
     )
 
 
-def _refuse_missing(name: str) -> NoReturn:
-    """Raise for a module that haz has not got; say what to do, where that is known."""
+def _advice(name: str, before: str = "") -> str:
+    """What to do instead of a module that haz has not got, after `before`; "" where nobody knows."""
     from haz._core.ray_names import MISSING
 
-    advice = "the program needs Ray itself for it"
     parts = name.split(".")
     for length in range(len(parts), 1, -1):
         if ".".join(parts[:length]) in MISSING:
-            advice = MISSING[".".join(parts[:length])]
-            break
+            return before + MISSING[".".join(parts[:length])]
+    return ""
+
+
+def _refuse_missing(name: str) -> NoReturn:
+    """Raise for a module that haz has not got; say what to do, where that is known."""
+    advice = _advice(name) or "the program needs Ray itself for it"
     raise ModuleNotFoundError(
         f"No module named {name!r}: 'ray' stands for haz here (haz.as_ray), which has not got it: "
         f"{advice}",
@@ -208,6 +222,27 @@ class _Finder(MetaPathFinder, Loader):
             (_refuse if is_library else _refuse_missing)(fullname)
         return None
 
+    def find_distributions(self, context: Any = None) -> Iterator[Any]:
+        """Yield what ``importlib.metadata`` knows of ``ray``: packages look at its version."""
+        from importlib.metadata import Distribution, DistributionFinder
+
+        wanted = (context or DistributionFinder.Context()).name
+        if wanted is not None and wanted.lower() != "ray":
+            return
+
+        class Ray(Distribution):
+            def read_text(self, filename: str) -> str | None:
+                if filename != "METADATA":
+                    return None
+                return f"Metadata-Version: 2.1\nName: ray\nVersion: {RAY_VERSION}\n"
+
+            def locate_file(self, path: Any) -> Any:
+                from pathlib import Path
+
+                return Path(__file__).parent / path
+
+        yield Ray()
+
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         name = spec.name
         if name == "ray":
@@ -225,7 +260,7 @@ class _Finder(MetaPathFinder, Loader):
         spec = module.__spec__
         if spec is None:
             return
-        for name, value in _EXTRA.get(spec.name, {}).items():
+        for name, value in _extra(spec.name).items():
             module.__dict__.setdefault(name, value)
         if spec.loader_state is not None:
             module.__spec__ = spec.loader_state  # the module stays what it is under its own name
@@ -293,9 +328,9 @@ def _main(arguments: list[str]) -> None:
         sys.argv = arguments[1:]
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
         return
-    path = arguments[0]
     sys.argv = arguments
-    sys.path[0] = os.path.dirname(os.path.abspath(path))
+    path = os.path.abspath(arguments[0])  # as the interpreter does it
+    sys.path[0] = os.path.dirname(path)
     try:
         with open(path, "rb") as file:
             code = compile(file.read(), path, "exec")

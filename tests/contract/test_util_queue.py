@@ -121,6 +121,15 @@ def test_async(engine):
     asyncio.run(main())
 
 
+def test_timeouts_are_checked(engine):
+    q = Queue()
+    for nonsense in ("1", True, [], float("nan"), -1):
+        for call in (lambda t: q.get(timeout=t), lambda t: q.put(1, timeout=t)):
+            with pytest.raises((TypeError, ValueError), match="timeout must be"):
+                call(nonsense)
+    assert q.empty()
+
+
 def test_shared_by_tasks(engine):
     q = Queue()
     haz.get([put_all.remote(q, range(10)), put_all.remote(q, range(10, 20))])

@@ -185,6 +185,8 @@ def test_modules_of_ray(tmp_path):
 NAMES = """
 import importlib.util
 import pickle
+import sys
+import warnings
 import ray
 import ray.job_config
 from ray.types import ObjectRef
@@ -217,6 +219,26 @@ for module in (
         __import__(module)
     except ImportError as error:
         print("missing", error.name, "haz.as_ray" in str(error))
+from importlib.metadata import version
+from ray.util.accelerators import NVIDIA_A100
+print("version", version("ray") == ray.__version__, NVIDIA_A100, ray.util.accelerators.NVIDIA_L4)
+ray.util.disable_log_once_globally()
+ray.internal.free([ray.put(1)])
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    ray.show_in_dashboard("nobody sees it")
+print("dashboard", *(warning.message for warning in caught))
+print("nil", ray.ObjectRef.nil().is_nil(), ray.put(1).is_nil(), ray.ObjectRef.size())
+print("file", __file__ == sys.modules["os"].path.abspath(sys.argv[0]))
+for name in ("autoscaler", "experimental", "no_such"):
+    try:
+        getattr(ray, name)
+    except AttributeError as error:
+        print("attribute", name, str(error).count(": "))
+try:
+    import ray.util.collective
+except ImportError as error:
+    print("collective", "torch.distributed" in str(error))
 for name in ("timeline", "client", "java_function", "cpp_function"):
     try:
         getattr(ray, name)("any")
@@ -266,6 +288,14 @@ def test_names_of_ray(tmp_path):
         "missing ray.autoscaler True",
         "missing ray._private.worker True",
         "missing ray.no_such True",
+        "version True A100 L4",
+        "dashboard haz has no dashboard, which ray.show_in_dashboard is for",
+        "nil True False 16",
+        "file True",
+        "attribute autoscaler 3",
+        "attribute experimental 2",
+        "attribute no_such 1",
+        "collective True",
         *(
             f"refused {name} True"
             for name in ("timeline", "client", "java_function", "cpp_function")

@@ -102,6 +102,21 @@ def test_what_is_made_is_dropped_when_it_was_used():
     assert (array + 1).sum().compute(optimize_graph=False) == 100_000_000
 
 
+def test_names_of_ray():
+    from ray.util.dask import disable_dask_on_ray, enable_dask_on_ray, ray_dask_get
+
+    pid = dask.delayed(os.getpid)
+    assert pid().compute(scheduler=ray_dask_get) != os.getpid()
+    with dask.config.set(scheduler="sync"):
+        with enable_dask_on_ray():
+            assert pid().compute() != os.getpid()
+        assert pid().compute() == os.getpid()
+        enable_dask_on_ray()
+        assert pid().compute() != os.getpid()
+        disable_dask_on_ray()
+        assert dask.config.get("scheduler") is None
+
+
 def test_number_of_workers(tmp_path):
     import time
 

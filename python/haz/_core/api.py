@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from haz._core.checks import actor_hint, no_get_of, not_a_ref_to_wait, shown
+from haz._core.checks import actor_hint, check_timeout, no_get_of, not_a_ref_to_wait, shown
 from haz._core.options import check_bool, check_int
 from haz._core.refs import ObjectRef
 from haz._core.runtime import runtime
@@ -63,19 +63,6 @@ def _is_generator(value: object) -> bool:
     return isinstance(value, ObjectRefGenerator)
 
 
-def _seconds(timeout: Any) -> float:
-    """Check a timeout that is not None; return it as a float."""
-    if isinstance(timeout, bool) or not hasattr(timeout, "__float__"):
-        raise TypeError(f"timeout must be seconds or None, not {shown(timeout)}")
-    try:
-        seconds = float(timeout)
-    except OverflowError:
-        seconds = float("inf") if timeout > 0 else -1.0
-    if not seconds >= 0:
-        raise ValueError(f"timeout must be 0 or more seconds, or None, not {shown(timeout)}")
-    return seconds
-
-
 if TYPE_CHECKING:
 
     @overload
@@ -107,7 +94,7 @@ def get(object_refs: Any, *, timeout: float | None = None) -> Any:
     ``get`` gives the CPU slot to another task.
     """
     if timeout is not None:
-        timeout = _seconds(timeout)
+        timeout = check_timeout(timeout)
     if isinstance(object_refs, ObjectRef):
         engine = runtime.engine
         if engine is None:
@@ -221,7 +208,7 @@ def wait(
         check_bool("fetch_local", fetch_local)
         num_returns = _check_wait(ray_waitables, num_returns)
         if timeout is not None:
-            timeout = _seconds(timeout)
+            timeout = check_timeout(timeout)
         if not ray_waitables:
             return [], []
         engine = _engine_of(ray_waitables)

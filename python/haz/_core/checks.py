@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "actor_hint",
     "check_detached",
+    "check_timeout",
     "check_waitables",
     "duplicate_ref",
     "force_on_actor_call",
@@ -141,3 +142,16 @@ def no_graphs(name: str) -> NotImplementedError:
         f"{name}.bind() would make a node of one of Ray's graphs of calls, which haz has not got: "
         f"call {name}.remote(...), and pass the refs on as arguments"
     )
+
+
+def check_timeout(timeout: Any) -> float:
+    """Check a timeout that is not None; return it as a float."""
+    if isinstance(timeout, bool) or not hasattr(timeout, "__float__"):
+        raise TypeError(f"timeout must be seconds or None, not {shown(timeout)}")
+    try:
+        seconds = float(timeout)
+    except OverflowError:
+        seconds = float("inf") if timeout > 0 else -1.0
+    if not seconds >= 0:
+        raise ValueError(f"timeout must be 0 or more seconds, or None, not {shown(timeout)}")
+    return seconds

@@ -135,8 +135,85 @@ def _refused(name: str, advice: str) -> Callable[..., Any]:
     return refused
 
 
+def _show_in_dashboard(message: str, key: str = "", dtype: str = "text") -> None:
+    from haz._core.runtime import runtime
+
+    runtime.warn_once(
+        "show_in_dashboard", "haz has no dashboard, which ray.show_in_dashboard is for"
+    )
+
+
+def _free(object_refs: Any, local_only: bool = False) -> None:
+    import haz
+
+    haz.free(object_refs, local_only=local_only)
+
+
+def _of_dask(name: str) -> Any:
+    """A name of ``ray.util.dask``: dask's collections on Ray, here by `haz.dask`."""
+    if name in ("ray_dask_get", "ray_dask_get_sync"):
+        import haz.dask
+
+        return haz.dask.get
+    if name == "enable_dask_on_ray":
+
+        def enable(**_options: Any) -> Any:
+            """Let dask compute on haz; what it returns ends that, as a context manager does."""
+            import dask
+
+            import haz.dask
+
+            return dask.config.set(scheduler=haz.dask.get)
+
+        return enable
+    if name == "disable_dask_on_ray":
+
+        def disable() -> Any:
+            """Let dask compute as by itself."""
+            import dask
+
+            return dask.config.set(scheduler=None)
+
+        return disable
+    raise AttributeError(f"module 'ray.util.dask' has no attribute {name!r}")
+
+
 _PYTHON_ONLY = "its tasks and actors are of Python, run the program on Ray itself"
 _NO_CLIENT = "there are no remote clients; ray.init(address='auto') joins a node of this machine"
+
+#: Values of Ray's option `accelerator_type`, which names the kind of a node's accelerator.
+_ACCELERATORS = {
+    "NVIDIA_TESLA_V100": "V100",
+    "NVIDIA_TESLA_P100": "P100",
+    "NVIDIA_TESLA_T4": "T4",
+    "NVIDIA_TESLA_P4": "P4",
+    "NVIDIA_TESLA_K80": "K80",
+    "NVIDIA_TESLA_A10G": "A10G",
+    "NVIDIA_L4": "L4",
+    "NVIDIA_L40S": "L40S",
+    "NVIDIA_A100": "A100",
+    "NVIDIA_A100_40G": "A100-40G",
+    "NVIDIA_A100_80G": "A100-80G",
+    "NVIDIA_H100": "H100",
+    "NVIDIA_H200": "H200",
+    "NVIDIA_H20": "H20",
+    "NVIDIA_B200": "B200",
+    "INTEL_MAX_1550": "Intel-GPU-Max-1550",
+    "INTEL_MAX_1100": "Intel-GPU-Max-1100",
+    "INTEL_GAUDI": "Intel-GAUDI",
+    "AMD_INSTINCT_MI100": "AMD-Instinct-MI100",
+    "AMD_INSTINCT_MI210": "AMD-Instinct-MI210",
+    "AMD_INSTINCT_MI250": "AMD-Instinct-MI250X-MI250",
+    "AMD_INSTINCT_MI300X": "AMD-Instinct-MI300X-OAM",
+    "AWS_NEURON_CORE": "aws-neuron-core",
+    "GOOGLE_TPU_V2": "TPU-V2",
+    "GOOGLE_TPU_V3": "TPU-V3",
+    "GOOGLE_TPU_V4": "TPU-V4",
+    "GOOGLE_TPU_V5P": "TPU-V5P",
+    "GOOGLE_TPU_V5LITEPOD": "TPU-V5LITEPOD",
+    "GOOGLE_TPU_V6E": "TPU-V6E",
+    "HUAWEI_NPU_910B": "Ascend910B",
+}
 
 #: Names of ``ray`` itself.
 TOP_LEVEL: dict[str, Any] = {
@@ -146,6 +223,7 @@ TOP_LEVEL: dict[str, Any] = {
     "SCRIPT_MODE": 0,
     "WORKER_MODE": 1,
     "LOCAL_MODE": 2,
+    "show_in_dashboard": _show_in_dashboard,
     "timeline": _refused("timeline", "time the tasks in the program, or run it under a profiler"),
     "client": _refused("client", _NO_CLIENT),
     "ClientBuilder": _refused("ClientBuilder", _NO_CLIENT),
@@ -157,6 +235,10 @@ TOP_LEVEL: dict[str, Any] = {
 #: Modules of Ray that are made of these names.
 MADE: dict[str, dict[str, Any]] = {
     "ray.job_config": {"JobConfig": JobConfig},
+    "ray.internal": {"free": _free},
+    "ray._private.internal_api": {"free": _free},
+    "ray.util.accelerators": dict(_ACCELERATORS),
+    "ray.util.dask": {"__getattr__": _of_dask},
     "ray.util.annotations": {
         "Deprecated": _marker,
         "DeveloperAPI": _marker,
@@ -171,6 +253,10 @@ MADE: dict[str, dict[str, Any]] = {
     },
 }
 
+_IN_PROCESS = (
+    "run the program with HAZ_ENGINE=inline in its environment, and use breakpoint(): its tasks "
+    "run in the program's own process then"
+)
 _ONE_MACHINE = "haz runs on one machine: leave that out"
 _INSIDE = (
     "that is Ray's inside: ray.get_runtime_context() tells ids, and ray.is_initialized() whether "
@@ -185,10 +271,20 @@ MISSING = {
     "ray.client_builder": _NO_CLIENT,
     "ray.cluster_utils": _ONE_MACHINE + ", there is one node",
     "ray.cross_language": _PYTHON_ONLY,
+    "ray.experimental.tqdm_ray": "haz.map(..., progress=True) shows a bar for tasks",
     "ray.experimental": "what Ray calls experimental has no counterpart in haz",
     "ray.job_submission": "run the program itself, by `python program.py`",
     "ray.scripts": "the command of haz is `haz`: see `haz --help`",
     "ray.util.client": _NO_CLIENT,
+    "ray.util.collective": (
+        "on one machine actors pass arrays as refs, which are not copied; between GPUs "
+        "torch.distributed works in actors as in any processes"
+    ),
+    "ray.util.debugpy": _IN_PROCESS,
+    "ray.util.iter": "a generator function that is remote streams its items",
+    "ray.util.pdb": _IN_PROCESS,
+    "ray.util.rpdb": _IN_PROCESS,
+    "ray.util.tpu": _ONE_MACHINE,
     "ray.util.state": (
         "there is no list of tasks and objects; ray.util.list_named_actors(), "
         "ray.util.placement_group_table(), ray.nodes() and ray.available_resources() tell what "

@@ -39,8 +39,20 @@ class ObjectRef(Generic[T_co]):
         return bytes.fromhex(self.hex())
 
     def is_nil(self) -> bool:
-        """Return whether this is the ref of nothing; see ``ObjectRefGenerator``."""
+        """Return whether this is the ref of nothing."""
         return False
+
+    @staticmethod
+    def nil() -> ObjectRef[Any]:
+        """Return the ref of nothing: it has an id, and no value."""
+        from haz._core.generator import NIL
+
+        return NIL
+
+    @staticmethod
+    def size() -> int:
+        """Return the number of bytes of an id."""
+        return 16
 
     def __repr__(self) -> str:
         return f"ObjectRef({self.hex()})"

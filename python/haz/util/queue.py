@@ -7,6 +7,7 @@ import queue
 import sys
 
 import haz
+from haz._core.checks import check_timeout
 from haz._core.options import check_int
 
 TYPE_CHECKING = False
@@ -239,6 +240,4 @@ class Queue:
 
 
 def _seconds(timeout: float | None) -> float | None:
-    if timeout is not None and timeout < 0:
-        raise ValueError(f"timeout must be 0 or more seconds, or None, not {timeout!r}")
-    return timeout
+    return None if timeout is None else check_timeout(timeout)
