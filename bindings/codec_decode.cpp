@@ -117,6 +117,23 @@ const Unpickler* unpickler() {
   return &functions;
 }
 
+/// Says in the exception that is set when it was raised, where exceptions can have notes.
+void note_unpickling() {
+  if (PyErr_ExceptionMatches(PyExc_Exception) == 0) return;
+  PyObject* type = nullptr;
+  PyObject* error = nullptr;
+  PyObject* traceback = nullptr;
+  PyErr_Fetch(&type, &error, &traceback);
+  PyErr_NormalizeException(&type, &error, &traceback);
+  PyObject* added = PyObject_CallMethod(
+      error, "add_note", "s",
+      "It was raised while haz unpickled an object that another process had pickled: its class has "
+      "to be importable here, and what its __reduce__ returns callable");
+  if (added == nullptr) PyErr_Clear();
+  Py_XDECREF(added);
+  PyErr_Restore(type, error, traceback);
+}
+
 // ---- windows: what a memoryview of a payload's memory exports ------------------------------
 
 struct Window {
@@ -509,6 +526,7 @@ PyObject* Decoder::get_pickle(ValueTag tag, unsigned depth) {
   if (functions != nullptr && view != nullptr) {
     PyObject* arguments[] = {view, buffers};
     value = PyObject_Vectorcall(functions->loads, arguments, 1, functions->keywords);
+    if (value == nullptr) note_unpickling();
   }
   Py_XDECREF(view);
   Py_DECREF(buffers);

@@ -32,6 +32,8 @@ class ItemSender {
   [[nodiscard]] bool needs_demand() const {
     return items_ahead_ > 0 && credit_ == 0 && count_ >= given_;
   }
+  /// Whether only so many items may wait for the consumer.
+  [[nodiscard]] bool is_bounded() const { return items_ahead_ > 0; }
   /// Whether the generator should be closed, since nobody will take its items.
   [[nodiscard]] bool is_closed() const { return ring_.is_stream_closed(task_, attempt_); }
   /// Items that the generator has yielded.

@@ -60,11 +60,14 @@ bool is_awaitable(PyObject* returned) {
 }
 
 /// Hands in the items of what a streaming method has returned, a reference that this takes over:
-/// returns their number, or for an async generator what has to be awaited for it. New reference, or
-/// nullptr with a Python error.
+/// returns their number, or what has to be awaited for it: of an async generator, and of one that
+/// must wait for its consumers, which would stop the loop. New reference, or nullptr with a Python
+/// error.
 PyObject* stream(ItemSender& sender, PyObject* returned) {
   const PyAsyncMethods* methods = Py_TYPE(returned)->tp_as_async;
-  if (methods == nullptr || methods->am_anext == nullptr) return send_items(sender, returned);
+  const bool is_async = methods != nullptr && methods->am_anext != nullptr;
+  const bool waits = sender.is_bounded() && PyIter_Check(returned) != 0;
+  if (!is_async && !waits) return send_items(sender, returned);
   static PyObject* stream_items = nullptr;
   PyObject* coroutine = nullptr;
   if (cached_attribute(stream_items, "haz._core.actor_worker", "stream_items") != nullptr) {

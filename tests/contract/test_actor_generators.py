@@ -184,6 +184,24 @@ def test_async_consumers(engine):
     assert asyncio.run(main()) == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("method", ["count", "plain"])
+def test_a_stream_that_waits_for_its_consumer_does_not_stop_the_loop(engine, method):
+    makes = AsyncMakes.remote()
+    bounded = getattr(makes, method).options(_generator_backpressure_num_objects=1)
+    got = []
+    for ref in bounded.remote(4):
+        got.append(haz.get(ref))
+        assert haz.get(makes.get.remote(), timeout=60) == "plain"
+    assert got == [0, 1, 2, 3]
+    stream = bounded.remote(10**9)
+    haz.get(next(stream))
+    haz.cancel(stream)
+    with pytest.raises(exceptions.TaskCancelledError):
+        for ref in stream:
+            haz.get(ref, timeout=60)
+    assert haz.get(makes.get.remote(), timeout=60) == "plain"
+
+
 def test_streams_that_wait_for_consumers_hold_no_threads(engine):
     makes = AsyncMakes.remote()
     bounded = makes.count.options(_generator_backpressure_num_objects=1)

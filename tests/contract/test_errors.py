@@ -310,6 +310,29 @@ def test_exception_whose_unpickling_fails_keeps_its_text(engine):
     assert haz.get(echo.remote(1)) == 1
 
 
+class UnpicklesNowhere:
+    def __reduce__(self):
+        return int, ("no number",)
+
+
+def test_value_whose_unpickling_fails(engine):
+    @haz.remote
+    def make():
+        return UnpicklesNowhere()
+
+    @haz.remote
+    def take(value):
+        return value
+
+    for ref in (make.remote(), take.remote(UnpicklesNowhere())):
+        with pytest.raises(ValueError, match="no number") as caught:
+            haz.get(ref)
+        if sys.version_info >= (3, 11):
+            told = "".join(traceback.format_exception(caught.value))
+            assert "while haz unpickled an object" in told
+    assert haz.get(echo.remote(1)) == 1
+
+
 def test_exception_without_text(engine):
     error = caught(fail_by_name.remote("BrokenStr"))
     assert isinstance(error, BrokenStr)

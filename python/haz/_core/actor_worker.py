@@ -17,7 +17,7 @@ from haz._core.threads import VARIABLE, threads_for
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Iterator
     from typing import Any
 
     from haz.engines.native import NativeEngine
@@ -217,10 +217,25 @@ class _Demand:
         engine.when_demanded(sender, callback)
 
 
-async def stream_items(generator: AsyncGenerator[Any, None], sender: _native.ItemSender) -> int:
-    """Send what an async generator yields; return the number of items."""
+async def _steps(iterator: Iterator[Any]) -> AsyncGenerator[Any, None]:
+    """A plain iterator as an async generator. What it does itself still stops the loop."""
+    try:
+        for item in iterator:
+            yield item
+    finally:
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            close()
+
+
+async def stream_items(
+    generator: AsyncGenerator[Any, None] | Iterator[Any], sender: _native.ItemSender
+) -> int:
+    """Send what a generator yields, an async or a plain one; return the number of items."""
     from haz._core.futures import until_ready
 
+    if not hasattr(generator, "__anext__"):
+        generator = _steps(generator)
     demand: Any = _Demand()
     waiter: Any = sender
     try:

@@ -448,8 +448,19 @@ def dumps(
 
 
 def loads(data: Any, buffers: Any = ()) -> Any:
-    """Rebuild a value from what `dumps` returned; buffers may be any bytes-like objects."""
-    return _pickle.loads(data, buffers=buffers)
+    """Rebuild a value from what `dumps` returned; buffers may be any bytes-like objects.
+
+    Raises what the value's own code raises, with a note that says when (from Python 3.11 on).
+    """
+    try:
+        return _pickle.loads(data, buffers=buffers)
+    except Exception as error:
+        if hasattr(error, "add_note"):
+            error.add_note(
+                "It was raised while haz unpickled an object that another process had pickled: its "
+                "class has to be importable here, and what its __reduce__ returns callable"
+            )
+        raise
 
 
 def dumps_in_band(
