@@ -284,14 +284,39 @@ bool must_not_block(nb::handle timeout_s) {
   throw_set_error();
 }
 
-nb::list get(nb::handle refs, nb::handle timeout_s) {
-  const std::shared_ptr<Session> session = session_or_throw();
-  const std::vector<ObjectId> ids = ids_of(*session, refs, "not_a_ref");
-  FetchedValues fetched;
+/// What one get() fetches, in memory that the next one of its thread uses again.
+class Fetch {
+ public:
+  Fetch() { std::swap(values, spare()); }
+  Fetch(const Fetch&) = delete;
+  Fetch& operator=(const Fetch&) = delete;
+  ~Fetch() {
+    constexpr std::size_t kMostBytes = 4096;
+    if (values.near_bytes.capacity() > kMostBytes ||
+        values.values.capacity() * sizeof(FetchedValue) > kMostBytes) {
+      return;
+    }
+    values.values.clear();
+    values.near_bytes.clear();
+    std::swap(values, spare());
+  }
+
+  FetchedValues values;
+
+ private:
+  static FetchedValues& spare() {
+    thread_local FetchedValues one;
+    return one;
+  }
+};
+
+/// Waits for `ids`; raises unless all have values.
+void fetch(Session& session, std::span<const ObjectId> ids, nb::handle timeout_s,
+           FetchedValues& fetched) {
   GilHooks hooks;
   const bool no_block = must_not_block(timeout_s);
   const std::int64_t deadline = no_block ? monotonic_ns() : deadline_of(timeout_s);
-  const WaitOutcome outcome = session->client().get(ids, deadline, hooks, fetched);
+  const WaitOutcome outcome = session.client().get(ids, deadline, hooks, fetched);
   if (outcome == WaitOutcome::kTimeout && no_block) {
     throw_would_block(
         "haz.get() would block the event loop of this actor and all its calls: write "
@@ -300,18 +325,42 @@ nb::list get(nb::handle refs, nb::handle timeout_s) {
   if (outcome != WaitOutcome::kDone) {
     throw_outcome(outcome, "get() timed out: some of the objects are not ready yet");
   }
-  throw_first_error(*session, fetched);
+  throw_first_error(session, fetched);
+}
+
+nb::list get(nb::handle refs, nb::handle timeout_s) {
+  const std::shared_ptr<Session> session = session_or_throw();
+  const std::vector<ObjectId> ids = ids_of(*session, refs, "not_a_ref");
+  Fetch fetched;
+  fetch(*session, ids, timeout_s, fetched.values);
   nb::object values = nb::steal(PyList_New(static_cast<Py_ssize_t>(ids.size())));
   if (!values.is_valid()) throw_set_error();
-  for (std::size_t i = 0; i < fetched.values.size(); ++i) {
-    PyObject* value = decode_fetched(*session, fetched, fetched.values[i]);
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    PyObject* value = decode_fetched(*session, fetched.values, fetched.values.values[i]);
     if (value == nullptr) {
-      drop_pins(*session, fetched, i + 1);
+      drop_pins(*session, fetched.values, i + 1);
       throw_set_error();
     }
     PyList_SET_ITEM(values.ptr(), static_cast<Py_ssize_t>(i), value);
   }
   return nb::steal<nb::list>(values.release());
+}
+
+PyObject* get_one(PyObject* /*module*/, PyObject* ref) {
+  if (!is_ref(ref)) return Py_NewRef(Py_NotImplemented);
+  try {
+    const std::shared_ptr<Session> session = session_or_throw();
+    check_ref(*session, ref, "not_a_ref");
+    const ObjectId id = id_of_ref(ref);
+    Fetch fetched;
+    fetch(*session, std::span(&id, 1), nb::none(), fetched.values);
+    return decode_fetched(*session, fetched.values, fetched.values.values.front());
+  } catch (nb::python_error& error) {
+    error.restore();
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+  }
+  return nullptr;
 }
 
 /// Whether two of `ids` are equal.
@@ -536,7 +585,9 @@ nb::tuple identity() {
   return nb::make_tuple(session->client().epoch(), session->client().process().value);
 }
 
-PyMethodDef restore_functions[] = {
+/// Those that pickle has to find by name, and one for which nanobind's call is too slow.
+PyMethodDef plain_functions[] = {
+    {"get_one", get_one, METH_O, "Return the value of a ref; NotImplemented for what is none."},
     {"restore_ref", restore_ref, METH_O, "Make a ref of an id that was pickled inside haz."},
     {"restore_foreign_ref",
      reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(restore_foreign_ref)),
@@ -549,7 +600,7 @@ PyMethodDef restore_functions[] = {
 /// Adds the node and the objects to `m`.
 void bind_runtime(nb::module_& m) {
   ScopedEncoder::set_copy_function(copy_far_buffer);
-  if (!init_submitter_type() || PyModule_AddFunctions(m.ptr(), restore_functions) != 0) {
+  if (!init_submitter_type() || PyModule_AddFunctions(m.ptr(), plain_functions) != 0) {
     throw_set_error();
   }
   m.def(

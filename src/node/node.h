@@ -362,7 +362,8 @@ class Node final : private Actions {
   std::vector<Doorbell*> threads_to_ring_;  ///< At the end of the round.
   std::vector<std::byte> record_;           ///< The message being handled.
   std::vector<PortRequest*> completed_;
-  std::vector<ThreadRequest*> waiting_threads_;                                      ///< Followers.
+  std::vector<WaitNode> spare_nodes_;            ///< Memory of the last short get(), for the next.
+  std::vector<ThreadRequest*> waiting_threads_;  ///< Followers.
   std::unordered_map<std::uint64_t, std::unique_ptr<ThreadRequest>> subscriptions_;  ///< By token.
   std::vector<std::uint64_t> ended_subscriptions_;  ///< Completed, to be withdrawn and told.
   std::vector<std::uint64_t> completions_;

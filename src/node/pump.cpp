@@ -459,11 +459,16 @@ WaitOutcome Node::get(std::span<const ObjectId> ids, std::int64_t deadline_ns, W
   request.needed = static_cast<std::uint32_t>(ids.size());
   request.stop_at_error = true;
   request.bulk = ids.size() > kBulkObjects;
+  request.nodes.swap(spare_nodes_);
   if (!scheduler_.start(request, ids, nullptr)) return WaitOutcome::kUnknownObject;
   WaitOutcome outcome = WaitOutcome::kDone;
   if (!request.completed) outcome = wait_for(round.lock(), request, deadline_ns, hooks);
   if (request.completed) collect(request, out);
   scheduler_.withdraw(request);
+  if (request.nodes.capacity() <= kBulkObjects) {
+    request.nodes.clear();
+    request.nodes.swap(spare_nodes_);
+  }
   return outcome;
 }
 

@@ -321,8 +321,17 @@ bool Scheduler::could_run(const Worker& worker) const {
 bool Scheduler::wants_tick() const {
   if (!room_waits_.empty()) return true;
   if (making_way_ || !starved_.empty() || (starts_paused_ != 0 && queued_ != 0)) return true;
-  return std::any_of(task_workers_.begin(), task_workers_.end(),
-                     [this](const Worker* worker) { return could_run(*worker); });
+  // Most workers run tasks of one class: asked for each round, it is looked at once.
+  const ResourceClass* looked_at = nullptr;
+  bool may_run = false;
+  return std::any_of(task_workers_.begin(), task_workers_.end(), [&](const Worker* worker) {
+    if (waiting_work_ns(*worker) == 0) return false;
+    if (worker->lease != looked_at) {
+      looked_at = worker->lease;
+      may_run = could_run(*worker);
+    }
+    return may_run;
+  });
 }
 
 void Scheduler::tick() {

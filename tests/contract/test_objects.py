@@ -148,6 +148,11 @@ def test_get_of_something_else(engine, wrong, words):
         haz.get(wrong)
 
 
+def test_not_implemented_is_a_value(engine):
+    assert haz.get(haz.put(NotImplemented)) is NotImplemented
+    assert haz.get([haz.put(NotImplemented)]) == [NotImplemented]
+
+
 def test_get_of_nested_lists(engine):
     ref = haz.put(1)
     with pytest.raises(TypeError, match="one by one"):

@@ -95,11 +95,12 @@ def get(object_refs: Any, *, timeout: float | None = None) -> Any:
     """
     if timeout is not None:
         timeout = check_timeout(timeout)
+    elif (engine := runtime.engine) is not None:
+        value = engine.get_one(object_refs)
+        if value is not NotImplemented:
+            return value
     if isinstance(object_refs, ObjectRef):
-        engine = runtime.engine
-        if engine is None:
-            engine = _engine_of((object_refs,))
-        return engine.get((object_refs,), timeout)[0]
+        return _engine_of((object_refs,)).get((object_refs,), timeout)[0]
     if type(object_refs) is list or isinstance(object_refs, (list, tuple)):
         if not object_refs:
             return []

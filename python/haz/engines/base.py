@@ -584,6 +584,12 @@ class Engine(Protocol):
     def put_error(self, info: dict[str, Any]) -> ObjectRef[Any]:
         """Store a failure; return a ref whose ``get`` raises it."""
 
+    def get_one(self, ref: Any) -> Any:
+        """Return the value of a ref, however long it takes; NotImplemented for what is no ref.
+
+        As `get` otherwise: it is what most calls of that are, and takes less time.
+        """
+
     def get(self, refs: Sequence[ObjectRef[Any]], timeout_s: float | None) -> list[Any]:
         """Return the values of `refs` (a list or a tuple).
 

@@ -632,6 +632,10 @@ class InlineEngine:
         """See :class:`haz.engines.base.Engine`."""
         return self._ref(self.error_entry(info))
 
+    def get_one(self, ref: Any) -> Any:
+        """See :class:`haz.engines.base.Engine`."""
+        return self.get((ref,), None)[0] if isinstance(ref, ObjectRef) else NotImplemented
+
     def get(self, refs: Sequence[ObjectRef[Any]], timeout_s: float | None) -> list[Any]:
         """See :class:`haz.engines.base.Engine`."""
         for ref in refs:

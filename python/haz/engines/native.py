@@ -346,6 +346,7 @@ class NativeEngine:
         self.__dict__.update(
             put=_native.put,
             get=_native.get,
+            get_one=_native.get_one,
             wait=_native.wait,
             free=_native.free,
             next_item=_native.next_item,
@@ -354,6 +355,7 @@ class NativeEngine:
     if TYPE_CHECKING:
 
         def put(self, value: Any) -> ObjectRef[Any]: ...
+        def get_one(self, ref: Any) -> Any: ...
         def get(self, refs: Sequence[ObjectRef[Any]], timeout_s: float | None) -> list[Any]: ...
         def wait(
             self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout_s: float | None

@@ -33,6 +33,24 @@ TEST(DropList, WhatIsLeftIsFreed) {
     list.append(i);
 }
 
+TEST(DropList, NodesThatAreUsedAgainComeInOrder) {
+  DropList list;
+  DropList other;
+  std::uint64_t next = 0;
+  std::uint64_t expected = 0;
+  for (const std::uint64_t burst : {1, 3, 5000, 2, 9000, 4096, 1}) {
+    for (std::uint64_t i = 0; i < burst; ++i) {
+      list.append(next++);
+      other.append(i);
+    }
+    list.drain([&](std::uint64_t value) { ASSERT_EQ(value, expected++); });
+    EXPECT_EQ(expected, next);
+  }
+  std::uint64_t of_other = 0;
+  other.drain([&](std::uint64_t) { ++of_other; });
+  EXPECT_EQ(of_other, 1 + 3 + 5000 + 2 + 9000 + 4096 + 1U);
+}
+
 TEST(DropList, ManyThreads) {
   constexpr std::uint64_t kThreads = 4;
   constexpr std::uint64_t kEach = 50'000;
