@@ -13,6 +13,7 @@
 ///     }
 #pragma once
 
+#include "haz/actor.h"     // IWYU pragma: export
 #include "haz/array.h"     // IWYU pragma: export
 #include "haz/codec.h"     // IWYU pragma: export
 #include "haz/error.h"     // IWYU pragma: export

@@ -65,14 +65,12 @@ class remote_task {
 /// @throws usage_error if it is not registered.
 template <class Result, class... Parameters>
 remote_task<Result, Parameters...> task(Result (*function)(Parameters...)) {
-  return remote_task<Result, Parameters...>(
-      detail::find_binding(reinterpret_cast<const void*>(function)));
+  return remote_task<Result, Parameters...>(detail::find_binding(detail::key_of(function)));
 }
 /// As above.
 template <class Result, class... Parameters>
 remote_task<Result, Parameters...> task(Result (*function)(Parameters...) noexcept) {
-  return remote_task<Result, Parameters...>(
-      detail::find_binding(reinterpret_cast<const void*>(function)));
+  return task(static_cast<Result (*)(Parameters...)>(function));
 }
 
 }  // namespace haz

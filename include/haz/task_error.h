@@ -132,10 +132,29 @@ class HAZ_API node_died_error : public runtime_error {
   using runtime_error::runtime_error;
 };
 
-/// An actor has ended, or can't take a call now.
+/// A call of an actor has failed because of the actor.
 class HAZ_API actor_error : public runtime_error {
  public:
   using runtime_error::runtime_error;
+};
+
+/// The actor has ended for good.
+class HAZ_API actor_died_error : public actor_error {
+ public:
+  using actor_error::actor_error;
+};
+
+/// The call had begun when the actor's process died, and the actor is started again: later calls
+/// may succeed.
+class HAZ_API actor_unavailable_error : public actor_error {
+ public:
+  using actor_error::actor_error;
+};
+
+/// The actor has as many calls as its `max_pending_calls` allows.
+class HAZ_API pending_calls_error : public actor_error {
+ public:
+  using actor_error::actor_error;
 };
 
 }  // namespace haz

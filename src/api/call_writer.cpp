@@ -27,14 +27,17 @@ constexpr unsigned kGenerationShift = 32;
 
 std::uint32_t bind(const binding& to) {
   const task_options& options = to.options;
-  const char* const name = options.name.empty() ? to.function->name : options.name.c_str();
-  const auto threads = static_cast<std::uint32_t>(std::max(options.num_cpus, 1.0));
+  const std::string& name = options.name.empty() ? to.function->name : options.name;
+  const bool is_method = to.function->kind == function_kind::method;
+  // An actor's methods have the threads of its constructor.
+  const auto threads = is_method ? 0 : static_cast<std::uint32_t>(std::max(options.num_cpus, 1.0));
   const std::vector<std::byte> code = encode_function_code(threads, to.function->name);
-  std::vector<named_amount> resources{{"CPU", options.num_cpus}};
+  std::vector<named_amount> resources;
+  if (!is_method) resources.push_back({"CPU", options.num_cpus});
   for (const auto& [resource, amount] : options.resources)
     resources.push_back({resource.c_str(), amount});
   function_spec spec{};
-  spec.name = name;
+  spec.name = name.c_str();
   spec.code = code.data();
   spec.code_size = code.size();
   spec.resources = resources.data();
@@ -44,6 +47,19 @@ std::uint32_t bind(const binding& to) {
   spec.timeout_ns =
       options.timeout_s ? static_cast<std::int64_t>(*options.timeout_s * kSecondNs) : -1;
   spec.priority = options.priority;
+  actor_spec actor{};
+  std::vector<named_amount> held;
+  if (to.actor) {
+    held = resources;
+    held.front().amount = to.actor->num_cpus;
+    actor.max_restarts = to.actor->max_restarts;
+    actor.max_pending_calls = static_cast<std::uint32_t>(to.actor->max_pending_calls);
+    actor.resources = held.data();
+    actor.num_resources = held.size();
+    actor.meta = code.data();
+    actor.meta_size = code.size();
+    spec.actor = &actor;
+  }
   std::uint32_t id = 0;
   failure why;
   if (!current_engine().register_function(spec, &id, why)) throw_failure(why);
@@ -133,7 +149,7 @@ void call_writer::make_object() {
   add_dependency(id);
 }
 
-std::uint64_t call_writer::submit(binding& to) {
+call call_writer::prepare(binding& to) {
   call made{};
   made.function = number_of(to);
   made.payload = out_.data();
@@ -142,9 +158,23 @@ std::uint64_t call_writer::submit(binding& to) {
   made.num_dependencies = dependencies_.size();
   made.refs = out_.refs().data();
   made.num_refs = out_.refs().size();
+  return made;
+}
+
+std::uint64_t call_writer::submit(binding& to, std::uint64_t actor) {
+  call made = prepare(to);
+  made.actor = actor;
   std::uint64_t id = 0;
   failure why;
   if (!current_engine().submit(made, &id, why)) throw_failure(why);
+  return id;
+}
+
+std::uint64_t call_writer::create(binding& to, const actor_name& name) {
+  const call made = prepare(to);
+  std::uint64_t id = 0;
+  failure why;
+  if (!current_engine().create_actor(made, name, &id, why)) throw_failure(why);
   return id;
 }
 

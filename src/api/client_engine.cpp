@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "os/clock.h"
+#include "sched/actor.h"
 #include "shm/copy.h"
 #include "wire/value.h"
 
@@ -83,12 +84,22 @@ bool tell_outcome(failure& why, WaitOutcome outcome) {
   return false;
 }
 
-std::vector<std::pair<std::string, double>> amounts_of(const detail::function_spec& function) {
+std::vector<std::pair<std::string, double>> amounts_of(const detail::named_amount* resources,
+                                                       std::size_t count) {
   std::vector<std::pair<std::string, double>> amounts;
-  amounts.reserve(function.num_resources);
-  for (std::size_t i = 0; i < function.num_resources; ++i)
-    amounts.emplace_back(function.resources[i].name, function.resources[i].amount);
+  amounts.reserve(count);
+  for (std::size_t i = 0; i < count; ++i)
+    amounts.emplace_back(resources[i].name, resources[i].amount);
   return amounts;
+}
+
+std::shared_ptr<const ActorOptions> actor_options_of(const detail::actor_spec& actor) {
+  ActorOptions options;
+  options.max_restarts = actor.max_restarts;
+  options.max_pending_calls = actor.max_pending_calls;
+  options.resources = amounts_of(actor.resources, actor.num_resources);
+  options.meta.assign(actor.meta, actor.meta + actor.meta_size);
+  return std::make_shared<const ActorOptions>(std::move(options));
 }
 
 constexpr const char* kOutOfMemory = "no memory left in this process";
@@ -136,11 +147,12 @@ bool ClientEngine::register_function(const detail::function_spec& function, std:
   try {
     FunctionOptions options;
     options.name = function.name;
-    options.resources = amounts_of(function);
+    options.resources = amounts_of(function.resources, function.num_resources);
     options.max_retries = function.max_retries;
     options.retry_exceptions = function.retry_exceptions;
     options.timeout_ns = function.timeout_ns;
     options.priority = function.priority;
+    if (function.actor != nullptr) options.actor = actor_options_of(*function.actor);
     auto made = client_.register_function(options, {function.code, function.code_size});
     if (made) {
       *id = made->value;
@@ -154,28 +166,35 @@ bool ClientEngine::register_function(const detail::function_spec& function, std:
   return false;
 }
 
+/// False, and says why, where there is no room for the arguments.
+bool ClientEngine::fill(Submission& submission, const detail::call& call, failure& why) {
+  submission.function = FunctionId{call.function};
+  submission.actor = ObjectId{call.actor};
+  submission.payload_size = static_cast<std::uint32_t>(call.payload_size);
+  submission.payload = {call.payload, call.payload_size};
+  submission.dependencies = ids_of(call.dependencies, call.num_dependencies);
+  submission.refs = ids_of(call.refs, call.num_refs);
+  if (call.payload_size > Client::kMaxNearPayload) {
+    NativeHooks hooks(ring_);
+    auto block = client_.allocate(call.payload_size, hooks, StoreUse::kMessage);
+    if (!block) {
+      tell(why, block.error());
+      return false;
+    }
+    std::memcpy(client_.arena().at(block->offset), call.payload, call.payload_size);
+    client_.seal(*block);
+    submission.payload_offset = block->offset;
+    submission.payload = {};
+  }
+  submission.id = TaskId{client_.new_ids(1)};
+  if (ring_ != nullptr) submission.parent = ring_->running_task();
+  return true;
+}
+
 bool ClientEngine::submit(const detail::call& call, std::uint64_t* id, failure& why) noexcept {
   try {
     Submission submission;
-    submission.function = FunctionId{call.function};
-    submission.payload_size = static_cast<std::uint32_t>(call.payload_size);
-    submission.payload = {call.payload, call.payload_size};
-    submission.dependencies = ids_of(call.dependencies, call.num_dependencies);
-    submission.refs = ids_of(call.refs, call.num_refs);
-    if (call.payload_size > Client::kMaxNearPayload) {
-      NativeHooks hooks(ring_);
-      auto block = client_.allocate(call.payload_size, hooks, StoreUse::kMessage);
-      if (!block) {
-        tell(why, block.error());
-        return false;
-      }
-      std::memcpy(client_.arena().at(block->offset), call.payload, call.payload_size);
-      client_.seal(*block);
-      submission.payload_offset = block->offset;
-      submission.payload = {};
-    }
-    submission.id = TaskId{client_.new_ids(1)};
-    if (ring_ != nullptr) submission.parent = ring_->running_task();
+    if (!fill(submission, call, why)) return false;
     const Status status = client_.submit(submission);
     if (status) {
       *id = submission.id.value;
@@ -183,6 +202,43 @@ bool ClientEngine::submit(const detail::call& call, std::uint64_t* id, failure& 
     }
     tell(why, status.error());
     if (status.error().kind == ErrorKind::kOverloaded) why.kind = failure_kind::pending_calls;
+  } catch (const std::bad_alloc&) {
+    tell(why, failure_kind::overloaded, kOutOfMemory);
+  }
+  return false;
+}
+
+bool ClientEngine::create_actor(const detail::call& call, const detail::actor_name& name,
+                                std::uint64_t* id, failure& why) noexcept {
+  try {
+    Submission submission;
+    if (!fill(submission, call, why)) return false;
+    NativeHooks hooks(ring_);
+    const auto made = client_.create_actor(
+        submission, ActorSpec{name.name, name.name_space, name.get_if_exists}, hooks);
+    if (made) {
+      *id = made.value().value;
+      return true;
+    }
+    tell(why, made.error());
+  } catch (const std::bad_alloc&) {
+    tell(why, failure_kind::overloaded, kOutOfMemory);
+  }
+  return false;
+}
+
+bool ClientEngine::find_actor(const detail::actor_name& name, std::uint64_t* id,
+                              detail::bytes_receiver receiver, void* context,
+                              failure& why) noexcept {
+  try {
+    NativeHooks hooks(ring_);
+    const auto found = client_.find_actor(ActorSpec{name.name, name.name_space, false}, hooks);
+    if (found) {
+      *id = found.value().id.value;
+      receiver(context, found.value().meta.data(), found.value().meta.size());
+      return true;
+    }
+    tell(why, found.error());
   } catch (const std::bad_alloc&) {
     tell(why, failure_kind::overloaded, kOutOfMemory);
   }

@@ -18,6 +18,14 @@ class ClientEngine final : public detail::engine {
   bool register_function(const detail::function_spec& function, std::uint32_t* id,
                          detail::failure& why) noexcept override;
   bool submit(const detail::call& call, std::uint64_t* id, detail::failure& why) noexcept override;
+  bool create_actor(const detail::call& call, const detail::actor_name& name, std::uint64_t* id,
+                    detail::failure& why) noexcept override;
+  bool find_actor(const detail::actor_name& name, std::uint64_t* id,
+                  detail::bytes_receiver receiver, void* context,
+                  detail::failure& why) noexcept override;
+  void kill_actor(std::uint64_t id, bool no_restart) noexcept override {
+    client_.kill_actor(ObjectId{id}, no_restart);
+  }
   bool put(const detail::encoded& value, std::uint64_t* id, detail::failure& why) noexcept override;
   bool store(const detail::encoded& value, detail::stored* place,
              detail::failure& why) noexcept override;
@@ -36,6 +44,8 @@ class ClientEngine final : public detail::engine {
   void release_memory(void* held) noexcept override;
 
  private:
+  bool fill(Submission& submission, const detail::call& call, detail::failure& why);
+
   Client& client_;
   RingClient* ring_;
 };

@@ -2,6 +2,7 @@
 
 #include <atomic>
 
+#include "api/fork_guard.h"
 #include "haz/task_error.h"
 
 namespace haz {
@@ -30,6 +31,11 @@ namespace detail {
 engine& current_engine() {
   engine* const found =
       the_engine.load(std::memory_order_acquire);  // pairs with set_current_engine
+  if (found == nullptr && is_forked_child()) {
+    throw not_running_error(
+        "haz can't be used in a forked child of a process that uses it; start a program of its own "
+        "there, or fork before haz::init()");
+  }
   if (found == nullptr) {
     throw not_running_error(
         "haz is not running in this process: call haz::init(argc, argv) first in main, and keep "

@@ -3,12 +3,16 @@
 #include <algorithm>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <shared_mutex>
 #include <string>
+#include <typeinfo>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "api/function_code.h"
+#include "haz/detail/actor.h"
 #include "haz/detail/call.h"
 #include "haz/task_error.h"
 
@@ -17,12 +21,20 @@ namespace haz {
 namespace {
 
 using detail::binding;
+using detail::function_key;
 using detail::remote_function;
+
+struct Hash {
+  std::size_t operator()(const function_key& key) const noexcept {
+    constexpr std::uint64_t kMix = 0x9E3779B97F4A7C15ULL;
+    return ((key.words[0] * kMix) ^ key.words[1]) * kMix ^ key.words[2];
+  }
+};
 
 struct Registry {
   std::shared_mutex mutex;
   std::vector<const remote_function*> functions;  ///< In the order of their registration.
-  std::unordered_map<const void*, std::shared_ptr<binding>> bindings;  ///< By address.
+  std::unordered_map<function_key, std::shared_ptr<binding>, Hash> bindings;
 };
 
 Registry& registry() {
@@ -43,31 +55,78 @@ const remote_function* find_function(std::string_view name) {
 
 namespace detail {
 
-registration::registration(const remote_function& function) : function_(function) {
+registration::registration(remote_function function)
+    : function_(std::make_unique<const remote_function>(std::move(function))) {
   Registry& all = registry();
   const std::unique_lock lock(all.mutex);
-  all.functions.push_back(&function);
-  all.bindings.emplace(function.address, std::make_shared<binding>(&function));
+  all.functions.push_back(function_.get());
+  task_options options;
+  if (function_->kind == function_kind::method) options.max_retries = 0;
+  all.bindings.emplace(function_->key,
+                       std::make_shared<binding>(function_.get(), std::move(options)));
 }
 
 registration::~registration() {
   Registry& all = registry();
   const std::unique_lock lock(all.mutex);
-  std::erase(all.functions, &function_);
-  const auto found = all.bindings.find(function_.address);
-  if (found != all.bindings.end() && found->second->function == &function_) {
+  std::erase(all.functions, function_.get());
+  const auto found = all.bindings.find(function_->key);
+  if (found != all.bindings.end() && found->second->function == function_.get()) {
     all.bindings.erase(found);
   }
 }
 
-std::shared_ptr<binding> find_binding(const void* address) {
+std::shared_ptr<binding> find_binding(const function_key& key) {
   Registry& all = registry();
   const std::shared_lock lock(all.mutex);
-  const auto found = all.bindings.find(address);
+  const auto found = all.bindings.find(key);
   if (found != all.bindings.end()) return found->second;
   throw usage_error(
-      "haz::task() of a function that is not registered: write HAZ_REMOTE(function) after it, at "
-      "namespace scope");
+      "haz was given a function or method that is not registered: write HAZ_REMOTE(function) after "
+      "it, at namespace scope; a method stands in the HAZ_ACTOR of its class");
+}
+
+function_key constructor_key(const std::type_info& type) noexcept {
+  function_key key;
+  key.words[2] = type.hash_code();
+  return key;
+}
+
+std::shared_ptr<binding> find_constructor(const std::type_info& type) {
+  return std::make_shared<binding>(find_binding(constructor_key(type))->function);
+}
+
+std::uint64_t find_actor(const std::string& name, const std::type_info& type) {
+  const std::string& wanted = find_binding(constructor_key(type))->function->name;
+  std::optional<FunctionCode> found;
+  const auto receive = [](void* context, const std::byte* bytes, std::size_t size) noexcept {
+    *static_cast<std::optional<FunctionCode>*>(context) = decode_function_code({bytes, size});
+  };
+  std::uint64_t id = 0;
+  failure why;
+  engine& engine = current_engine();
+  if (!engine.find_actor({name.c_str(), "", false}, &id, receive, &found, why)) throw_failure(why);
+  if (found && found->name == wanted) return id;
+  engine.drop_reference(id);
+  throw type_error("the actor '" + name + "' is of the class " +
+                   (found ? found->name : "of another language") + ", not " + wanted);
+}
+
+std::string name_in_list(std::string_view list, std::size_t index) {
+  // Commas of template arguments are none between items.
+  int depth = 0;
+  std::string name;
+  for (const char c : list) {
+    depth += c == '<' || c == '(' ? 1 : 0;
+    depth -= c == '>' || c == ')' ? 1 : 0;
+    if (c == ',' && depth == 0) {
+      if (index == 0) break;
+      --index;
+    } else if (index == 0 && c != '&' && c != ' ') {
+      name += c;
+    }
+  }
+  return name;
 }
 
 void throw_argument_mismatch(const std::string& signature, std::size_t index, const char* what) {

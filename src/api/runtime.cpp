@@ -17,6 +17,7 @@
 
 #include "api/client_engine.h"
 #include "api/current_engine.h"
+#include "api/fork_guard.h"
 #include "api/worker_process.h"
 #include "client/embedded_client.h"
 #include "node/node.h"
@@ -34,7 +35,6 @@ struct Session {
 
   std::unique_ptr<Node> node;
   EmbeddedClient client;
-  pid_t owner = current_pid();
 };
 
 std::unique_ptr<Session>& session() {
@@ -112,6 +112,9 @@ NodeOptions node_options(int argc, char** argv, const runtime_options& options) 
 
 runtime init(int argc, char** argv, const runtime_options& options) {
   if (argc > 1 && std::string_view(argv[1]) == kZygoteArgument) be_zygote();
+  if (is_forked_child()) {
+    throw usage_error("haz::init(): not in a forked child of a process that uses haz");
+  }
   if (session() || is_running()) throw usage_error("haz::init(): haz runs already in this process");
   check(options);
   auto node = Node::create(node_options(argc, argv, options));
@@ -119,6 +122,7 @@ runtime init(int argc, char** argv, const runtime_options& options) {
   session() = std::make_unique<Session>(std::move(*node));
   static const int kRegistered = std::atexit(shutdown);
   (void)kRegistered;
+  guard_in_forked_children(&session()->node->arena());
   return runtime(set_current_engine(new_engine(session()->client)));
 }
 
@@ -128,7 +132,8 @@ void shutdown() noexcept {
   std::unique_ptr<Session> ending = std::move(session());
   if (!ending) return;
   clear_current_engine();
-  if (ending->owner != current_pid()) {
+  guard_in_forked_children(nullptr);
+  if (is_forked_child()) {
     // A forked child: what there is of the node is its parent's.
     static_cast<void>(new (std::nothrow) auto(std::move(ending)));
     return;

@@ -1,13 +1,17 @@
 #include "api/task_call.h"
 
+#include <cstdio>
 #include <cstring>
 #include <functional>
+#include <iostream>
 #include <optional>
 #include <string>
 
+#include "api/fork_guard.h"
 #include "api/task_failure.h"
 #include "base/units.h"
 #include "haz/task_error.h"
+#include "os/process.h"
 
 namespace haz {
 
@@ -67,7 +71,7 @@ void check_count(const detail::remote_function& function, const CommandArguments
                      "by name");
   }
   if (arguments.positional() != function.num_parameters) {
-    throw type_error(std::string(function.name) + function.signature() + " takes " +
+    throw type_error(function.name + function.signature() + " takes " +
                      std::to_string(function.num_parameters) + " arguments, and was given " +
                      std::to_string(arguments.positional()));
   }
@@ -75,13 +79,21 @@ void check_count(const detail::remote_function& function, const CommandArguments
 
 /// Names the function in what is said of its arguments.
 void invoke(const detail::remote_function& function, CommandArguments& arguments,
-            detail::writer& out) {
+            detail::writer& out, std::shared_ptr<void>& self) {
   check_count(function, arguments);
   try {
-    function.invoke(arguments, out);
+    function.invoke(arguments, out, self);
   } catch (const detail::argument_mismatch& mismatch) {
-    throw type_error(std::string(function.name) + ": " + mismatch.what());
+    throw type_error(function.name + ": " + mismatch.what());
   }
+}
+
+/// The function has forked, and this is the child, which returns from it: it ends here, and only
+/// the parent's return counts.
+[[noreturn]] void leave_forked_child(int code) {
+  std::cout.flush();
+  std::fflush(nullptr);
+  exit_now(code);
 }
 
 CallOutcome failed(std::span<const std::byte> error) {
@@ -91,15 +103,16 @@ CallOutcome failed(std::span<const std::byte> error) {
 }  // namespace
 
 void run_call(const detail::remote_function& function, std::string_view task_name,
-              const TaskCommand& command, Arena& arena, detail::engine& engine,
-              const std::function<void(const CallOutcome&)>& done) {
+              const TaskCommand& command, std::shared_ptr<void>& self, Arena& arena,
+              detail::engine& engine, const std::function<void(const CallOutcome&)>& done) {
   std::vector<std::byte> error;
   try {
     detail::writer out;
     {
       CommandArguments arguments(command, arena);
-      invoke(function, arguments, out);
+      invoke(function, arguments, out, self);
     }
+    if (is_forked_child()) leave_forked_child(0);
     const detail::encoded value = out.value();
     detail::stored place{};
     detail::failure why;
@@ -112,6 +125,7 @@ void run_call(const detail::remote_function& function, std::string_view task_nam
     }
     error = plain_error("object_store_full", why.text);
   } catch (...) {
+    if (is_forked_child()) leave_forked_child(1);
     error = pack_current_exception(task_name);
   }
   done(failed(error));

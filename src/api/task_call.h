@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -27,9 +28,10 @@ struct CallOutcome {
 };
 
 /// Calls `function` with the arguments of `command`, which stay in `arena` until the attempt's end;
-/// then gives what it has come to to `done`. Only `done` may throw.
+/// `self` is the actor of this process, if it has one. Then gives what it has come to to `done`.
+/// Only `done` may throw.
 void run_call(const detail::remote_function& function, std::string_view task_name,
-              const TaskCommand& command, Arena& arena, detail::engine& engine,
-              const std::function<void(const CallOutcome&)>& done);
+              const TaskCommand& command, std::shared_ptr<void>& self, Arena& arena,
+              detail::engine& engine, const std::function<void(const CallOutcome&)>& done);
 
 }  // namespace haz

@@ -31,6 +31,8 @@ void TaskLoop::run() {
     ring_.release_task();
     execute(command);
   }
+  actor_.reset();  // its destructor may print, and use haz
+  flush_task_output(false);
 }
 
 const TaskLoop::Loaded& TaskLoop::load(const TaskCommand& command) {
@@ -75,7 +77,7 @@ void TaskLoop::execute(const TaskCommand& command) {
   } else {
     call(loaded, command, !outer.first);
   }
-  set_threads(outer_threads);
+  if (actor_ == nullptr) set_threads(outer_threads);  // else it has those of its constructor
   if (outer_name != nullptr) set_output_task(*outer_name);
   output_name_ = outer_name;
   ring_.end_attempt(outer);
@@ -83,7 +85,7 @@ void TaskLoop::execute(const TaskCommand& command) {
 
 void TaskLoop::call(const Loaded& loaded, const TaskCommand& command, bool outermost) {
   const std::int64_t began_ns = monotonic_ns();
-  run_call(*loaded.function, loaded.name, command, ring_.arena(), engine_,
+  run_call(*loaded.function, loaded.name, command, actor_, ring_.arena(), engine_,
            [&](const CallOutcome& result) {
              flush_task_output(outermost);
              if (result.outcome == Outcome::kReturned && ring_.interrupt_pending()) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <unordered_map>
 
@@ -41,6 +42,7 @@ class TaskLoop {
   ClientEngine& engine_;
   std::unordered_map<std::uint32_t, Loaded> functions_;  ///< By number; the places stay.
   std::uint32_t threads_ = 0;                            ///< What OpenMP was told; 0: nothing yet.
+  std::shared_ptr<void> actor_;                          ///< That of this process.
   const std::string* output_name_ = nullptr;             ///< Of the task that runs.
   const bool sets_threads_;  ///< Nobody has set OMP_NUM_THREADS for the program.
 };

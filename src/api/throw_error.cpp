@@ -3,6 +3,7 @@
 #include <csignal>
 #include <cstring>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -172,6 +173,51 @@ std::string message_or(const ErrorValue& error, const std::string& otherwise) {
   return (message.empty() ? otherwise : message) + through_tasks(error);
 }
 
+std::string shown_actor(const ErrorValue& error) {
+  const std::string name = error.text("actor_name");
+  const std::string text = "actor " + error.text("class_name");
+  return name.empty() ? text : text + " '" + name + "'";
+}
+
+std::string death_of_actor(const ErrorValue& error) {
+  const std::string reason = error.text("reason");
+  std::string told = reason;
+  if (reason == "killed") {
+    told = "haz::kill() ended it";
+  } else if (reason == "out_of_scope") {
+    told = "its last handle went away";
+  } else if (reason == "exited") {
+    told = "it has ended itself";
+  } else if (reason == "never_placed") {
+    told = "no process could be started for it";
+  } else if (reason == "node" || reason == "driver") {
+    told = "haz was shut down";
+  } else if (reason == "signal" || reason == "exit_code") {
+    told = "its process " + std::to_string(error.integer("pid")) + " " + how_it_ended(error);
+  } else if (reason == "constructor") {
+    const std::string packed = error.text("cause");
+    const auto cause = read_error(std::as_bytes(std::span(packed)));
+    told = "its constructor failed";
+    if (cause) told += ": " + cause->text("type_name") + ": " + cause->text("message");
+  }
+  std::string text = shown_actor(error) + " has ended: " + told;
+  if (const std::int64_t restarts = error.integer("restarts"); restarts > 0) {
+    text += "; it had been started again " + std::to_string(restarts) +
+            (restarts > 1 ? " times" : " time");
+  }
+  return text + last_words(error);
+}
+
+[[noreturn]] void throw_death_of_actor(ErrorValue error) {
+  std::string text = error.text("message");
+  if (text.empty()) text = death_of_actor(error);
+  if (!error.through.empty()) {  // the first is the call that was to be the actor's
+    text = "the call " + error.through.front() + " has no result: " + text;
+    error.through.erase(error.through.begin());
+  }
+  throw actor_died_error(text + through_tasks(error));
+}
+
 [[noreturn]] void throw_error(const ErrorValue& error) {
   const std::string kind = error.text("kind");
   const std::string task = "task " + error.text("task_name");
@@ -188,9 +234,15 @@ std::string message_or(const ErrorValue& error, const std::string& otherwise) {
     throw object_store_full_error(message_or(error, "the object store is full"));
   if (kind == "serialization") throw type_error(message_or(error, "a value can't be passed"));
   if (kind == "node_died") throw node_died_error(message_or(error, "the node ended"));
-  if (kind == "actor_died" || kind == "actor_unavailable" || kind == "pending_calls") {
-    throw actor_error(message_or(
-        error, "actor " + error.text("class_name") + " has ended: " + error.text("reason")));
+  if (kind == "actor_died") throw_death_of_actor(error);
+  if (kind == "actor_unavailable") {
+    throw actor_unavailable_error(message_or(
+        error, "the call " + error.text("task_name") + " has no result: the process of " +
+                   shown_actor(error) + " " + how_it_ended(error) +
+                   ", and it is started again; a later call may succeed" + last_words(error)));
+  }
+  if (kind == "pending_calls") {
+    throw pending_calls_error(message_or(error, shown_actor(error) + " takes no more calls now"));
   }
   throw object_lost_error(message_or(error, "the object is gone (" + kind + ")"));
 }
@@ -224,7 +276,7 @@ void throw_failure(const failure& why) {
     case failure_kind::infeasible:
       throw infeasible_resources_error(text);
     case failure_kind::pending_calls:
-      throw actor_error(text);
+      throw pending_calls_error(text);
   }
   throw usage_error(text);
 }

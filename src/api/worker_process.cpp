@@ -10,6 +10,7 @@
 
 #include "api/client_engine.h"
 #include "api/current_engine.h"
+#include "api/fork_guard.h"
 #include "api/task_loop.h"
 #include "client/ring_client.h"
 #include "node/zygote_loop.h"
@@ -44,6 +45,7 @@ void note_interrupt(int /*signal*/) {}
   }
   ClientEngine engine(**ring, ring->get());
   set_current_engine(engine);
+  guard_in_forked_children(&(*ring)->arena());
   TaskLoop(**ring, engine).run();
   end_worker(0);
 }

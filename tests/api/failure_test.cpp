@@ -1,6 +1,7 @@
 // Tasks that fail, each in its way: the caller gets an error that tells, and other tasks go on.
 #include <gtest/gtest.h>
 #include <haz/haz.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -61,6 +62,16 @@ HAZ_REMOTE(returns_when_told);
 
 int waits_for(const std::vector<haz::ref<int>>& refs) { return haz::get(refs.at(0)); }
 HAZ_REMOTE(waits_for);
+
+/// The exit code of a child that returns from the function, too.
+int forks() {
+  const pid_t child = ::fork();
+  if (child == 0) return 1;
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+HAZ_REMOTE(forks);
 
 haz::task_options once() { return {.max_retries = 0}; }
 
@@ -183,6 +194,33 @@ TEST(Failure, CancelEndsAWaitInATask) {
   EXPECT_THROW((void)haz::get(waiting), haz::task_cancelled_error);
   haz::cancel(forever, {.force = true});
   EXPECT_THROW((void)haz::get(forever), haz::task_cancelled_error);
+  expect_others_go_on();
+}
+
+TEST(Failure, ChildThatATaskHasForkedReturnsToNobody) {
+  EXPECT_EQ(haz::get(haz::task(forks).remote()), 0);
+  expect_others_go_on();
+}
+
+TEST(Failure, ForkedChildOfTheProgramHasNoHaz) {
+  const haz::ref<int> ref = haz::task(identity).remote(3);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    int code = 1;
+    try {
+      const haz::ref<int> copy = ref;
+      (void)haz::get(copy);
+    } catch (const haz::error&) {
+      code = haz::is_running() ? 2 : 0;
+    }
+    haz::shutdown();  // nothing to it
+    ::_exit(code);
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  EXPECT_EQ(haz::get(ref), 3);
   expect_others_go_on();
 }
 

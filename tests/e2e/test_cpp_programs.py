@@ -28,6 +28,8 @@ EXPECTED = {
         r"tree: 36, after the time of \d",
     ],
     "monte_carlo": [r"10 of 40 tasks: pi is about 3\.1", r"40 of 40 tasks: pi is about 3\.1"],
+    "actors": ["saved: 200", "account::withdraw: not enough money"],
+    "parameter_server": [r"round 200: y = (2\.9\d|3\.0\d) x -(1\.9\d|2\.0\d)"],
     "matrix_product": [r"\(200, 200\), same as here: yes"],
 }
 

@@ -20,6 +20,13 @@
 
 namespace haz::detail {
 
+/// Options of actors, beside those of their constructor as a task.
+struct actor_settings {
+  double num_cpus = 0;  ///< Held while the actor lives.
+  int max_restarts = 0;
+  int max_pending_calls = 0;
+};
+
 /// A function with its options, and what it is called in the node.
 struct binding {
   explicit binding(const remote_function* bound_function, task_options bound_options = {})
@@ -27,11 +34,12 @@ struct binding {
 
   const remote_function* function;
   task_options options;
+  std::shared_ptr<const actor_settings> actor;  ///< Of a constructor.
   std::atomic<std::uint64_t> number{0};  ///< Generation of the engine, number there; 0: none yet.
 };
 
-/// With default options. @throws usage_error if no function of that address is registered.
-HAZ_API std::shared_ptr<binding> find_binding(const void* address);
+/// With default options. @throws usage_error if there is no such function.
+HAZ_API std::shared_ptr<binding> find_binding(const function_key& key);
 /// @throws usage_error for what is out of range.
 HAZ_API void check_options(const task_options& options);
 
@@ -57,10 +65,14 @@ class HAZ_API call_writer {
       end_value();
     }
   }
-  /// Returns the id of the result, of which the caller gets one reference.
-  std::uint64_t submit(binding& to);
+  /// Returns the id of the result, of which the caller gets one reference. `actor`: whose method
+  /// it is; 0: it is none.
+  std::uint64_t submit(binding& to, std::uint64_t actor = 0);
+  /// Of a constructor: returns the id of the actor, of which the caller gets one handle.
+  std::uint64_t create(binding& to, const actor_name& name);
 
  private:
+  call prepare(binding& to);
   template <class Parameter, class Kept, class Argument>
   void write(const Argument& argument) {
     if constexpr (std::is_same_v<Argument, Kept> ||

@@ -11,7 +11,7 @@
 namespace haz::detail {
 
 /// Changes with anything below.
-inline constexpr std::uint32_t engine_version = 1;
+inline constexpr std::uint32_t engine_version = 2;
 
 enum class failure_kind : std::uint32_t {
   invalid,     ///< The caller's input is wrong.
@@ -61,6 +61,16 @@ struct named_amount {
   double amount;
 };
 
+/// What a constructor's registration says of its actors.
+struct actor_spec {
+  std::int32_t max_restarts;
+  std::uint32_t max_pending_calls;  ///< 0: no limit.
+  const named_amount* resources;    ///< Held while the actor lives.
+  std::size_t num_resources;
+  const std::byte* meta;  ///< Kept for those who ask for the actor by name.
+  std::size_t meta_size;
+};
+
 struct function_spec {
   const char* name;
   const std::byte* code;
@@ -71,11 +81,13 @@ struct function_spec {
   bool retry_exceptions;
   std::int64_t timeout_ns;  ///< Negative: none.
   std::int32_t priority;
+  const actor_spec* actor;  ///< Null: it is no constructor.
 };
 
 /// A call of a registered function.
 struct call {
   std::uint32_t function;
+  std::uint64_t actor;  ///< Whose method it is; 0: it is none.
   const std::byte* payload;
   std::size_t payload_size;
   const std::uint64_t* dependencies;
@@ -83,6 +95,13 @@ struct call {
   const std::uint64_t* refs;
   std::size_t num_refs;
 };
+
+struct actor_name {
+  const char* name;  ///< Empty: none.
+  const char* name_space;
+  bool get_if_exists;
+};
+using bytes_receiver = void (*)(void* context, const std::byte* bytes, std::size_t size) noexcept;
 
 /// A value that was waited for. The bytes stay until the receiver returns, those of a pinned one
 /// until its reference is dropped.
@@ -105,6 +124,14 @@ class engine {
                                  failure& why) noexcept = 0;
   /// The caller gets one reference of the result.
   virtual bool submit(const call& call, std::uint64_t* id, failure& why) noexcept = 0;
+  /// Starts the actor that the constructor's call makes. The caller gets one handle, which is a
+  /// reference.
+  virtual bool create_actor(const call& call, const actor_name& name, std::uint64_t* id,
+                            failure& why) noexcept = 0;
+  /// The caller gets one handle, `receiver` the meta. Fails as `lost` where there is none.
+  virtual bool find_actor(const actor_name& name, std::uint64_t* id, bytes_receiver receiver,
+                          void* context, failure& why) noexcept = 0;
+  virtual void kill_actor(std::uint64_t id, bool no_restart) noexcept = 0;
   /// The caller gets one reference.
   virtual bool put(const encoded& value, std::uint64_t* id, failure& why) noexcept = 0;
   /// Places the result of a task.

@@ -4,10 +4,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <tuple>
 #include <type_traits>
+#include <typeinfo>
 #include <utility>
 
 #include "haz/codec.h"
@@ -29,14 +31,34 @@ class HAZ_API call_arguments {
   ~call_arguments() = default;
 };
 
-/// A function, or a method, that can be called by its name. `signature` is for messages.
+/// What the program knows a function by: the bytes of its pointer, and for methods their type.
+struct function_key {
+  std::uint64_t words[3] = {0, 0, 0};
+  friend bool operator==(const function_key&, const function_key&) = default;
+};
+
+template <class Function>
+function_key key_of(Function function) noexcept {
+  static_assert(sizeof function <= 2 * sizeof(std::uint64_t));
+  function_key key;
+  std::memcpy(key.words, &function, sizeof function);
+  if constexpr (std::is_member_function_pointer_v<Function>)
+    key.words[2] = typeid(Function).hash_code();
+  return key;
+}
+
+enum class function_kind : std::uint8_t { function, constructor, method };
+
+/// A function, a constructor of actors or a method that can be called by its name.
 struct remote_function {
-  const char* name;
-  const void* address;
+  std::string name;
+  function_kind kind;
+  function_key key;
   std::size_t num_parameters;
-  /// Reads the arguments, calls, writes the result. Throws whatever comes.
-  void (*invoke)(call_arguments& in, writer& out);
-  std::string (*signature)();
+  /// Reads the arguments, calls, writes the result. Throws whatever comes. `self` is the actor of
+  /// this process: a constructor makes it.
+  void (*invoke)(call_arguments& in, writer& out, std::shared_ptr<void>& self);
+  std::string (*signature)();  ///< For messages.
 };
 
 /// Thrown by invoke() for an argument that is not what the function takes.
@@ -97,7 +119,7 @@ struct function_traits {
     return "(" + joined_names<kept_t<Parameters>...>() + ") -> " +
            codec<value_of<kept_t<Result>>>::name();
   }
-  static void invoke(call_arguments& in, writer& out) {
+  static void invoke(call_arguments& in, writer& out, std::shared_ptr<void>& /*self*/) {
     (check_parameter<Parameters>(), ...);
     invoke(in, out, std::index_sequence_for<Parameters...>{});
   }
@@ -127,22 +149,20 @@ function_traits<Function, Result, Parameters...> traits_of(Result (*)(Parameters
 /// Enters a function into the registry, for as long as its library is loaded.
 class HAZ_API registration {
  public:
-  /// `function` stays as long as this.
-  explicit registration(const remote_function& function);
+  explicit registration(remote_function function);
   ~registration();
   registration(const registration&) = delete;
   registration& operator=(const registration&) = delete;
 
  private:
-  const remote_function& function_;
+  const std::unique_ptr<const remote_function> function_;
 };
 
 template <auto Function>
 registration make_registration(const char* name) {
   using traits = decltype(traits_of<Function>(Function));
-  static const remote_function entry{name, reinterpret_cast<const void*>(Function),
-                                     traits::num_parameters, &traits::invoke, &traits::signature};
-  return registration(entry);
+  return registration({name, function_kind::function, key_of(Function), traits::num_parameters,
+                       &traits::invoke, &traits::signature});
 }
 
 }  // namespace haz::detail
