@@ -52,6 +52,8 @@ def _writable(value: Any, array_type: Any, seen: dict[int, Any]) -> Any:
     if kind is array_type:
         made = value if value.flags.writeable or value.dtype.hasobject else _copy_of(value)
     elif kind is list:
+        if PLAIN.issuperset(map(type, value)):
+            return value
         seen[id(value)] = value
         for index, item in enumerate(value):
             if type(item) not in PLAIN:
@@ -64,6 +66,8 @@ def _writable(value: Any, array_type: Any, seen: dict[int, Any]) -> Any:
                 value[key] = _writable(item, array_type, seen)
         return value
     elif kind is tuple:
+        if PLAIN.issuperset(map(type, value)):
+            return value
         items = [_writable(item, array_type, seen) for item in value]
         same = all(new is old for new, old in zip(items, value, strict=True))
         made = value if same else tuple(items)

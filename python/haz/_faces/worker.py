@@ -180,16 +180,18 @@ def _own(value: Any) -> Any:
     return writable(get(value.ref)) if type(value) is Shared else value
 
 
-def map_chunk(code: Any, chunk: list[Any]) -> list[Any]:
-    """Return what the function makes of each item."""
+def map_chunk(code: Any, chunk: list[Any]) -> tuple[list[Any], bool]:
+    """Return what the function makes of each item, and whether there can be arrays in that."""
     function = _function(code)
-    return [function(_own(item)) for item in chunk]
+    if Shared in map(type, chunk):
+        chunk = [_own(item) for item in chunk]
+    return list(map(function, chunk)), "numpy" in sys.modules
 
 
-def starmap_chunk(code: Any, chunk: list[Any]) -> list[Any]:
-    """Return what the function makes of each tuple of arguments."""
+def starmap_chunk(code: Any, chunk: list[Any]) -> tuple[list[Any], bool]:
+    """Return what the function makes of each tuple of arguments, and as `map_chunk`."""
     function = _function(code)
-    return [function(*map(_own, args)) for args in chunk]
+    return [function(*map(_own, args)) for args in chunk], "numpy" in sys.modules
 
 
 def map_until_error(code: Any, chunk: list[Any]) -> tuple[list[Any], RaisedInCall | None]:

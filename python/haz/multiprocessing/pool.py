@@ -178,7 +178,7 @@ class Pool:
     ) -> AsyncResult:
         """Start a `map`."""
         items = list(iterable)
-        if not _SMALL.issuperset(map(type, items)):
+        if type(iterable) is not range and not _SMALL.issuperset(map(type, items)):
             items = [item for (item,) in _shared([(item,) for item in items])]
         return self._map(map_chunk, func, items, chunksize, callback, error_callback)
 

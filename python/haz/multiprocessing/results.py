@@ -163,9 +163,13 @@ class ChunkCall(Call):
         self.result: MapResult | None = None
 
     def deliver(self, value: Any, error: BaseException | None) -> None:
-        self.code = self.args = self.result = None
         take, self._take = self._take, _taken
-        take(self._place, *_plain(value, error))
+        if self.result is not None and error is None and type(value) is tuple:
+            value, may_hold_arrays = value
+            take(self._place, writable(value) if may_hold_arrays else value, None)
+        else:
+            take(self._place, *_plain(value, error))
+        self.code = self.args = self.result = None
 
 
 def _taken(place: int, value: Any, error: BaseException | None) -> None:
