@@ -245,8 +245,9 @@ void bind_kernels(nb::module_& m) {
       "Load a compiled library, for good; return its functions by name. `origin` is what they are\n"
       "pickled by, as attributes of that name.",
       nb::sig("def load_kernels(path: str, origin: object) -> dict[str, typing.Any]"));
-  m.def("set_openmp_threads", set_openmp_threads, nb::arg("num_threads"),
-        "Set how many threads loops of OpenMP have that start in this thread.");
+  m.def("set_library_threads", set_library_threads, nb::arg("num_threads"),
+        nb::arg("with_blas") = true,
+        "Set how many threads loops of OpenMP have that start in this thread, and those of BLAS.");
 }
 
 }  // namespace haz::py

@@ -138,7 +138,7 @@ void TaskLoop::finish(const TaskCommand& command, std::int64_t began_ns, Outcome
 void TaskLoop::set_threads(std::uint32_t threads) {
   if (!sets_threads_ || threads == threads_ || threads == 0) return;
   threads_ = threads;
-  set_openmp_threads(static_cast<int>(threads));
+  set_library_threads(static_cast<int>(threads), /*with_blas=*/true);
 }
 
 }  // namespace haz

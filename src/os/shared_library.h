@@ -14,8 +14,9 @@ namespace haz {
 Result<const void*> load_symbol(const std::string& path, const char* symbol);
 
 /// Tells each OpenMP library of this process how many threads loops of the calling thread have from
-/// now on, where they do not say; nothing where there is none. Thread-safe. Microseconds, or less
-/// while no library was loaded since the last call.
-void set_openmp_threads(int num_threads);
+/// now on, where they do not say, and with `with_blas` OpenBLAS, MKL and BLIS how many they use;
+/// nothing where there is none. Thread-safe. Microseconds, or less while no library was loaded
+/// since the last call.
+void set_library_threads(int num_threads, bool with_blas);
 
 }  // namespace haz

@@ -12,7 +12,7 @@ from haz import _native
 from haz._core import plain_functions
 from haz._core.gpus import VISIBLE
 from haz._core.runtime import runtime
-from haz._core.threads import VARIABLE, threads_for
+from haz._core.threads import set_threads, threads_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,8 +127,7 @@ def _constructor(
 ) -> Callable[..., Any]:
     threads = threads_for(resources, engine.environment.get("env_vars", {}))
     if threads > 1:
-        os.environ[VARIABLE] = str(threads)
-        _native.set_openmp_threads(threads)
+        set_threads(threads)
     cls = plain_functions.load(code)
 
     def construct(*args: Any, **kwargs: Any) -> None:

@@ -1,8 +1,8 @@
-"""How many threads OpenMP's loops have in a task: as many as it takes CPUs.
+"""How many threads OpenMP's loops and BLAS have in a task: as many as it takes CPUs.
 
-A worker begins with one, as its ``OMP_NUM_THREADS`` says. For a task with ``num_cpus=4`` that variable
-and what loaded OpenMP libraries were told become 4, and 1 again after it. Whoever has set the
-variable, for the program or for the task, is obeyed.
+A worker begins with one, as its ``OMP_NUM_THREADS`` and the like say. For a task with ``num_cpus=4``
+these variables and what loaded libraries were told become 4, and 1 again after it. Whoever has set
+a variable, for the program or for the task, is obeyed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
-__all__ = ["VARIABLE", "threads_for", "with_threads"]
+__all__ = ["VARIABLE", "set_threads", "threads_for", "with_threads"]
 
 VARIABLE = "OMP_NUM_THREADS"
 
@@ -33,29 +33,36 @@ def threads_for(resources: Mapping[str, float], env_vars: Mapping[str, str]) -> 
     return max(int(resources.get("CPU", 1)), 1)
 
 
+def set_threads(threads: int) -> None:
+    """Give the libraries of this process so many threads, also those that are loaded later."""
+    for name in zygote.job.get("thread_limits", VARIABLE).split():
+        os.environ[name] = str(threads)
+    _set_loaded(threads)
+
+
+def _set_loaded(threads: int) -> None:
+    _native.set_library_threads(threads, "blas" not in zygote.job)
+
+
 def with_threads(function: Callable[..., Any], threads: int) -> Callable[..., Any]:
     """Wrap the function of a task whose loops have so many threads."""
-
-    def enter() -> None:
-        os.environ[VARIABLE] = str(threads)  # for libraries that this task loads
-        _native.set_openmp_threads(threads)
 
     if is_generator(function):
 
         def generator(*args: Any, **kwargs: Any) -> Iterator[Any]:
-            enter()
+            set_threads(threads)
             try:
                 yield from function(*args, **kwargs)
             finally:
-                _native.set_openmp_threads(1)
+                _set_loaded(1)
 
         return generator
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        enter()
+        set_threads(threads)
         try:
             return function(*args, **kwargs)
         finally:
-            _native.set_openmp_threads(1)
+            _set_loaded(1)
 
     return wrapper

@@ -7,8 +7,8 @@ directory, the environment. It imports little, since everything here is paid bef
 
 What differs in workers of a new interpreter: ``sys.flags`` says ``isolated``, ``no_site``,
 ``ignore_environment`` and ``no_user_site`` (the driver's ``sys.path`` already is the outcome of all
-that), and ``site`` is not imported. In all workers ``OMP_NUM_THREADS``, ``OPENBLAS_NUM_THREADS`` and
-``MKL_NUM_THREADS`` are 1 unless the user has said otherwise: there is one worker for each core already.
+that), and ``site`` is not imported. In all workers ``OMP_NUM_THREADS`` and its like for BLAS, and joblib's
+number of CPUs, are 1 unless the user has said otherwise: there is one worker for each core already.
 For a task that takes more CPUs see :mod:`haz._core.threads`.
 """
 
@@ -25,7 +25,9 @@ SOCKET_FD = 3
 #: In a worker: facts of the program that it works for.
 job: "dict[str, str]" = {}
 
-THREAD_LIMITS = (b"OMP_NUM_THREADS", b"OPENBLAS_NUM_THREADS", b"MKL_NUM_THREADS")
+_BLAS_LIMITS = (b"OPENBLAS_NUM_THREADS", b"MKL_NUM_THREADS", b"BLIS_NUM_THREADS")
+#: joblib takes the last one for the number of CPUs.
+THREAD_LIMITS = (b"OMP_NUM_THREADS", *_BLAS_LIMITS, b"LOKY_MAX_CPU_COUNT")
 
 #: The variable by which the processes of a node are found when their zygote was killed.
 _NODE_MARK = b"HAZ_NODE"
@@ -157,8 +159,11 @@ def make_setup(
     if b"OMP_NUM_THREADS" in variables:
         facts["openmp"] = "set by the user"
     else:
-        for name in THREAD_LIMITS:
-            variables.setdefault(name, b"1")
+        if any(name in variables for name in _BLAS_LIMITS):
+            facts["blas"] = "set by the user"
+        limits = [name for name in THREAD_LIMITS if name not in variables]
+        facts["thread_limits"] = b" ".join(limits).decode()
+        variables.update(dict.fromkeys(limits, b"1"))
     try:
         cwd = os.getcwdb()
     except OSError:

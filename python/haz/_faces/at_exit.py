@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 from weakref import WeakKeyDictionary
 
@@ -15,11 +16,13 @@ __all__ = ["at_exit"]
 
 _groups: WeakKeyDictionary[Any, Callable[[Any], object]] = WeakKeyDictionary()
 _registered = False
+_pid = 0
 
 
 def at_exit(group: Any, function: Callable[[Any], object]) -> None:
     """Call ``function(group)`` at the end of the program, if `group` still exists then."""
-    global _registered
+    global _registered, _pid
+    _pid = os.getpid()
     if not _registered:
         _registered = True
         # As concurrent.futures does: atexit's functions run after threads can't be started any more.
@@ -29,5 +32,7 @@ def at_exit(group: Any, function: Callable[[Any], object]) -> None:
 
 
 def _run() -> None:
+    if os.getpid() != _pid:
+        return  # a forked child, where a lock of a group may be held for ever
     for group, function in list(_groups.items()):
         function(group)

@@ -401,9 +401,9 @@ def test_a_forked_child_can_run_loops(kernels):
 
 def test_openmp_is_told_the_number_of_threads(kernels):
     before = kernels.threads()
-    haz._native.set_openmp_threads(3)
+    haz._native.set_library_threads(3)
     assert kernels.threads() == 3
-    haz._native.set_openmp_threads(before)
+    haz._native.set_library_threads(before)
     assert kernels.threads() == before
 
 
