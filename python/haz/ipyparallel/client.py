@@ -8,7 +8,6 @@ import threading
 import time
 from concurrent.futures import Future
 
-from haz.ipyparallel._balancer import Balancer
 from haz.ipyparallel._canning import can, can_callable
 from haz.ipyparallel._messages import BalancedMessage, DirectMessage, Message
 from haz.ipyparallel._output_channel import listen
@@ -89,7 +88,7 @@ class Client:
         self._is_canning = True
         self._prefix = listen(self._state.messages)
         self._numbers = itertools.count()
-        self._balancer = Balancer(self._state.engines, self._find)
+        self._balancer = self._state.balancer
         self._activate_magics()
 
     @staticmethod

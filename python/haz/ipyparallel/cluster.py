@@ -12,6 +12,7 @@ from haz._core.api import get
 from haz._core.lifecycle import init, is_initialized
 from haz._core.remote import remote
 from haz._core.runtime import runtime
+from haz.ipyparallel._balancer import Balancer
 from haz.ipyparallel._engine import Engine
 from haz.ipyparallel._records import HeldMessages, Records
 from haz.ipyparallel.error import EngineCreationError, NoEnginesRegistered
@@ -135,6 +136,8 @@ class ClusterState:
         self.runtime_engine = runtime.engine
         self.records = Records()
         self.messages = HeldMessages()
+        #: Of all clients here, so that they know of each other's calls.
+        self.balancer = Balancer(self.engines, self.messages.get)
 
     # ---- starting ------------------------------------------------------------------------------
 

@@ -100,6 +100,18 @@ def test_short_calls_do_not_wait_behind_long_ones(client, tmp_path):
     assert [each.get() for each in long] == [None, None]
 
 
+def test_clients_know_of_each_others_calls(client, tmp_path):
+    gate = str(tmp_path / "gate")
+    long = [client.load_balanced_view().apply_async(waits_for, gate) for _ in range(2)]
+    runs(gate, 2)
+    with ipp.Client() as other:
+        view = other.load_balanced_view()
+        assert [view.apply_sync(abs, -i) for i in range(6)] == list(range(6))
+        assert other.queue_status()["unassigned"] == 0
+    open(gate, "w").close()
+    assert [each.get() for each in long] == [None, None]
+
+
 def test_unordered_maps_give_what_is_there_first(client, tmp_path):
     view = client.load_balanced_view()
     gate = str(tmp_path / "gate")
