@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from haz.ipyparallel._arguments import freeze
 from haz.ipyparallel._messages import BalancedMessage
 from haz.ipyparallel._sequences import (
     check_callable,
@@ -89,8 +90,8 @@ class LoadBalancedView(View):
         message = self._message(
             "apply",
             self.client._can_callable(f),
-            self.client._can(args) if args else (),
-            self.client._can(kwargs) if kwargs else {},
+            freeze(self.client._can(args)) if args else (),
+            freeze(self.client._can(kwargs)) if kwargs else {},
         )
         self._remember((message,))
         self.client._balancer.submit(message)
@@ -110,20 +111,21 @@ class LoadBalancedView(View):
         size = function.chunksize
         if size is None:
             size = 1 if is_map else max(1, -(-length // max(1, len(self))))
-        canned_f, canned_kwargs = self.client._can_callable(function.func), self.client._can(kwargs)
+        canned_f = self.client._can_callable(function.func)
+        canned_kwargs = freeze(self.client._can(kwargs)) if kwargs else {}
         messages: list[BalancedMessage] = []
         sizes: list[int] = []
         for low in range(0, length, size):
             part = [seq[low : low + size] if mappable(seq) or is_map else seq for seq in sequences]
             sizes.append(min(size, length - low))
             if is_map:
-                message = self._message(
-                    "map", canned_f, self.client._can(part), function.return_exceptions
-                )
+                # A part of a list is new, and its items only are as they were: a tuple says so.
+                items = tuple(tuple(each) if type(each) is list else each for each in part)
+                canned = freeze(self.client._can(items))
+                message = self._message("map", canned_f, canned, function.return_exceptions)
             else:
-                message = self._message(
-                    "apply", canned_f, self.client._can(tuple(part)), canned_kwargs
-                )
+                canned = freeze(self.client._can(tuple(part)))
+                message = self._message("apply", canned_f, canned, canned_kwargs)
             messages.append(message)
         self._remember(messages)
         for message in messages:

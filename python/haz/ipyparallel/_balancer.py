@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import deque
@@ -15,7 +16,7 @@ from haz._core.runtime import runtime
 from haz.exceptions import HazError
 from haz.ipyparallel._canning import Canned
 from haz.ipyparallel._messages import BalancedMessage, Message, _failed_call
-from haz.ipyparallel.error import RemoteError, TaskAborted
+from haz.ipyparallel.error import NoEnginesRegistered, RemoteError, TaskAborted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,9 +38,11 @@ _ROOM = 2
 #: As many functions are known.
 _MOST_FUNCTIONS = 200
 _MOST_TOGETHER = 128
-#: A thread that makes many calls looks for ends once in as many, and sends what waits: the threads
-#: that do so else wait for the interpreter's lock meanwhile, and the engines with them.
+#: A thread that makes many calls lets another one look for ends and send what waits, once in as many:
+#: else that would wait for the interpreter's lock meanwhile, and the engines with it.
 _LOOK_EVERY = 256
+#: Seconds that it waits for that at most: callbacks of the user's may run meanwhile.
+_MOST_WAIT_S = 0.02
 
 
 class Flight:
@@ -58,41 +61,54 @@ class Flight:
 
 
 class _Sender:
-    """The thread that lets balancers send what waits: one in a process, for one run of haz."""
+    """The thread that sends what waits for many calls: one in a process, for one run of haz.
+
+    An interrupt comes to the main thread only, and so never in the midst of what this one does.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._run: Any = None
-        self._due: SimpleQueue[Balancer | None] = SimpleQueue()
+        self._due: SimpleQueue[tuple[Balancer, threading.Lock | None] | None] = SimpleQueue()
+        self.thread: threading.Thread | None = None
 
-    def post(self, balancer: Balancer) -> None:
-        """Let `balancer` send soon."""
+    def post(self, balancer: Balancer, done: threading.Lock | None = None) -> None:
+        """Let `balancer` look and send soon; `done` is released when it has."""
         if self._run is not runtime.engine:
             self._start()
-        self._due.put(balancer)
+        self._due.put((balancer, done))
 
     def _start(self) -> None:
         with self._lock:
             if self._run is runtime.engine:
                 return
-            self._run = runtime.engine
-            due = self._due = SimpleQueue()
-            thread = threading.Thread(
+            due: SimpleQueue[tuple[Balancer, threading.Lock | None] | None] = SimpleQueue()
+            thread = self.thread = threading.Thread(
                 target=self._work, args=(due,), name="haz-balancers", daemon=True
             )
             thread.start()
 
-        def end() -> None:
-            due.put(None)
-            thread.join()
+            def end() -> None:
+                due.put(None)
+                thread.join()
 
-        runtime.at_stop(end)
+            runtime.at_stop(end)
+            self._due = due
+            self._run = runtime.engine
 
     @staticmethod
-    def _work(due: SimpleQueue[Balancer | None]) -> None:
-        while (balancer := due.get()) is not None:
-            balancer.send_now()
-            del balancer
+    def _work(due: SimpleQueue[tuple[Balancer, threading.Lock | None] | None]) -> None:
+        while (posted := due.get()) is not None:
+            balancer, done = posted
+            try:
+                balancer.look_and_send()
+            except HazError:
+                pass  # haz is ending: whoever waits for the calls is told by that
+            except Exception:
+                sys.excepthook(*sys.exc_info())  # of a callback: other calls wait for their turn
+            if done is not None:
+                done.release()
+            del posted, balancer, done
 
 
 _sender = _Sender()
@@ -121,7 +137,6 @@ class Balancer:
         self._find = find
         self._lock = threading.RLock()
         self._waiting: deque[BalancedMessage] = deque()
-        self._load: dict[int, int] = {}
         self._given: dict[int, int] = {}
         self._sent = 0
         self._flights: set[Flight] = set()
@@ -136,32 +151,38 @@ class Balancer:
         """Run the call on an engine, some time."""
         if message.after and not self._await_others(message, message.after):
             return
+        look = None
         with self._lock:
-            self._waiting.append(message)
             if message.deadline is not None:
                 self._timed += 1
-            # Where a call is short and some run, others may follow at once and go along with it.
-            if self._flights and (self._is_full or self._is_short(message)):
-                if len(self._waiting) < self._look_at:
-                    if not self._is_full and not self._is_due:
-                        self._send_soon()
-                    return
+            engine = None
+            if not self._flights and not self._waiting and not message.is_particular():
+                engine = min(self._engines(), key=self._preference, default=None)
+            if engine is not None:
+                self._send([message], engine)
+                return
+            # An interrupt comes between any two steps, and must lose no call but this one.
+            if not self._is_full and not self._is_due:
+                _sender.post(self)
+                self._is_due = True
+            self._waiting.append(message)
+            if len(self._waiting) >= self._look_at:
                 self._look_at = len(self._waiting) + _LOOK_EVERY
-                flights = list(self._flights)
-            else:
-                flights = []
-        if flights:
-            self._look(flights)
-        self._dispatch()
+                look = threading.Lock()
+                look.acquire()
+                _sender.post(self, look)
+        if look is not None and threading.current_thread() is not _sender.thread:
+            look.acquire(timeout=_MOST_WAIT_S)  # an interrupt can't break it, as it can an Event
 
-    def _send_soon(self) -> None:
-        """Let a thread send what waits, when the one that makes calls leaves it the time."""
-        self._is_due = True
-        _sender.post(self)
-
-    def send_now(self) -> None:
-        """Send what waits, as far as there is room."""
-        self._is_due = False
+    def look_and_send(self) -> None:
+        """End the calls that engines have ended, and send what waits as far as there is room."""
+        with self._lock:
+            self._is_due = False
+            by_ref = {flight.ref: flight for flight in self._flights}
+        run = runtime.engine
+        if by_ref:
+            for landed in wait(list(by_ref), num_returns=len(by_ref), timeout=0)[0]:
+                self._land(by_ref[landed], run)
         self._dispatch()
 
     def waiting(self) -> list[BalancedMessage]:
@@ -171,7 +192,10 @@ class Balancer:
 
     def _preference(self, engine: EngineHandle) -> tuple[int, int]:
         """Less is better: what it has from here, then how lately it was given one."""
-        return self._load.get(engine.id, 0), self._given.get(engine.id, 0)
+        return self._load(engine), self._given.get(engine.id, 0)
+
+    def _load(self, engine: EngineHandle) -> int:
+        return sum(flight.weight for flight in self._flights if flight.engine is engine)
 
     def abort(self, message: BalancedMessage) -> None:
         """Let a call end that no engine has begun."""
@@ -220,9 +244,9 @@ class Balancer:
                 else:
                     return
             with self._lock:
+                _sender.post(self)
                 self._waiting.append(message)
                 self._timed += message.deadline is not None
-            self._dispatch()
 
         if message.deadline is not None:
             self._expire_later()
@@ -236,8 +260,13 @@ class Balancer:
         failed: list[tuple[BalancedMessage, Exception]] = []
         with self._lock:
             self._is_full = False
-            self._look_at = _LOOK_EVERY
-            engines = self._engines() if self._waiting else []
+            engines: list[EngineHandle] = []
+            if self._waiting:
+                try:
+                    engines = self._engines()
+                except NoEnginesRegistered as stopped:
+                    failed += [(message, stopped) for message in self._waiting]
+                    self._waiting.clear()
             kept: list[BalancedMessage] = []
             share = -(-len(self._waiting) // max(1, len(engines)))
             while self._waiting:
@@ -249,8 +278,7 @@ class Balancer:
                     failed.append((message, fits))
                     continue
                 engine = min(fits, key=self._preference, default=None)
-                weight = 1 if self._is_short(message) else _ROOM
-                if engine is None or self._load.get(engine.id, 0) + weight > _ROOM:
+                if engine is None or self._load(engine) + self._weight(message) > _ROOM:
                     kept.append(message)
                     if not message.is_particular():
                         self._is_full = True
@@ -260,10 +288,16 @@ class Balancer:
                 if not message.is_particular():
                     self._fill(batch, share)
                 try:
-                    self._send(batch, engine, weight)
+                    self._send(batch, engine)
                 except HazError as error:
-                    failed += [(each, error) for each in batch]
+                    if len(batch) == 1:
+                        failed.append((message, error))
+                    else:  # one of them can't be pickled
+                        for each in batch:
+                            each.is_alone = True
+                        self._waiting.extendleft(reversed(batch))
             self._waiting.extendleft(reversed(kept))
+            self._look_at = len(self._waiting) + _LOOK_EVERY
             if self._timed and self._waiting:
                 self._expire_later()
         for message, reason in failed:
@@ -271,10 +305,12 @@ class Balancer:
 
     def _fill(self, batch: list[BalancedMessage], share: int) -> None:
         """Add calls that go along with the first one: short ones, as long as all engines get some."""
-        most = min(share, _MOST_TOGETHER)
+        most = 1 if batch[0].is_alone else min(share, _MOST_TOGETHER)
         left = _SHORT_S - self._duration(batch[0])
         waiting = self._waiting
         while len(batch) < most and waiting and not waiting[0].is_particular():
+            if waiting[0].is_alone:
+                break
             left -= self._duration(waiting[0])
             if left < 0:
                 break
@@ -312,37 +348,28 @@ class Balancer:
             fits = left
         return fits
 
-    def _send(self, batch: list[BalancedMessage], engine: EngineHandle, weight: int) -> None:
-        self._load[engine.id] = self._load.get(engine.id, 0) + weight
+    def _send(self, batch: list[BalancedMessage], engine: EngineHandle) -> None:
         self._sent += 1
         self._given[engine.id] = self._sent
         for message in batch:
             message._sent_to(engine)
-        try:
-            if len(batch) == 1:
-                method, *arguments = batch[0].call  # type: ignore[misc]
-                ref = engine.call(method, batch[0].msg_id, *arguments)
-            else:
-                ref = engine.call("batch", [(message.msg_id, message.call) for message in batch])
-        except BaseException:
-            self._load[engine.id] -= weight
-            raise
-        flight = Flight(batch, engine, ref, weight)
+        if len(batch) == 1:
+            method, *arguments = batch[0].call  # type: ignore[misc]
+            ref = engine.call(method, batch[0].msg_id, *arguments)
+        else:
+            ref = engine.call("batch", [(message.msg_id, message.call) for message in batch])
+        flight = Flight(batch, engine, ref, self._weight(batch[0]))
         for message in batch:
             message.flight = flight
         self._flights.add(flight)
         run = runtime.engine
         when_ready(ref, lambda: self._land(flight, run))
 
-    def _look(self, flights: list[Flight]) -> None:
-        """End the calls that engines have ended, without waiting for the thread that is told."""
-        run = runtime.engine
-        by_ref = {flight.ref: flight for flight in flights}
-        for landed in wait(list(by_ref), num_returns=len(by_ref), timeout=0)[0]:
-            self._land(by_ref[landed], run)
-
     def _land(self, flight: Flight, run: Any) -> None:
         """What was sent has come back, in the run of haz that it was sent in; or will never."""
+        if threading.current_thread() is threading.main_thread() and run is runtime.engine:
+            _sender.post(self)  # where no interrupt comes
+            return
         replies: list[Reply | None] = [None] * len(flight.messages)
         error: Exception | None = None
         try:
@@ -356,20 +383,13 @@ class Balancer:
                 return  # two threads looked
             flight.has_landed = True
             self._flights.discard(flight)
-            self._load[flight.engine.id] -= flight.weight
         if error is None:
             self._note_durations(flight.messages, replies)  # type: ignore[arg-type]
-        try:
-            self._unload(flight, replies, error)
-        except BaseException:  # an interrupt of the thread that looked: nothing else raises
-            self._unload(flight, replies, error)
-            raise
+        self._unload(flight, replies, error)
 
     def _unload(self, flight: Flight, replies: list[Reply | None], error: Exception | None) -> None:
-        """End the calls of a flight, but for those that are ended or waiting again already."""
+        """End the calls of a flight, or let them wait again."""
         for message, reply in zip(flight.messages, replies, strict=True):
-            if message.flight is not flight or message.status is not None:
-                continue
             failure = self._outcome(message, reply, error)
             if failure is None:
                 continue
@@ -407,8 +427,8 @@ class Balancer:
 
     # ---- how long calls take ----------------------------------------------------------------
 
-    def _is_short(self, message: BalancedMessage) -> bool:
-        return self._duration(message) < _SHORT_S / 2
+    def _weight(self, message: BalancedMessage) -> int:
+        return 1 if self._duration(message) < _SHORT_S / 2 else _ROOM
 
     def _duration(self, message: BalancedMessage) -> float:
         """Seconds that the call will take, as calls of its function did; many if none is known."""

@@ -28,6 +28,7 @@ __all__ = [
     "Reference",
     "can",
     "can_callable",
+    "frozen",
     "set_user_namespace",
     "uncan",
     "uncan_callable",
@@ -106,6 +107,26 @@ class _CannedPartial:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _CannedPartial, (self.function, self.args, self.keywords)
+
+
+class Frozen:
+    """Canned things, pickled."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Frozen, (self.data,)
+
+    def _haz_uncan(self) -> Any:
+        return uncan(pickle.loads(self.data))
+
+
+def frozen(thing: Any) -> Frozen:
+    """What is canned as it is now, whatever becomes of it; see `Frozen`."""
+    return Frozen(_dumps(thing))
 
 
 def _is_importable(thing: Any) -> bool:

@@ -8,6 +8,7 @@ import warnings
 from contextlib import contextmanager
 
 from haz._core.api import put
+from haz.ipyparallel._arguments import is_large
 from haz.ipyparallel._messages import DirectMessage
 from haz.ipyparallel._sequences import (
     check_callable,
@@ -33,23 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BroadcastView", "DirectView"]
 
-#: Arguments of this many bytes and more lie once in the store for all engines of a view.
-_LARGE_BYTES = 16 << 10
-
-
-def _is_large(thing: Any, depth: int = 3) -> bool:
-    """Whether a value is worth a place in the store for several engines to read."""
-    size = getattr(thing, "nbytes", None)
-    if type(size) is int:
-        return size >= _LARGE_BYTES
-    if isinstance(thing, (bytes, bytearray, str)):
-        return len(thing) >= _LARGE_BYTES
-    if depth and isinstance(thing, (list, tuple)):
-        return len(thing) > 1000 or any(_is_large(item, depth - 1) for item in thing)
-    if depth and isinstance(thing, dict):
-        return len(thing) > 1000 or any(_is_large(item, depth - 1) for item in thing.values())
-    return False
-
 
 class DirectView(View):
     """A view of one engine, or of some or all of them; each runs what is sent.
@@ -73,7 +57,7 @@ class DirectView(View):
     ) -> AsyncResult:
         engines, single = self._engines(targets)
         if len(engines) > 1:
-            args = tuple(put(arg) if _is_large(arg) else arg for arg in args)
+            args = tuple(put(arg) if is_large(arg) else arg for arg in args)
         label = self.label if label is None else label
         messages: list[DirectMessage] = []
         for engine in engines:

@@ -126,9 +126,9 @@ class Engine:
         def call() -> Any:
             f = uncan_callable(function)
             if not return_exceptions:
-                return can(list(map(f, *map(uncan, sequences))))
+                return can(list(map(f, *uncan(sequences))))
             results = []
-            for items in zip(*map(uncan, sequences), strict=False):
+            for items in zip(*uncan(sequences), strict=False):
                 try:
                     results.append(f(*items))
                 except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from datetime import datetime, timezone
@@ -428,12 +429,13 @@ class BalancedMessage(Message):
     #: What has been sent and has not come back, with this call in it.
     flight: Flight | None = None
     retries = 0
+    #: Whether it must be sent without others, as they may fail together.
+    is_alone = False
     targets: frozenset[int] | None = None
     after: Dependency | None = None
     follow: Dependency | None = None
     avoid: set[int] | None = None
     deadline: float | None = None
-    _event: threading.Event | None = None
     _callbacks: list[Callable[[], None]] | None = None
 
     def __init__(self, msg_id: str, label: Any, call: tuple[Any, ...]) -> None:
@@ -451,13 +453,17 @@ class BalancedMessage(Message):
     def wait(self, timeout: float | None) -> bool:
         if self.status is not None:
             return True
+        # A lock, since an interrupt can break an Event, whose set() would then raise elsewhere.
+        end = threading.Lock()
+        end.acquire()
+        self.watch(end.release)
+        seconds = -1 if timeout is None else min(max(timeout, 0), threading.TIMEOUT_MAX)
+        if end.acquire(timeout=seconds):
+            return True
         with self._lock:
-            if self.ready():
-                return True
-            if self._event is None:
-                self._event = threading.Event()
-            event = self._event
-        return event.wait(timeout)
+            if self._callbacks is not None and end.release in self._callbacks:
+                self._callbacks.remove(end.release)
+        return self.status is not None
 
     def watch(self, callback: Callable[[], None]) -> None:
         with self._lock:
@@ -477,12 +483,13 @@ class BalancedMessage(Message):
                 facts.error = outcome
             self.status = status
             self.call = self.flight = None
-        if self._event is not None:
-            self._event.set()
         if self._callbacks is not None:
             callbacks, self._callbacks = self._callbacks, None
             for callback in callbacks:
-                callback()
+                try:
+                    callback()
+                except Exception:
+                    sys.excepthook(*sys.exc_info())  # other calls end all the same
 
 
 def wait_for_all(messages: list[Message], timeout: float | None) -> bool:

@@ -67,9 +67,9 @@ def test_short_calls_go_together_and_long_ones_alone(client, monkeypatch):
     sizes = []
     send = client._balancer._send
 
-    def counting(batch, engine, weight):
+    def counting(batch, engine):
         sizes.append(len(batch))
-        send(batch, engine, weight)
+        send(batch, engine)
 
     monkeypatch.setattr(client._balancer, "_send", counting)
     results = [view.apply_async(abs, -i) for i in range(3000)]
@@ -98,6 +98,84 @@ def test_short_calls_do_not_wait_behind_long_ones(client, tmp_path):
     assert not any(each.ready() for each in long)
     open(gate, "w").close()
     assert [each.get() for each in long] == [None, None]
+
+
+def test_arguments_are_what_they_were_at_the_call(client, tmp_path):
+    gate = str(tmp_path / "gate")
+    view = client.load_balanced_view()
+    held = [view.apply_async(waits_for, gate) for _ in range(3)]
+    runs(gate, 3)
+    items, array, named = [0], np.zeros(3), {"x": [0]}
+    later = []
+    for i in range(5):
+        items[0] = array[:] = named["x"][0] = i
+        later.append(
+            view.apply_async(lambda a, b, x: (a[0], int(b[0]), x[0]), items, array, **named)
+        )
+    mapped = view.map_async(lambda x: x[0], [items, items])
+    items[0] = 100
+    open(gate, "w").close()
+    assert [each.get() for each in later] == [(i, i, i) for i in range(5)]
+    assert mapped.get() == [4, 4]
+    assert [each.get() for each in held] == [None] * 3
+
+
+def test_arguments_that_cannot_be_pickled_are_an_error_at_the_call(client):
+    view = client.load_balanced_view()
+    results = [view.apply_async(abs, -i) for i in range(300)]
+    with pytest.raises(haz.exceptions.SerializationError, match=r"the arguments.*item 0.*lock"):
+        view.apply_async(abs, threading.Lock())
+    with pytest.raises(haz.exceptions.SerializationError, match=r"the arguments.*lock"):
+        view.map_async(abs, [1, threading.Lock()])
+    # Large arguments are pickled when they are sent: those that can't be fail alone.
+    large = [view.apply_async(len, [0] * 2000 + [threading.Lock()] * (i == 5)) for i in range(40)]
+    results += [view.apply_async(abs, -i) for i in range(300)]
+    assert [each.get() for each in results] == [*range(300), *range(300)]
+    with pytest.raises(haz.exceptions.SerializationError, match="lock"):
+        large.pop(5).get()
+    assert [each.get() for each in large] == [2000] * 39
+
+
+# An interrupt between open() and "with" leaves a file to the garbage collector, which says so.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_interrupts_in_the_midst_of_calls_lose_none(client):
+    view = client.load_balanced_view()
+    assert view.map_sync(abs, range(500)) == list(range(500))
+    results = []
+    is_over = threading.Event()
+    is_armed = False
+    interrupted = 0
+
+    def interrupt(_number, _frame):
+        nonlocal is_armed, interrupted
+        if is_armed:
+            is_armed = False
+            interrupted += 1
+            raise KeyboardInterrupt
+
+    def send_signals():
+        while not is_over.wait(0.003):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    thread = threading.Thread(target=send_signals)
+    thread.start()
+    for i in range(5000):
+        try:
+            is_armed = True
+            results.append((view.apply_async(abs, -i), i))
+            is_armed = False
+        except KeyboardInterrupt:
+            pass
+    is_over.set()
+    thread.join()
+    signal.signal(signal.SIGINT, before)
+    assert interrupted
+    assert len(results) >= 5000 - interrupted
+    for result, value in results:
+        assert result.wait(60), "an interrupt lost a call"
+        assert result.get(return_exceptions=True) == value or result.status == "aborted"
+    assert view.map_sync(abs, range(500)) == list(range(500))
 
 
 def test_clients_know_of_each_others_calls(client, tmp_path):
@@ -331,9 +409,12 @@ def test_engines_come_and_go(client):
 def test_a_stopped_cluster_says_so(client):
     view = client[:]
     pending = view.apply_async(time.sleep, 60)
+    waiting = client.load_balanced_view().map_async(time.sleep, [60] * 20)
     client.cluster.stop_cluster_sync()
     with pytest.raises(ipp.RemoteError, match="EngineError"):
         pending.get(60)
+    errors = waiting.get(60, return_exceptions=True)
+    assert {type(each).__name__ for each in errors} == {"RemoteError", "NoEnginesRegistered"}
     for call in (lambda: view.apply_sync(abs, 1), lambda: client.ids, lambda: client[:]):
         with pytest.raises(ipp.NoEnginesRegistered, match="was stopped"):
             call()
