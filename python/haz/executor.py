@@ -21,12 +21,15 @@ from haz._faces.functions import code_of
 from haz._faces.group import WorkerGroup
 from haz._faces.outcomes import plain_error
 from haz._faces.private import PLAIN, writable
+from haz._faces.progress import check_progress, show_progress, total_of
 from haz._faces.worker import RaisedInCall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any, NoReturn, ParamSpec, TypeVar
+
+    from haz._faces.progress import Shown
 
     P = ParamSpec("P")
     T = TypeVar("T")
@@ -250,6 +253,7 @@ class Executor(_Executor):
         timeout: float | None = None,
         chunksize: int = 1,
         buffersize: int | None = None,
+        progress: bool | str | Callable[[int, int | None, int], object] = False,
     ) -> Iterator[T]:
         """Return an iterator over ``fn(*items)``, in order; calls run at the same time.
 
@@ -264,6 +268,8 @@ class Executor(_Executor):
         buffersize
             The most items that are read from the iterables before their results are taken, so that
             they may be endless. Default: all, at once.
+        progress
+            That of `haz.map`; it counts results that were taken.
 
         Raises
         ------
@@ -276,16 +282,19 @@ class Executor(_Executor):
             check_int("buffersize", buffersize, -(2**31))
             if buffersize < 1:
                 raise ValueError("buffersize must be None or > 0")
+        check_progress(progress)
         end = None if timeout is None else monotonic() + timeout
+        total = total_of(iterables) if progress else None
         items = zip(*iterables, strict=False)
         if chunksize == 1:
-            return _results(self, (lambda one: self.submit(fn, *one)), items, end, buffersize)
+            one_by_one = _results(self, (lambda one: self.submit(fn, *one)), items, end, buffersize)
+            return _shown(one_by_one, progress, fn, total)
         chunks = iter(lambda: list(itertools.islice(items, chunksize)), [])
         ahead = None if buffersize is None else max(buffersize // chunksize, 1)
         lists = _results(
             self, (lambda chunk: self.submit(_call_each, fn, chunk)), chunks, end, ahead
         )
-        return itertools.chain.from_iterable(lists)
+        return _shown(itertools.chain.from_iterable(lists), progress, fn, total)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls, and let the workers end when those that were made have.
@@ -356,6 +365,29 @@ def _results(
                 future.cancel()
 
     return results()
+
+
+def _shown(
+    results: Iterator[T], progress: Any, fn: Callable[..., T], total: int | None
+) -> Iterator[T]:
+    shown = show_progress(progress, str(getattr(fn, "__name__", "map")), total)
+    return results if shown is None else _told_of(results, shown)
+
+
+def _told_of(results: Iterator[T], shown: Shown) -> Iterator[T]:
+    done = failed = 0
+    try:
+        for result in results:
+            done += 1
+            shown.update(done, 0)
+            yield result
+    except Exception:
+        failed = 1
+        raise
+    finally:
+        if failed:
+            shown.update(done + 1, 1)
+        shown.close()
 
 
 def _result_or_cancel(future: Future[Any], end: float | None) -> Any:

@@ -11,7 +11,7 @@ from haz._core.api import cancel, cluster_resources, get, wait
 from haz._core.options import check_int
 from haz._core.remote import RemoteFunction, remote
 from haz._faces.functions import code_of, function_of
-from haz._faces.progress import check_progress, show_progress
+from haz._faces.progress import check_progress, show_progress, total_of
 from haz.exceptions import HazError, SerializationError
 
 TYPE_CHECKING = False
@@ -268,15 +268,8 @@ def map(
         name=shown_name,
     )
     under_way.fill()
-    total = _total(iterables) if progress else None
+    total = total_of(iterables) if progress else None
     return _results(under_way, on_error, lambda: show_progress(progress, shown_name, total))
-
-
-def _total(iterables: tuple[Iterable[Any], ...]) -> int | None:
-    try:
-        return min(len(items) for items in iterables)  # type: ignore[arg-type]
-    except TypeError:
-        return None
 
 
 def _results(under_way: _Map, on_error: str, show: Callable[[], Shown | None]) -> Iterator[Any]:

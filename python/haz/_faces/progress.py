@@ -7,7 +7,7 @@ from time import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any, Protocol
 
     class Shown(Protocol):
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
             """Tell that there will be no more."""
 
 
-__all__ = ["check_progress", "show_progress"]
+__all__ = ["check_progress", "show_progress", "total_of"]
 
 _PAUSE_S = 0.1
 
@@ -29,6 +29,14 @@ def check_progress(progress: object) -> None:
     """Raise TypeError for what `show_progress` does not take."""
     if not isinstance(progress, (bool, str)) and not callable(progress):
         raise TypeError(f"progress must be True, False, a text or a function, not {progress!r}")
+
+
+def total_of(iterables: tuple[Iterable[Any], ...]) -> int | None:
+    """Return how many items there are in all of them, if that is known."""
+    try:
+        return min(len(items) for items in iterables)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
 
 
 def show_progress(

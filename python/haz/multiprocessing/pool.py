@@ -13,6 +13,7 @@ from haz._core.options import check_int
 from haz._faces.at_exit import at_exit
 from haz._faces.functions import code_of
 from haz._faces.group import Call, WorkerGroup
+from haz._faces.progress import check_progress, show_progress
 from haz._faces.worker import Shared, map_chunk, map_until_error, starmap_chunk
 from haz.multiprocessing.results import (
     ApplyResult,
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
     )
     from multiprocessing.pool import ThreadPool as ThreadPool
     from types import TracebackType
-    from typing import Any
+    from typing import Any, TypeAlias
+
+    Progress: TypeAlias = bool | str | Callable[[int, int | None, int], object]
 
 __all__ = [
     "ApplyResult",
@@ -162,10 +165,18 @@ class Pool:
         return result
 
     def map(
-        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int | None = None,
+        *,
+        progress: Progress = False,
     ) -> list[Any]:
-        """Return ``[func(item) for item in iterable]``, computed in chunks by all processes."""
-        result: list[Any] = self.map_async(func, iterable, chunksize).get()
+        """Return ``[func(item) for item in iterable]``, computed in chunks by all processes.
+
+        `progress` is that of `haz.map`; it goes on by chunks, and a chunk that fails counts as one.
+        """
+        result: list[Any] = self.map_async(func, iterable, chunksize, progress=progress).get()
         return result
 
     def map_async(
@@ -175,21 +186,25 @@ class Pool:
         chunksize: int | None = None,
         callback: Callable[[list[Any]], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
+        *,
+        progress: Progress = False,
     ) -> AsyncResult:
         """Start a `map`."""
         items = list(iterable)
         if type(iterable) is not range and not _SMALL.issuperset(map(type, items)):
             items = [item for (item,) in _shared([(item,) for item in items])]
-        return self._map(map_chunk, func, items, chunksize, callback, error_callback)
+        return self._map(map_chunk, func, items, chunksize, callback, error_callback, progress)
 
     def starmap(
         self,
         func: Callable[..., Any],
         iterable: Iterable[Iterable[Any]],
         chunksize: int | None = None,
+        *,
+        progress: Progress = False,
     ) -> list[Any]:
         """Return ``[func(*args) for args in iterable]``, computed as by `map`."""
-        result: list[Any] = self.starmap_async(func, iterable, chunksize).get()
+        result: list[Any] = self.starmap_async(func, iterable, chunksize, progress=progress).get()
         return result
 
     def starmap_async(
@@ -199,10 +214,12 @@ class Pool:
         chunksize: int | None = None,
         callback: Callable[[list[Any]], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
+        *,
+        progress: Progress = False,
     ) -> AsyncResult:
         """Start a `starmap`."""
         items = _shared([tuple(args) for args in iterable])
-        return self._map(starmap_chunk, func, items, chunksize, callback, error_callback)
+        return self._map(starmap_chunk, func, items, chunksize, callback, error_callback, progress)
 
     def _map(
         self,
@@ -212,8 +229,10 @@ class Pool:
         chunksize: int | None,
         callback: Callable[[list[Any]], object] | None,
         error_callback: Callable[[BaseException], object] | None,
+        progress: Progress,
     ) -> AsyncResult:
         self._check_running()
+        check_progress(progress)
         size = _chunk_size(chunksize) or -(-len(items) // (self._processes * 4)) or 1
         result = MapResult()
         self._expect(result, callback, error_callback)
@@ -226,7 +245,11 @@ class Pool:
             ChunkCall(code_of(run), (code, list(items[at : at + size])), place, result.take_chunk)
             for place, at in enumerate(range(0, len(items), size))
         ]
-        result.begin_chunks(chunks)
+        shown = None
+        if progress:
+            name = str(getattr(function, "__name__", "map"))
+            shown = show_progress(progress, name, len(items))
+        result.begin_chunks(chunks, [len(chunk.args[1]) for chunk in chunks], shown)
         for chunk in chunks:
             chunk.result = result
         self._submit(*chunks)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
+    from haz._faces.progress import Shown
+
 __all__ = ["ApplyResult", "AsyncResult", "IMapIterator", "MapResult"]
 
 #: Guards making what is waited for, and parts of results. Nothing else is locked inside.
@@ -124,8 +126,16 @@ ApplyResult = AsyncResult
 class MapResult(AsyncResult):
     """The result of a ``map_async`` or ``starmap_async``."""
 
-    def begin_chunks(self, chunks: list[ChunkCall]) -> None:
-        """Be the result of these calls, each of which returns a list."""
+    def begin_chunks(
+        self, chunks: list[ChunkCall], sizes: list[int], shown: Shown | None = None
+    ) -> None:
+        """Be the result of these calls, each of which returns a list for so many items.
+
+        `shown` is told of their progress.
+        """
+        self._sizes = sizes
+        self._shown = shown
+        self._ended = self._failed = 0
         self._chunks: list[Any] = [None] * len(chunks)
         self._left = len(chunks)
         self._first_error: BaseException | None = None
@@ -139,13 +149,25 @@ class MapResult(AsyncResult):
             self._left -= 1
             if self._first_error is None:
                 self._first_error = error
-            if self._left != 0:
-                return
+            is_last = self._left == 0
+            self._ended += self._sizes[place]
+            self._failed += error is not None
+        try:
+            if self._shown is not None:
+                self._shown.update(self._ended, self._failed)
+        finally:
+            if is_last:
+                self._finish_all()
+
+    def _finish_all(self) -> None:
+        shown, self._shown = self._shown, None
         chunks, self._chunks = self._chunks, []
         if self._first_error is None:
             self._finish(list(itertools.chain.from_iterable(chunks)), None)
         else:
             self._finish(None, self._first_error)
+        if shown is not None:
+            shown.close()
 
 
 class ChunkCall(Call):
