@@ -1,5 +1,7 @@
 #include "api/worker_process.h"
 
+#include <stdio_ext.h>
+
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
@@ -53,6 +55,7 @@ void note_interrupt(int /*signal*/) {}
 }  // namespace
 
 void be_zygote() {
+  ::__fpurge(stdout);  // what the program has printed up to here, its first process has printed too
   auto setup = receive_zygote_setup(kFirstInheritedFd);
   if (!setup) exit_now(kFailed);
   std::optional<ForkedWorker> worker =
