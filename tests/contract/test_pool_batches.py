@@ -12,6 +12,7 @@ import haz
 import haz.multiprocessing
 import pytest
 from haz._faces.batch import Sent
+from haz._faces.group import WorkerGroup
 from haz.exceptions import ActorDiedError
 from haz.testing import wait_until
 
@@ -24,6 +25,14 @@ CALLS = 3000
 @pytest.fixture
 def log(tmp_path):
     return str(tmp_path / "log")
+
+
+@pytest.fixture(autouse=True)
+def depth(monkeypatch):
+    """How many calls a worker has ahead: fixed, since what a busy machine measures may be one."""
+    depth = [400]
+    monkeypatch.setattr(WorkerGroup, "_depth", lambda self: depth[0])
+    return depth
 
 
 @pytest.fixture
@@ -44,9 +53,6 @@ def batches(monkeypatch):
 def pool(batches):
     haz.init(num_cpus=2)
     with haz.multiprocessing.Pool(2) as pool:
-        while not batches:  # until it has seen that calls are short
-            [result.get() for result in [pool.apply_async(abs, (-1,)) for _ in range(500)]]
-        batches.clear()
         yield pool
 
 
@@ -174,8 +180,6 @@ def test_max_calls_of_a_process(batches, log):
 def test_cancelled_futures_do_not_run(batches, log):
     haz.init(num_cpus=2)
     with haz.Executor(2) as executor:
-        while not batches:
-            [future.result() for future in [executor.submit(abs, -1) for _ in range(500)]]
         futures = [executor.submit(note, log, place) for place in range(CALLS)]
         cancelled = {place for place in range(CALLS - 1, 0, -3) if futures[place].cancel()}
         for place, future in enumerate(futures):
@@ -184,14 +188,14 @@ def test_cancelled_futures_do_not_run(batches, log):
     assert noted(log) == collections.Counter(set(range(CALLS)) - cancelled)
 
 
-def test_terminate_with_batches_under_way(pool, batches):
-    # The last ones never end by themselves.
-    times = [0.001] * (CALLS - 100) + [600] * 100
-    results = [pool.apply_async(time.sleep, (seconds,)) for seconds in times]
+def test_terminate_with_batches_under_way(pool, batches, depth):
+    depth[0] = 40
+    results = [pool.apply_async(time.sleep, (0.02,)) for _ in range(2000)]  # 20 s of them
     results[0].get(60)
     pool.terminate()
     outcomes = outcomes_of(results)
     assert outcomes[0] is None
     assert all(one is None or isinstance(one, ValueError) for one in outcomes)
     assert isinstance(outcomes[-1], ValueError)
+    assert max(batches) > 4
     pool.join()
