@@ -358,11 +358,13 @@ void Scheduler::end_attempt_badly(Task* task, Outcome outcome, std::span<const N
   const bool raised = outcome != Outcome::kReturned;
   const bool has_error =
       !values.empty() && values.front().offset == 0 && !values.front().bytes.empty();
-  if (raised && task->cancel_requested) {
+  // The error of a call that nothing told to stop is its own: it had begun, and was not cancelled.
+  const bool told_to_stop = task->closing || !heeds_no_interrupt(*task);
+  if (raised && task->cancel_requested && told_to_stop) {
     fail_task(task, cancelled_error(*task));
   } else if (raised && task->timed_out) {
     fail_task(task, timeout_error(*task));
-  } else if (outcome == Outcome::kRetryable && may_retry(*task)) {
+  } else if (outcome == Outcome::kRetryable && !task->cancel_requested && may_retry(*task)) {
     retry(task);
   } else if (!raised || !has_error) {
     fail_task(task, damaged_result_error(*task));

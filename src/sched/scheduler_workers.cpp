@@ -129,13 +129,14 @@ bool Scheduler::attempt_crashed(Task* task, const Worker& worker) {
   const PlacementGroup* group = task->resources->group;
   if (group != nullptr && group->state == GroupState::kRemoved) {
     fail_task(task, group_removed_error(*task));
-  } else if (task->cancel_requested) {
+  } else if (task->cancel_requested && (task->closing || !heeds_no_interrupt(*task))) {
     fail_task(task, cancelled_error(*task));
   } else if (task->timed_out) {
     fail_task(task, timeout_error(*task));
   } else if (task->function->is_forgotten) {  // a call of another job's actor
     fail_task(task, owner_died_error(*task));
-  } else if (spared ? task->function->max_retries != 0 : may_retry(*task)) {
+  } else if (!task->cancel_requested &&
+             (spared ? task->function->max_retries != 0 : may_retry(*task))) {
     story_.add(StoryEvent::kTaskRetried, task->id.value, task->attempt, worker.slot);
     enqueue(task, true);
   } else {

@@ -657,6 +657,26 @@ def test_cancel_a_running_call_of_a_sync_actor(node, gate):
         haz.cancel(mortal.add.remote(), force=True)
 
 
+def test_a_running_call_that_was_cancelled_tells_how_it_ended(node, gate):
+    @haz.remote(max_restarts=1, max_task_retries=3)
+    class Ends:
+        def end(self, how, running, go):
+            running.open()
+            go.wait()
+            if how == "raises":
+                raise LookupError("its own")
+            os._exit(3)
+
+    ends = Ends.remote()
+    for how, kind in (("raises", LookupError), ("dies", exceptions.ActorUnavailableError)):
+        ref = ends.end.remote(how, gate(f"{how} runs"), gate(f"{how} goes"))
+        gate(f"{how} runs").wait()
+        haz.cancel(ref)
+        gate(f"{how} goes").open()
+        with pytest.raises(kind):
+            haz.get(ref)
+
+
 def test_time_limit_of_a_call(node):
     @haz.remote
     class Slow:

@@ -256,6 +256,30 @@ TEST_F(ActorTest, ARunningCallOfMethodsThatAreNotCoroutinesGoesOn) {
   node.end();
 }
 
+TEST_F(ActorTest, ARunningCallThatWasCancelledForNothingEndsAsItDoes) {
+  ActorOptions options;
+  options.max_restarts = -1;
+  const ObjectId actor = alive(actor_class(options));
+  Function* add = method(3);
+  const TaskId raises = call(actor, add);
+  const TaskId dies = call(actor, add);
+  const TaskId queued = call(actor, add);
+  Claim claim = node.claim(worker_of(actor));
+  node.cancel(raises);
+  node.raise(worker_of(actor), claim, "its own", Outcome::kRetryable);
+  EXPECT_EQ(node.value(raises), "its own") << "and it is not tried again";
+  node.dispatch();
+  claim = node.claim(worker_of(actor));
+  EXPECT_EQ(claim.task, dies);
+  node.cancel(dies);
+  node.cancel(queued);
+  node.die(worker_of(actor));
+  EXPECT_EQ(node.error_kind(dies), "actor_unavailable") << "and it is not tried again";
+  EXPECT_EQ(node.error_kind(queued), "cancelled") << "it had not begun";
+  node.drop(actor);
+  node.end();
+}
+
 TEST_F(ActorTest, QueuedCallsAreCancelledRunningCoroutinesInterrupted) {
   ActorOptions options;
   options.is_async = true;
