@@ -41,11 +41,14 @@ DriverLink::DriverLink(UniqueFd socket, RingClient& ring, EventFd wake, OnMessag
       wake_(std::move(wake)),
       on_message_(std::move(on_message)) {}
 
-DriverLink::~DriverLink() { leave(0); }
+DriverLink::~DriverLink() { leave(0, 0); }
 
-void DriverLink::leave(std::int64_t timeout_ns) {
+void DriverLink::leave(std::int64_t timeout_ns, std::int64_t writers_ns) {
   if (!thread_.joinable()) return;
   leaving_.store(true, std::memory_order_relaxed);
+  // What this process was lent is lent on as soon as the server hears of its end.
+  ring_.lose();
+  ring_.await_writers(writers_ns);
   end_sending(socket_.get());
   {
     std::unique_lock lock(mutex_);
@@ -54,7 +57,6 @@ void DriverLink::leave(std::int64_t timeout_ns) {
   stopping_.store(true, std::memory_order_relaxed);
   wake_.signal();
   thread_.join();
-  ring_.lose();
 }
 
 void DriverLink::run() {

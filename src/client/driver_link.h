@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "base/result.h"
+#include "base/units.h"
 #include "client/ring_client.h"
 #include "os/event_fd.h"
 #include "os/fd.h"
@@ -33,14 +34,15 @@ class DriverLink {
   /// Takes over `socket`, whose other end has admitted `ring`, which outlives the link.
   static Result<std::unique_ptr<DriverLink>> start(UniqueFd socket, RingClient& ring,
                                                    OnMessage on_message);
-  /// As leave(0).
+  /// As leave(0, 0).
   ~DriverLink();
   DriverLink(const DriverLink&) = delete;
   DriverLink& operator=(const DriverLink&) = delete;
 
-  /// Tells the server that this driver ends, and waits until nothing of it is left there, at most
-  /// `timeout_ns`. All calls of the client fail afterwards. Idempotent; one thread at a time.
-  void leave(std::int64_t timeout_ns);
+  /// Ends the client's calls, and waits for threads that fill a value, at most `writers_ns`. Then
+  /// tells the server that this driver ends, and waits until nothing of it is left there, at most
+  /// `timeout_ns`. Idempotent; one thread at a time.
+  void leave(std::int64_t timeout_ns, std::int64_t writers_ns = 10 * kSecondNs);
 
  private:
   DriverLink(UniqueFd socket, RingClient& ring, EventFd wake, OnMessage on_message);

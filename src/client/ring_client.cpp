@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <cstring>
 #include <utility>
 
 #include "base/check.h"
 #include "os/clock.h"
 #include "os/poll.h"
+#include "os/process.h"
 #include "os/signals.h"
 #include "sched/function_message.h"
 #include "sched/group_message.h"
@@ -28,6 +30,7 @@ constexpr std::int64_t kShortSpinNs = 30 * kMicrosecondNs;
 /// Spins that are left out after one in vain.
 constexpr std::uint32_t kSpinsLeftOut = 16;
 constexpr std::int64_t kFullRingNapNs = 50 * kMicrosecondNs;
+constexpr int kDamagedExit = 1;
 
 template <typename T>
 std::span<const std::byte> bytes_of(const T& value) {
@@ -247,11 +250,47 @@ void RingClient::lose() {
   reply_arrived_.notify_all();
 }
 
+bool RingClient::has_writers() {
+  const std::lock_guard lock(memory_mutex_);
+  return !value_leases_.empty() ||
+         std::any_of(chunks_.begin(), chunks_.end(),
+                     [](const Chunk& chunk) { return chunk.unpublished != 0; });
+}
+
+void RingClient::await_writers(std::int64_t timeout_ns) {
+  const std::int64_t until = monotonic_ns() + timeout_ns;
+  while (has_writers()) {
+    if (monotonic_ns() >= until) {
+      area_->control.left_writing.store(1, std::memory_order_relaxed);
+      return;
+    }
+    Doorbell nap{};
+    (void)nap.sleep(nap.prepare(), kMillisecondNs);
+  }
+}
+
 // ---- tasks -------------------------------------------------------------------------------------
+
+const TaskCommand* RingClient::claim_task() {
+  if (area_->control.mark.load(std::memory_order_relaxed) != kControlMark) leave_damaged();
+  const TaskCommand* command = tasks_.claim_next();
+  if (command == nullptr && tasks_.is_damaged()) leave_damaged();
+  return command;
+}
+
+/// A task has written where only haz does, and came to its end all the same. Who is not to blame
+/// must not run here.
+void RingClient::leave_damaged() {
+  std::fputs("haz: a task has written over haz's memory in this process, which ends of it\n",
+             stderr);
+  // Where there are threads, or an event loop, some calls may run.
+  if (on_main_thread() && !running_task_ && !calls_event_) send(MessageKind::kDamaged, {}, true);
+  exit_now(kDamagedExit);
+}
 
 const TaskCommand* RingClient::next_task(WaitHooks& hooks) {
   claimed_ns_ = 0;
-  if (const TaskCommand* command = tasks_.claim_next(); command != nullptr) return command;
+  if (const TaskCommand* command = claim_task(); command != nullptr) return command;
   const std::int64_t idle_since = monotonic_ns();
   const ProcessControl& control = area_->control;
   announce();
@@ -263,7 +302,7 @@ const TaskCommand* RingClient::next_task(WaitHooks& hooks) {
   if (spin_.allowed(idle_since) &&
       spin_.spin(idle_since, idle_since + std::min(spin_ns_, longest_spin),
                  [this] { return tasks_.has_news(); })) {
-    command = tasks_.claim_next();
+    command = claim_task();
   }
   while (command == nullptr && control.stop.load(std::memory_order_relaxed) == 0) {
     if (!blocked) hooks.before_block();
@@ -278,7 +317,7 @@ const TaskCommand* RingClient::next_task(WaitHooks& hooks) {
       run_nested_tasks(lock, blocked, hooks);
     }
     announce();
-    command = tasks_.claim_next();
+    command = claim_task();
     if (command == nullptr && hooks.interrupted()) break;
   }
   if (blocked) hooks.after_block();
@@ -854,6 +893,7 @@ Result<StoreBlock> RingClient::allocate(std::uint64_t size, WaitHooks& hooks, St
         use == StoreUse::kMessage ? AllocateKind::kMessage : AllocateKind::kValue, size, hooks);
     if (!block) return block;
     const std::lock_guard lock(memory_mutex_);
+    if (is_lost()) return node_died();
     value_leases_.push_back(block->offset);
     return block;
   }
@@ -861,6 +901,7 @@ Result<StoreBlock> RingClient::allocate(std::uint64_t size, WaitHooks& hooks, St
   for (;;) {
     {
       const std::lock_guard lock(memory_mutex_);
+      if (is_lost()) return node_died();
       if (!chunks_.empty() && !chunks_.back().retired &&
           chunks_.back().size - chunks_.back().used >= wanted) {
         Chunk& chunk = chunks_.back();
@@ -951,7 +992,10 @@ std::span<const std::byte> near_payload(const Submission& submission) {
 }  // namespace
 
 Status RingClient::submit(const Submission& submission) {
-  if (is_lost()) return node_died();
+  if (is_lost()) {
+    published(submission.payload_offset);  // or it would look as if it were still written
+    return node_died();
+  }
   const SubmitMessage message = submit_message(submission);
   send(MessageKind::kSubmit,
        {bytes_of(message), near_payload(submission), bytes_of_ids(submission.dependencies),
@@ -962,7 +1006,10 @@ Status RingClient::submit(const Submission& submission) {
 }
 
 Status RingClient::put(ObjectId id, const NewValue& value) {
-  if (is_lost()) return node_died();
+  if (is_lost()) {
+    published(value.offset);
+    return node_died();
+  }
   const PutMessage message{id.value};
   const ValueEntry entry = entry_of(value);
   send(MessageKind::kPut,

@@ -58,8 +58,9 @@ class RingClient final : public Client {
   /// The attempt runs from now on: interrupts meant for it count. Returns the one that ran before.
   std::pair<TaskId, std::uint32_t> begin_attempt(TaskId task, std::uint32_t attempt,
                                                  bool report_start);
-  /// The next task, claimed, if there is one.
-  const TaskCommand* claim_task() { return tasks_.claim_next(); }
+  /// The next task, claimed, if there is one. Does not return if the process has damaged its
+  /// memory: the node starts another, which runs what this one has not begun.
+  const TaskCommand* claim_task();
   /// Tells the host that the attempt begins.
   void report_start(TaskId task, std::uint32_t attempt);
   /// Whether the process should end.
@@ -115,6 +116,9 @@ class RingClient final : public Client {
   void watch_host(int socket_fd) { host_fd_ = socket_fd; }
   /// The node is gone: waits end with kClosed, what is sent from now on is dropped.
   void lose();
+  /// After lose(), so that no other begins: waits until no thread writes to what this process was
+  /// lent of the store, at most `timeout_ns`. Where one may still do so then, says it to the host.
+  void await_writers(std::int64_t timeout_ns);
   [[nodiscard]] bool is_lost() const { return lost_.load(std::memory_order_relaxed); }
 
   // ---- completions, from any thread
@@ -213,10 +217,12 @@ class RingClient final : public Client {
   void sleep(std::unique_lock<std::mutex>& lock, std::int64_t until_ns);
   bool spin_for_news(std::unique_lock<std::mutex>& lock, std::int64_t until_ns);
   void run_nested_tasks(std::unique_lock<std::mutex>& lock, bool blocked, WaitHooks& hooks);
+  [[noreturn]] void leave_damaged();
   [[nodiscard]] bool on_main_thread() const { return std::this_thread::get_id() == main_thread_; }
 
   Result<StoreBlock> ask_for_memory(AllocateKind kind, std::uint64_t size, WaitHooks& hooks);
   void published(std::uint64_t offset);
+  bool has_writers();
 
   std::unique_ptr<Arena> arena_;
   ArenaHeader* header_;

@@ -22,7 +22,10 @@ bool Node::has_room(const Worker& worker) { return port_of(worker).tasks.has_roo
 std::uint64_t Node::assign(Task& task) {
   WorkerPort& port = port_of(*task.worker);
   note_busy(port);
-  fill_command(port.tasks.next_entry(), task);
+  // Made elsewhere: what is written there may be overwritten at once by a process gone mad.
+  TaskCommand command{};
+  fill_command(command, task);
+  port.tasks.next_entry() = command;
   touch(port);
   return port.tasks.push();
 }
@@ -39,7 +42,11 @@ void Node::note_busy(WorkerPort& port) {
   busy_ports_.push_back(&port);
 }
 
-bool Node::take_back(Task& task) { return port_of(*task.worker).tasks.take_back(task.position); }
+bool Node::take_back(Task& task) {
+  WorkerPort& port = port_of(*task.worker);
+  // A process that claims nothing more has finished all that it has begun.
+  return port.tasks.take_back(task.position) || port.claims_nothing;
+}
 
 void Node::run_nested(Task& task) {
   TaskCommand command{};
@@ -56,13 +63,11 @@ void Node::fill_command(TaskCommand& command, Task& task) {
   command.attempt = task.attempt;
   command.function = function.id.value;
   command.function_offset = function.block_offset;
-  command.function_size = function.block_size;
   command.num_returns = function.streams()
                             ? static_cast<std::uint32_t>(scheduler_.items_of(task.id))
                             : task.num_returns;
   command.num_arguments = task.num_dependencies;
   command.flags = function.timeout_ns >= 0 ? kReportStart : 0;
-  command.reserved = {};
   const bool takes = task.actor == nullptr || task.creates_actor;
   const ResourceGrant* grant = takes ? &Scheduler::grant_of(task) : nullptr;
   if (grant != nullptr && grant->gpus.ids.empty()) grant = nullptr;
@@ -81,6 +86,7 @@ void Node::fill_command(TaskCommand& command, Task& task) {
     std::memcpy(command.near_bytes.data(), task.payload.data(), near_size);
   }
   if (grant != nullptr) add_grant(command, *grant);
+  command.seal();
 }
 
 void Node::add_grant(TaskCommand& command, const ResourceGrant& grant) {
@@ -155,6 +161,7 @@ Result<WorkerPort*> Node::new_port(std::uint32_t slot) {
   const Status reserved = arena_->reserve(area_offset, align_up(sizeof(ProcessArea), 4 * kKiB));
   if (!reserved) return reserved.error();
   auto* area = reinterpret_cast<ProcessArea*>(arena_->at(area_offset));
+  area->control.mark.store(kControlMark, std::memory_order_relaxed);
   area->control.spin_us.store(cpus_ > 1 ? kMaxWorkerSpinUs : 0, std::memory_order_relaxed);
   ports_[slot] = std::make_unique<WorkerPort>(slot, scheduler_.new_process(), area);
   live_ports_.push_back(ports_[slot].get());

@@ -24,7 +24,9 @@ void Node::end_driver(ProcessId driver) {
   const auto port =
       std::find_if(driver_ports_.begin(), driver_ports_.end(),
                    [driver](const WorkerPort* one) { return one->process == driver; });
-  if (port != driver_ports_.end()) end_driver_port(**port, false);
+  if (port == driver_ports_.end()) return;
+  const auto left_writing = (*port)->area->control.left_writing.load(std::memory_order_relaxed);
+  end_driver_port(**port, left_writing != 0);
 }
 
 void Node::driver_process_ended(std::int32_t pid) {

@@ -68,13 +68,19 @@ void Node::drain(WorkerPort& port) {
   port.submissions.release();
 }
 
-void Node::check_ports() {
+void Node::check_ports(std::int64_t now_ns) {
+  // A process that runs nothing sees the damage itself, and then none of its tasks has begun.
+  constexpr std::int64_t kPatienceNs = 500 * kMillisecondNs;
   for (WorkerPort* port : busy_ports_) {
     if (port->worker == nullptr) continue;
     const Task* task = port->worker->assigned.front();
     while (task != nullptr && task->nested)
       task = List<Task, &Task::queue_link>::next(task);
-    if (task != nullptr && !port->is_intact(task->position)) {
+    if (task == nullptr || port->is_intact(task->position)) {
+      port->damaged_since_ns = 0;
+    } else if (port->damaged_since_ns == 0) {
+      port->damaged_since_ns = now_ns;
+    } else if (now_ns - port->damaged_since_ns > kPatienceNs) {
       kill_port(*port, "it wrote nonsense to its memory of tasks");
     }
   }
@@ -154,6 +160,10 @@ bool Node::handle_body(WorkerPort& port, MessageKind kind, std::span<const std::
     case MessageKind::kReady:
       if (port.worker != nullptr || port.is_driver) return false;
       port.worker = &scheduler_.worker_started(port.slot, port.process);
+      return true;
+    case MessageKind::kDamaged:
+      port.claims_nothing = true;
+      kill_port(port, "a task had written over haz's memory in it");
       return true;
     default:
       return false;

@@ -211,7 +211,6 @@ Result<Function*> Node::add_function(const FunctionOptions& options,
     std::memcpy(to + sizeof head + options.name.size(), code.data(), code.size());
   }
   (*function)->block_offset = block->offset;
-  (*function)->block_size = static_cast<std::uint32_t>(size);
   return function;
 }
 

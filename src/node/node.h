@@ -241,7 +241,7 @@ class Node final : private Actions {
   bool pump(bool all = false);
   bool look_at(WorkerPort& port);
   void drain(WorkerPort& port);
-  void check_ports();
+  void check_ports(std::int64_t now_ns);
   bool handle(WorkerPort& port, const RecordView& record);
   bool handle_body(WorkerPort& port, MessageKind kind, std::span<const std::byte> body);
   bool on_finished(WorkerPort& port, std::span<const std::byte> body);

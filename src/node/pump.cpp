@@ -238,7 +238,7 @@ void Node::background() {
       if (progress) last_activity_ns_ = now;
       drain_drops();
       run_timers(now);
-      check_ports();
+      check_ports(now);
       told = tell_waiting(now);
       end_expelled();
       round.end();

@@ -248,6 +248,7 @@ void Node::on_worker_exited(const WorkerExited& exited, std::vector<LogLine>& li
   const bool was_ready = port->worker != nullptr;
   const bool told_to_end =
       port->killed || port->area->control.stop.load(std::memory_order_relaxed) != 0;
+  cause.heard_out = !port->unheard;
   bool has_begun = false;
   if (was_ready) {
     scheduler_.story().set_time(monotonic_ns());

@@ -58,8 +58,10 @@ struct WorkerPort {
   std::int32_t driver_pid = 0;  ///< Of a driver.
   bool killed = false;          ///< We have sent SIGKILL.
   bool unheard = false;         ///< It wrote nonsense: nothing is read from it any more.
+  bool claims_nothing = false;  ///< It has said that it runs nothing, and will begin nothing more.
   bool touched = false;         ///< Something was written to it since its doorbell was looked at.
   bool busy = false;            ///< In the node's list of those that run something or start.
+  std::int64_t damaged_since_ns = 0;  ///< When its ring of tasks was first seen damaged; 0: not.
   std::uint64_t finished_seen = 0;
   std::uint64_t wake_after = 0;  ///< What area->control.wake_after holds.
   std::uint32_t wake_on_idle = 0;

@@ -3,7 +3,8 @@
 ///
 /// The producer writes a record and then publishes the new tail with one release store, so a
 /// process that dies at any instruction leaves at most unpublished bytes behind. Neither side
-/// trusts the other: positions and sizes are read once and checked before use.
+/// trusts the other: positions and sizes are read once and checked before use. What a process has
+/// overwritten by accident is told by a checksum of each record.
 ///
 /// After rigtorp's SPSCQueue, from which comes the cached copy of the other side's index.
 #pragma once
@@ -16,6 +17,7 @@
 
 #include "base/check.h"
 #include "base/units.h"
+#include "queue/checksum.h"
 
 namespace haz {
 
@@ -28,13 +30,32 @@ static_assert(sizeof(ByteRingHeader) == 2 * kCacheLine);
 
 /// What precedes each record's bytes in the ring.
 struct RecordHeader {
-  std::uint32_t size_bytes;
-  std::uint32_t kind;
+  static constexpr std::uint32_t kKindShift = 24;
+
+  std::uint32_t kind_and_size;
+  std::uint32_t check;  ///< Of what comes before it, and of the record up to where the next begins.
+
+  static constexpr RecordHeader of(std::uint32_t kind, std::uint32_t size_bytes) {
+    return {kind << kKindShift | size_bytes, 0};
+  }
+  [[nodiscard]] constexpr std::uint32_t kind() const { return kind_and_size >> kKindShift; }
+  [[nodiscard]] constexpr std::uint32_t size_bytes() const {
+    return kind_and_size & ((1U << kKindShift) - 1);
+  }
 };
 static_assert(sizeof(RecordHeader) == 8);
 
 inline constexpr std::uint32_t kPaddingRecord = 0;
 inline constexpr std::uint64_t kRecordAlignment = 8;
+
+namespace detail {
+
+inline std::uint32_t check_of(const RecordHeader& header, const std::byte* bytes,
+                              std::uint64_t size_bytes) {
+  return checksum(bytes, size_bytes, header.kind_and_size);
+}
+
+}  // namespace detail
 
 /// Producer's end. One thread at a time.
 class ByteRingWriter {
@@ -44,32 +65,38 @@ class ByteRingWriter {
   ByteRingWriter(ByteRingHeader* header, std::byte* data, std::uint32_t capacity)
       : header_(header), data_(data), capacity_(capacity) {}
 
+  /// Greatest kind of a record.
+  static constexpr std::uint32_t kMaxKind = 255;
   /// Largest record that a ring of this capacity takes, in bytes.
   [[nodiscard]] std::uint32_t max_record_bytes() const {
     return static_cast<std::uint32_t>(capacity_ / 4);
   }
 
   /// Space for a record of `size_bytes`, or nullptr while there is no room. Write all of it, then
-  /// publish(). Precondition: size_bytes <= max_record_bytes(), kind != kPaddingRecord.
+  /// publish(). Precondition: size_bytes <= max_record_bytes(), kind <= kMaxKind and not
+  /// kPaddingRecord.
   std::byte* try_append(std::uint32_t kind, std::uint32_t size_bytes) {
+    seal();
     const std::uint64_t needed = record_bytes(size_bytes);
     std::uint64_t position = tail_ & (capacity_ - 1);
     const std::uint64_t to_end = capacity_ - position;
     const std::uint64_t total = needed <= to_end ? needed : to_end + needed;
     if (!has_room(total)) return nullptr;
     if (needed > to_end) {
-      write_header(position, static_cast<std::uint32_t>(to_end - sizeof(RecordHeader)),
-                   kPaddingRecord);
+      const RecordHeader padding = RecordHeader::of(
+          kPaddingRecord, static_cast<std::uint32_t>(to_end - sizeof(RecordHeader)));
+      std::memcpy(data_ + position, &padding, sizeof padding);
       tail_ += to_end;
       position = 0;
     }
-    write_header(position, size_bytes, kind);
+    open_ = RecordHeader::of(kind, size_bytes);
     tail_ += needed;
     return data_ + position + sizeof(RecordHeader);
   }
 
   /// Makes everything appended so far visible to the consumer.
   void publish() {
+    seal();
     // pairs with acquire in next(), and with has_news() of a reader that goes to sleep
     header_->tail.store(tail_, std::memory_order_seq_cst);
   }
@@ -98,9 +125,14 @@ class ByteRingWriter {
     return tail_ + total - cached_head_ <= capacity_;
   }
 
-  void write_header(std::uint64_t position, std::uint32_t size_bytes, std::uint32_t kind) {
-    const RecordHeader header{size_bytes, kind};
-    std::memcpy(data_ + position, &header, sizeof header);
+  /// Writes the header of the record that was appended last, now that all of it is there.
+  void seal() {
+    if (open_.kind() == kPaddingRecord) return;
+    const std::uint64_t total = record_bytes(open_.size_bytes());
+    std::byte* record = data_ + ((tail_ - total) & (capacity_ - 1));
+    open_.check = detail::check_of(open_, record + sizeof open_, total - sizeof open_);
+    std::memcpy(record, &open_, sizeof open_);
+    open_ = {};
   }
 
   ByteRingHeader* header_ = nullptr;
@@ -108,6 +140,7 @@ class ByteRingWriter {
   std::uint64_t capacity_ = 0;
   std::uint64_t tail_ = 0;
   std::uint64_t cached_head_ = 0;
+  RecordHeader open_{};  ///< Of the record at the tail, while it is written; else kPaddingRecord.
 };
 
 /// One record as the consumer sees it: bytes in the ring, valid until consume(). A producer gone
@@ -143,16 +176,20 @@ class ByteRingReader {
       const std::uint64_t to_end = capacity_ - position;
       const RecordHeader header = read_header(position);
       const std::uint64_t total =
-          align_up(sizeof(RecordHeader) + std::uint64_t{header.size_bytes}, kRecordAlignment);
+          align_up(sizeof(RecordHeader) + std::uint64_t{header.size_bytes()}, kRecordAlignment);
       if (total > cached_tail_ - head_ || total > to_end) return RingRead::kCorrupt;
-      if (header.kind == kPaddingRecord) {
+      if (header.kind() == kPaddingRecord) {
         // It fills the end of the ring and no more; so at most one is passed before a record.
         if (position == 0 || total != to_end) return RingRead::kCorrupt;
         head_ += total;
         continue;
       }
+      const std::byte* bytes = data_ + position + sizeof header;
+      if (detail::check_of(header, bytes, total - sizeof header) != header.check) {
+        return RingRead::kCorrupt;
+      }
       pending_ = total;
-      out = RecordView{header.kind, header.size_bytes, data_ + position + sizeof(RecordHeader)};
+      out = RecordView{header.kind(), header.size_bytes(), bytes};
       return RingRead::kRecord;
     }
   }

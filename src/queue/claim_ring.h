@@ -5,6 +5,9 @@
 /// Each slot has a claim word: the entry's position and a state. The producer publishes an entry as
 /// ready; then exactly one of two compare-and-swaps wins: the consumer's (claimed) or the
 /// producer's (taken back). So an entry is run at most once, and no lock is held across processes.
+///
+/// The consumer's process may damage the ring by writing where it should not. An entry of a type
+/// with is_sound() that is not sound is never claimed: the producer takes it back.
 #pragma once
 
 #include <array>
@@ -106,23 +109,35 @@ class ClaimRingReader {
   ClaimRingReader() = default;
   explicit ClaimRingReader(Ring* ring) : ring_(ring) {}
 
-  /// Claims the next entry that was not taken back; nullptr if there is none. The entry stays valid
-  /// until release().
+  /// Claims the next entry that was not taken back; nullptr if there is none, or is_damaged(). The
+  /// entry stays valid until release().
   const typename Ring::EntryType* claim_next() {
     for (;;) {
       const std::uint64_t head = head_.load(std::memory_order_relaxed);
       auto& slot = ring_->slots[head & (Ring::kCapacity - 1)];
       std::uint64_t word = slot.claim.load(std::memory_order_acquire);  // pairs with push()
-      if (word == detail::claim_word(head, detail::kClaimReady) &&
-          slot.claim.compare_exchange_strong(word, detail::claim_word(head, detail::kClaimClaimed),
-                                             std::memory_order_acq_rel,  // pairs with take_back()
-                                             std::memory_order_acquire)) {
-        return &slot.entry;
+      if (word == detail::claim_word(head, detail::kClaimReady)) {
+        if (!is_sound(slot.entry)) {
+          damaged_ = true;
+          return nullptr;
+        }
+        if (slot.claim.compare_exchange_strong(word,
+                                               detail::claim_word(head, detail::kClaimClaimed),
+                                               std::memory_order_acq_rel,  // pairs with take_back()
+                                               std::memory_order_acquire)) {
+          return &slot.entry;
+        }
       }
-      if (word != detail::claim_word(head, detail::kClaimTaken)) return nullptr;
+      if (word != detail::claim_word(head, detail::kClaimTaken)) {
+        damaged_ = !is_old(word, head);
+        return nullptr;
+      }
       release();
     }
   }
+
+  /// Whether claim_next() has found what the producer can't have written, nor this end.
+  [[nodiscard]] bool is_damaged() const { return damaged_; }
 
   /// Passes the entry at the head, so that the producer may reuse its slot.
   void release() {
@@ -142,8 +157,21 @@ class ClaimRingReader {
   }
 
  private:
+  static bool is_sound(const typename Ring::EntryType& entry) {
+    if constexpr (requires { entry.is_sound(); }) return entry.is_sound();
+    return true;
+  }
+  /// Whether a slot that waits for the entry at `position` may hold `word`.
+  static bool is_old(std::uint64_t word, std::uint64_t position) {
+    if (position < Ring::kCapacity) return word == 0;
+    const std::uint64_t before = position - Ring::kCapacity;
+    return word == detail::claim_word(before, detail::kClaimClaimed) ||
+           word == detail::claim_word(before, detail::kClaimTaken);
+  }
+
   Ring* ring_ = nullptr;
   std::atomic<std::uint64_t> head_{0};  ///< Written by the thread that claims.
+  bool damaged_ = false;
 };
 
 }  // namespace haz

@@ -77,6 +77,8 @@ struct DeathCause {
   int signal = 0;            ///< 0: exited by itself.
   std::string why_killed{};  ///< Where haz has killed it: why, in words.
   std::string last_stderr{};
+  /// All that it told was read: so of the tasks in its ring it has begun the first at most.
+  bool heard_out = false;
 };
 
 /// Counts for `snapshot()`-like views and tests.
@@ -404,6 +406,7 @@ class Scheduler {
   void end_attempt_badly(Task* task, Outcome outcome, std::span<const NewValue> values);
   void leave_worker(Task* task);
   bool pull_back(Task* task);
+  void put_back(Task* task);
   void retry(Task* task);
   static std::vector<Task*> with_children(Task* task);
   void cancel_tasks(std::span<Task* const> tasks, bool force);

@@ -447,11 +447,16 @@ void Scheduler::fail_task(Task* task, std::span<const std::byte> error,
 
 bool Scheduler::pull_back(Task* task) {
   if (task->nested || !actions_.take_back(*task)) return false;
+  put_back(task);
+  return true;
+}
+
+/// Queues a task that its worker has not begun, and will not.
+void Scheduler::put_back(Task* task) {
   story_.add(StoryEvent::kTaskTakenBack, task->id.value, task->attempt, task->worker->slot);
   leave_worker(task);
   task->timed_out = false;
   enqueue(task, true);
-  return true;
 }
 
 void Scheduler::leave_worker(Task* task) {

@@ -79,6 +79,16 @@ void Scheduler::pause_starts(std::uint32_t ticks) {
 
 void Scheduler::give_up_starts(std::string reason) { why_no_starts_ = std::move(reason); }
 
+namespace {
+
+/// Whether its worker runs it when it has finished another one of its ring.
+bool is_behind_another(const Task& task) {
+  const Task* before = List<Task, &Task::queue_link>::previous(&task);
+  return !task.nested && before != nullptr && !before->nested;
+}
+
+}  // namespace
+
 bool Scheduler::worker_died(Worker& worker, const DeathCause& reported) {
   constexpr int kKillSignal = 9;
   DeathCause cause = reported;
@@ -92,6 +102,11 @@ bool Scheduler::worker_died(Worker& worker, const DeathCause& reported) {
   } else {
     while (Task* task = worker.assigned.back()) {
       if (pull_back(task)) continue;
+      // The ring may be damaged, and not tell.
+      if (cause.heard_out && is_behind_another(*task)) {
+        put_back(task);
+        continue;
+      }
       has_begun = true;
       crash_task(task, worker, cause);
     }

@@ -39,8 +39,7 @@ struct Function {
   std::int32_t items_ahead = -1;   ///< Of a streaming one: items that may wait to be taken while it
                                    ///< goes on, 0: any number; -1: it returns values.
   std::uint64_t block_offset = 0;  ///< Name and code in the arena, for the workers.
-  std::uint32_t block_size = 0;
-  std::int64_t mean_run_ns = -1;              ///< Moving average of measured runs; -1: never ran.
+  std::int64_t mean_run_ns = -1;   ///< Moving average of measured runs; -1: never ran.
   std::shared_ptr<const ActorOptions> actor;  ///< Of a constructor.
   ResourceRequest actor_request;              ///< What that actor holds while it lives.
   std::string group;                 ///< Concurrency group of a method; empty: the default.

@@ -38,6 +38,7 @@ enum class MessageKind : std::uint32_t {
   kReturnItems,  ///< u64 stream, u64 item ids, the last first: they were taken in vain.
   kCreateGroup,  ///< CreateGroupMessage, GroupSpec, ValueEntry, bytes, refs; answered by kAnswer.
   kRemoveGroup,  ///< u64 id of a placement group.
+  kDamaged,  ///< Empty: the process, which runs nothing, has found damage in its memory, and ends.
 
   // Host to process.
   kObjects = 64,  ///< ObjectsMessage, ObjectEntry[], near values: answer to a request.
@@ -45,7 +46,7 @@ enum class MessageKind : std::uint32_t {
   kRunNested,     ///< TaskCommand.
 };
 
-inline constexpr std::uint32_t kIndirectFlag = 1U << 31;
+inline constexpr std::uint32_t kIndirectFlag = 1U << 7;
 
 /// The body lies in the arena. From a process: in memory that it allocated, and the host frees it.
 /// From the host: the process gives it back with kDiscard.

@@ -17,7 +17,7 @@
 
 namespace haz {
 
-inline constexpr std::uint32_t kLayoutVersion = 2;
+inline constexpr std::uint32_t kLayoutVersion = 3;
 inline constexpr std::uint32_t kTaskRingSlots = 1024;
 inline constexpr std::uint32_t kReplyRingBytes = 64 * kKiB;
 inline constexpr std::uint32_t kSubmissionRingBytes = 128 * kKiB;
@@ -62,7 +62,10 @@ class AttemptList {
   std::array<Entry, 64> entries_;
 };
 
-/// Control words, written by the host; both sides ring the doorbell.
+/// What stands in ProcessControl::mark as long as the process has not written over it.
+inline constexpr std::uint64_t kControlMark = 0x6B72'616D'2D7A'6168;
+
+/// Control words, but for one written by the host; both sides ring the doorbell.
 struct ProcessControl {
   /// Rung by the host after publishing tasks or replies.
   alignas(kCacheLine) Doorbell doorbell;
@@ -79,6 +82,10 @@ struct ProcessControl {
   std::atomic<std::uint32_t> replies_waiting;
   /// 1: end yourself.
   std::atomic<std::uint32_t> stop;
+  /// 1, by a driver that leaves: its threads may still write to what it was lent of the store.
+  std::atomic<std::uint32_t> left_writing;
+  /// kControlMark: so that a process sees whether it has written over its area as a whole.
+  std::atomic<std::uint64_t> mark;
   /// To be interrupted. The host sends SIGINT after adding one; since that may arrive at any later
   /// time, the process looks here whom it is for.
   AttemptList interrupts;
@@ -86,7 +93,7 @@ struct ProcessControl {
   AttemptList closed_streams;
 };
 
-/// All of it. Zeroed memory is a valid start.
+/// All of it. Zeroed memory with the mark is a valid start.
 struct ProcessArea {
   ProcessControl control;
   ByteRingHeader submissions;

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "queue/checksum.h"
+
 namespace haz {
 
 /// Where the value of one argument lies. Array elements; see TaskCommand.
@@ -47,12 +49,12 @@ struct TaskGrant {
 struct TaskCommand {
   static constexpr std::size_t kNearBytes = 64;
 
+  std::uint32_t check;        ///< Of all the rest, by seal().
+  std::uint32_t num_returns;  ///< Of a streaming function: items that are there already.
   std::uint64_t task;
   std::uint32_t attempt;
   std::uint32_t function;
   std::uint64_t function_offset;  ///< FunctionBlock in the arena.
-  std::uint32_t function_size;
-  std::uint32_t num_returns;  ///< Of a streaming function: items that are there already.
   std::uint64_t block_offset;
   std::uint32_t payload_size;
   std::uint32_t num_arguments;  ///< Elements of the array: arguments passed as refs.
@@ -61,6 +63,18 @@ struct TaskCommand {
   std::uint8_t grant_at;  ///< Place of the TaskGrant in `near_bytes`, if there is one.
   std::array<std::uint8_t, 2> reserved;
   std::array<std::byte, kNearBytes> near_bytes;
+
+  /// To be called when all is written.
+  void seal() { check = check_of_rest(); }
+  /// Whether it is as it was when it was sealed.
+  [[nodiscard]] bool is_sound() const { return check == check_of_rest(); }
+
+ private:
+  [[nodiscard]] std::uint32_t check_of_rest() const {
+    constexpr std::size_t kChecked = offsetof(TaskCommand, task);
+    return checksum(reinterpret_cast<const std::byte*>(this) + kChecked,
+                    sizeof(TaskCommand) - kChecked, num_returns);
+  }
 };
 static_assert(sizeof(TaskCommand) == 120);
 static_assert(std::is_trivially_copyable_v<TaskCommand>);

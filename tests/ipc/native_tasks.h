@@ -13,6 +13,9 @@ enum class NativeTask : char {
   kLarge = 'l',    ///< Returns as many bytes as the rest says.
   kSleepMs = 's',  ///< Sleeps as many milliseconds as the rest says.
   kParent = 'p',   ///< Submits as many echoes as the rest says, and returns theirs joined.
+  /// Waits until as many tasks lie behind it as the digit says that the rest begins with, writes
+  /// over its process' shared memory, where the rest says, and returns.
+  kScribble = 'w',
   // Of a streaming function; the rest says how many items.
   kStream = 'y',      ///< Yields their numbers.
   kStreamBig = 'b',   ///< Yields 100 kB each.

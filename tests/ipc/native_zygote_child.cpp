@@ -24,7 +24,10 @@ class NoHooks final : public WaitHooks {};
 
 class NativeWorker {
  public:
-  explicit NativeWorker(RingClient& ring) : ring_(ring) {
+  NativeWorker(RingClient& ring, std::uint32_t slot)
+      : ring_(ring),
+        area_(*reinterpret_cast<ProcessArea*>(
+            ring.arena().at(kAreasOffset + slot * kProcessAreaStride))) {
     ring_.set_nested_runner([this](const TaskCommand& command) { execute(command, false); });
   }
 
@@ -75,10 +78,29 @@ class NativeWorker {
         stream(command, static_cast<NativeTask>(payload.front()), std::stoul(std::string(rest)));
         result = rest;
         return Outcome::kReturned;
+      case NativeTask::kScribble:
+        scribble(rest.front() - '0', rest.substr(1));
+        result = "scribbled";
+        return Outcome::kReturned;
       case NativeTask::kConsume:
         return consume(ObjectId{std::stoull(std::string(rest))}, result);
     }
     return Outcome::kRaised;
+  }
+
+  void scribble(int behind, std::string_view where) {
+    constexpr std::uint64_t kState = 3;
+    const auto is_ready = [](const TaskRing::Slot& slot) {
+      return (slot.claim.load() & kState) == detail::kClaimReady;
+    };
+    while (std::count_if(area_.tasks.slots.begin(), area_.tasks.slots.end(), is_ready) < behind)
+      ::usleep(100);
+    for (TaskRing::Slot& slot : area_.tasks.slots) {
+      if (where == "entries" && is_ready(slot)) slot.entry.near_bytes[1] ^= std::byte{1};
+      if (where == "claims") slot.claim.store(0xDEAD'BEEF);
+    }
+    if (where == "ones") std::memset(static_cast<void*>(&area_), 0xFF, sizeof area_);
+    if (where == "zeros") std::memset(static_cast<void*>(&area_), 0, sizeof area_);
   }
 
   /// Submits `count` echoes of the numbers below, and returns them joined.
@@ -185,6 +207,7 @@ class NativeWorker {
   }
 
   RingClient& ring_;
+  ProcessArea& area_;
 };
 
 int run() {
@@ -200,7 +223,7 @@ int run() {
     ::write(STDERR_FILENO, "last words\n", 11);
     ::_exit(7);
   }
-  NativeWorker(**ring).run();
+  NativeWorker(**ring, worker->slot).run();
   return 0;
 }
 

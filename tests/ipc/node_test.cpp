@@ -95,6 +95,34 @@ TEST_F(NodeTest, DeadWorkersAreReplacedAndTold) {
   expect_empty();
 }
 
+/// Those behind a task that damages its process run elsewhere. They lose no try as long as it is
+/// seen what the process has begun.
+TEST_F(NodeTest, AWorkerThatScribblesBreaksOnlyItself) {
+  start(1, 64 * kMiB);
+  const FunctionId once =
+      add_function({.name = "once", .resources = {{"CPU", 1.0}}, .max_retries = 0});
+  const FunctionId again =
+      add_function({.name = "again", .resources = {{"CPU", 1.0}}, .max_retries = 1});
+  get_and_drop(submit(once, NativeTask::kEcho, "it is short"));
+  get_and_drop(submit(again, NativeTask::kEcho, "it is short"));
+  for (const std::string where : {"entries", "claims", "ones", "zeros"}) {
+    const FunctionId innocent = where == "entries" || where == "claims" ? once : again;
+    for (int round = 0; round < 5; ++round) {
+      const ObjectId scribbler = submit(once, NativeTask::kScribble, "4" + where);
+      std::vector<ObjectId> ids;
+      for (int i = 0; i < 8; ++i)
+        ids.push_back(submit(innocent, NativeTask::kEcho, std::to_string(i)));
+      for (int i = 0; i < 8; ++i) {
+        EXPECT_EQ(get_and_drop(ids[static_cast<std::size_t>(i)]), std::to_string(i)) << where;
+      }
+      // With its ring it may have lost the news of its own end.
+      const std::string end = get_and_drop(scribbler);
+      EXPECT_TRUE(end == "scribbled" || end.find("worker_crashed") != std::string::npos) << end;
+    }
+  }
+  expect_empty();
+}
+
 TEST_F(NodeTest, WorkersThatEndBeforeTheirFirstTaskAreNotStartedForEver) {
   start(2, 64 * kMiB, "ends when ready");
   const std::string error = get(submit(NativeTask::kEcho, "never"));

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
+import random
 import resource
 import sys
 import threading
@@ -26,6 +26,7 @@ from tests.python.native.fault_tools import (
     workers,
     world,
 )
+from tests.python.native.scribbling import WAYS, scribble
 
 # ---- the limit -----------------------------------------------------------------------------------
 
@@ -352,36 +353,9 @@ def test_views_keep_memory(tmp_path):
 
 
 def scribbles(rounds):
-    def writable():
-        found = []
-        with open("/proc/self/maps") as file:
-            for line in file:
-                fields = line.split()
-                if "w" in fields[1] and "s" in fields[1] and "haz-arena" in line:
-                    begin, end = (int(part, 16) for part in fields[0].split("-"))
-                    found.append((begin, end - begin))
-        return found
-
-    def scribble(rng, how):
-        for begin, size in writable():
-            if how == "all":
-                for at in range(0, size, 65536):
-                    piece = min(65536, size - at)
-                    ctypes.memmove(begin + at, rng.randbytes(piece), piece)
-            elif how == "ones":
-                ctypes.memset(begin, 0xFF, size)
-            elif how == "zeros":
-                ctypes.memset(begin, 0, size)
-            else:
-                for _ in range(200):
-                    at = rng.randrange(size // 8) * 8
-                    ctypes.memmove(begin + at, rng.randbytes(8), 8)
-
     @haz.remote(max_retries=0)
     def scribbler(seed, how, when):
-        import random as fresh
-
-        rng = fresh.Random(seed)
+        rng = random.Random(seed)
         kept = [haz.put(bytes(100_000)), haz.put(bytes(5000))]
         if when == "thread":
             threading.Thread(target=lambda: [scribble(rng, how) for _ in range(1000)]).start()
@@ -409,7 +383,7 @@ def scribbles(rounds):
         whole = haz.put(bytes(range(256)) * 4000)
         expected = bytes(range(256)) * 4000
         for n in range(rounds):
-            how = ("all", "ones", "zeros", "some")[n % 4]
+            how = WAYS[n % 4]
             when = ("calls", "sleeps", "thread", "returns")[n // 4 % 4]
             bad = scribbler.remote(n, how, when)
             good = [innocent.remote(i, whole) for i in range(30)]
@@ -440,7 +414,6 @@ def scribbles(rounds):
             raise AssertionError(f"the store is not empty: {counts()}") from None
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1])
 def test_a_worker_scribbles_over_all_that_it_can_write(tmp_path, seed):
     run_scenario(scribbles, tmp_path, seed=seed, rounds=32)

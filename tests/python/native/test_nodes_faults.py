@@ -19,6 +19,7 @@ from haz.exceptions import NodeDiedError
 from haz.testing import wait_until
 
 from tests.python.native.node_tools import runs, said
+from tests.python.native.scribbling import WAYS
 
 # ---- programs ----------------------------------------------------------------------------------
 
@@ -132,29 +133,8 @@ print("done", flush=True)
 
 
 SCRIBBLER = """
-import ctypes, random
-
-def writable():
-    found = []
-    with open("/proc/self/maps") as file:
-        for line in file:
-            fields = line.split()
-            if "w" in fields[1] and "s" in fields[1] and "haz-arena" in line:
-                begin, end = (int(part, 16) for part in fields[0].split("-"))
-                found.append((begin, end - begin))
-    return found
-
-def scribble(rng, how):
-    for begin, size in writable():
-        if how == "all":
-            for at in range(0, size, 65536):
-                piece = min(65536, size - at)
-                ctypes.memmove(begin + at, rng.randbytes(piece), piece)
-        elif how == "some":
-            for _ in range(200):
-                ctypes.memmove(begin + rng.randrange(size // 8) * 8, rng.randbytes(8), 8)
-        else:
-            ctypes.memset(begin, {"ones": 0xFF, "zeros": 0}[how], size)
+import random
+from tests.python.native.scribbling import scribble, writable
 
 kept = [haz.put(bytes(100_000)), haz.put(bytes(5000))]
 haz.get([quick.remote(i) for i in range(10)])
@@ -169,7 +149,7 @@ time.sleep(1000)
 """
 
 
-@pytest.mark.parametrize("how", ["all", "ones", "zeros", "some"])
+@pytest.mark.parametrize("how", WAYS)
 def test_a_program_that_scribbles_over_its_memory_breaks_only_itself(running, how):
     @haz.remote
     def echo(i, data):

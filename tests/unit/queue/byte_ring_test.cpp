@@ -44,7 +44,11 @@ struct Ring {
     return text;
   }
   void put_header(std::size_t position, std::uint32_t size_bytes, std::uint32_t kind) {
-    const RecordHeader record{size_bytes, kind};
+    RecordHeader record = RecordHeader::of(kind, size_bytes);
+    const std::size_t padded = align_up(std::uint64_t{record.size_bytes()}, kRecordAlignment);
+    if (padded <= Capacity - position - sizeof record) {
+      record.check = detail::check_of(record, data.data() + position + sizeof record, padded);
+    }
     std::memcpy(data.data() + position, &record, sizeof record);
   }
 };
@@ -161,7 +165,7 @@ TEST(ByteRing, ATailThatCannotBeIsCorrupt) {
 }
 
 TEST(ByteRing, ASizeBeyondWhatWasPublishedIsCorrupt) {
-  for (const std::uint32_t size : {9U, 100U, 1016U, 1017U, 0x7FFFFFFFU, 0xFFFFFFFFU}) {
+  for (const std::uint32_t size : {9U, 100U, 1016U, 1017U, 0x7FFFFFU, 0xFFFFFFU}) {
     Ring ring;
     ring.put_header(0, size, 1);
     ring.header.tail.store(16);
@@ -217,7 +221,8 @@ TEST(ByteRing, RandomBytesHarmNobody) {
     Ring<256> ring;
     for (std::size_t at = 0; at < 256; at += 8) {
       const bool likely = random() % 4 != 0;
-      ring.put_header(at, static_cast<std::uint32_t>(likely ? random() % 64 : random()),
+      ring.put_header(at,
+                      static_cast<std::uint32_t>((likely ? random() % 64 : random()) & 0xFFFFFF),
                       static_cast<std::uint32_t>(random() % 3));
     }
     ring.header.tail.store(random() % 2 == 0 ? random() % 300 : random());
@@ -225,6 +230,34 @@ TEST(ByteRing, RandomBytesHarmNobody) {
       const std::string received = ring.receive();  // under ASan: no byte outside
       if (received == "(corrupt)") break;
     }
+  }
+}
+
+TEST(ByteRing, ADamagedRecordIsCorrupt) {
+  const std::string text = "a record of some words, which end within one";
+  for (std::size_t at = 0; at < sizeof(RecordHeader) + text.size(); ++at) {
+    for (const unsigned mask : {1U, 0x80U, 0xFFU}) {
+      Ring ring;
+      ASSERT_TRUE(ring.send(1, "before"));
+      ASSERT_TRUE(ring.send(2, text));
+      ASSERT_TRUE(ring.send(3, "behind"));
+      EXPECT_EQ(ring.receive(), "1:before");
+      ring.data[16 + at] ^= static_cast<std::byte>(mask);
+      EXPECT_EQ(ring.receive(), "(corrupt)") << at << " " << mask;
+    }
+  }
+}
+
+TEST(ByteRing, ZeroesAndOnesAreCorrupt) {
+  for (const unsigned fill : {0U, 0xFFU}) {
+    Ring ring;
+    ASSERT_TRUE(ring.send(1, std::string(100, static_cast<char>(fill))));
+    std::memset(ring.data.data(), static_cast<int>(fill), ring.data.size());
+    EXPECT_EQ(ring.receive(), "(corrupt)");
+    Ring only_bytes;
+    ASSERT_TRUE(only_bytes.send(1, "some text"));
+    std::memset(only_bytes.data.data() + 8, static_cast<int>(fill), 1000);
+    EXPECT_EQ(only_bytes.receive(), "(corrupt)");
   }
 }
 

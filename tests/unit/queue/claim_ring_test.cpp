@@ -117,7 +117,9 @@ TEST(ClaimRing, DamagedMemoryGivesNoEntryAndNoRoom) {
   const std::uint64_t position = ends.push(1);
   ends.ring->slots[0].claim.store(0xDEADBEEF);
   EXPECT_FALSE(ends.writer.take_back(position));
+  EXPECT_FALSE(ends.reader.is_damaged()) << "not looked yet";
   EXPECT_EQ(ends.reader.claim_next(), nullptr);
+  EXPECT_TRUE(ends.reader.is_damaged());
   EXPECT_FALSE(ends.reader.has_news());
   for (std::uint64_t i = 2; i <= 8; ++i)
     ends.push(i);
@@ -129,6 +131,45 @@ TEST(ClaimRing, DamagedMemoryGivesNoEntryAndNoRoom) {
   EXPECT_TRUE(ends.writer.has_room());
   ends.ring->head.store(2);  // back
   EXPECT_TRUE(ends.writer.has_room()) << "what was given once is not lost";
+}
+
+TEST(ClaimRing, WordsThatWereLeftBehindAreNoDamage) {
+  Ends ends;
+  for (std::uint64_t i = 1; i <= 40; ++i) {
+    EXPECT_EQ(ends.take(), 0U);
+    EXPECT_FALSE(ends.reader.is_damaged()) << i;
+    const std::uint64_t position = ends.push(i);
+    EXPECT_EQ(i % 3 == 0 && ends.writer.take_back(position), i % 3 == 0);
+    EXPECT_EQ(ends.take(), i % 3 == 0 ? 0 : i);
+    EXPECT_FALSE(ends.reader.is_damaged()) << i;
+  }
+}
+
+/// An entry that shows whether it is as it was written.
+struct Checked {
+  std::uint64_t value;
+  std::uint64_t inverse;
+  [[nodiscard]] bool is_sound() const { return value == ~inverse; }
+};
+
+TEST(ClaimRing, ADamagedEntryIsNotClaimed) {
+  using Ring = ClaimRing<Checked, 8>;
+  const auto ring = std::make_unique<Ring>();
+  ClaimRingWriter<Ring> writer(ring.get());
+  ClaimRingReader<Ring> reader(ring.get());
+  std::vector<std::uint64_t> positions;
+  for (std::uint64_t i = 0; i < 3; ++i) {
+    writer.next_entry() = {i, ~i};
+    positions.push_back(writer.push());
+  }
+  ASSERT_NE(reader.claim_next(), nullptr);
+  reader.release();
+  ring->slots[1].entry.value ^= 1;
+  EXPECT_EQ(reader.claim_next(), nullptr);
+  EXPECT_TRUE(reader.is_damaged());
+  EXPECT_FALSE(writer.take_back(positions[0]));
+  EXPECT_TRUE(writer.take_back(positions[1])) << "it was not begun";
+  EXPECT_TRUE(writer.take_back(positions[2]));
 }
 
 /// A producer that takes back at random races a consumer that claims: every entry goes to exactly

@@ -34,6 +34,28 @@ TEST(SchedulerRetries, ADeathBeforeTheClaimCostsNoTry) {
   node.end();
 }
 
+TEST(SchedulerRetries, WhatIsBehindTheFirstInADamagedRingCostsNoTry) {
+  for (const bool heard_out : {true, false}) {
+    FakeNode node(1);
+    Function* function = retried(node, 0);
+    const std::vector<TaskId> tasks = node.submit_many(function, 2);
+    Worker& worker = only_worker(node);
+    ASSERT_EQ(worker.assigned.size(), 2U);
+    node.claim(worker);
+    node.claim(worker);  // what the host sees of a word that is neither claimed nor ready
+    node.die(worker, {.pid = 77, .signal = 11, .heard_out = heard_out});
+    EXPECT_EQ(node.error_kind(tasks[0]), "worker_crashed");
+    if (heard_out) {
+      EXPECT_EQ(node.state(tasks[1]), ObjectState::kPending);
+      EXPECT_EQ(node.run_all(), std::vector<TaskId>{tasks[1]});
+    } else {
+      // It may have been begun, and the end of the first not be known.
+      EXPECT_EQ(node.error_kind(tasks[1]), "worker_crashed");
+    }
+    node.end();
+  }
+}
+
 TEST(SchedulerRetries, ADeathAfterTheClaimCostsOne) {
   FakeNode node(1);
   const TaskId task = node.submit(retried(node, 2), {.num_returns = 2});

@@ -1,0 +1,97 @@
+// A driver that joins a node and leaves it, in the node's own process.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <thread>
+
+#include "client/driver_link.h"
+#include "ipc/native_node.h"
+
+namespace haz::test {
+
+namespace {
+
+class DriverTest : public NodeTest {
+ protected:
+  void SetUp() override {
+    NodeTest::SetUp();
+    used_before_ = used();
+    auto place = node_->admit_driver(::getpid(), false);
+    ASSERT_TRUE(place.ok());
+    driver_ = place->process;
+    std::array<int, 2> sockets{};
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets.data()), 0);
+    ASSERT_EQ(::fcntl(sockets[0], F_SETFL, O_NONBLOCK), 0);
+    auto ring = RingClient::join(UniqueFd(::dup(node_->arena().fd())), place->slot, driver_);
+    ASSERT_TRUE(ring.ok()) << ring.error().message;
+    ring_ = std::move(*ring);
+    auto link = DriverLink::start(UniqueFd(sockets[0]), *ring_, {});
+    ASSERT_TRUE(link.ok()) << link.error().message;
+    link_ = std::move(*link);
+    // As the server does it.
+    server_ = std::thread([this, socket = sockets[1]] {
+      char byte = 0;
+      while (::recv(socket, &byte, 1, 0) > 0) {
+      }
+      node_->end_driver(driver_);
+      ::close(socket);
+    });
+  }
+
+  void TearDown() override {
+    link_.reset();
+    server_.join();
+    ring_.reset();
+    NodeTest::TearDown();
+  }
+
+  void leaves_behind_a_writer(std::uint64_t size) {
+    NoHooks hooks;
+    auto block = ring_->allocate(size, hooks, StoreUse::kValue);
+    ASSERT_TRUE(block.ok()) << block.error().message;
+    std::atomic<bool> over{false};
+    std::thread writer([&] {
+      ::usleep(100'000);
+      EXPECT_GE(used(), used_before_ + size) << "it was lent on while it was written to";
+      over.store(true);
+      ring_->seal(*block);
+      const ObjectId id{ring_->new_ids(1)};
+      EXPECT_FALSE(ring_->put(id, {.offset = block->offset, .size = size})) << "it has left";
+    });
+    link_->leave(kPatienceNs);
+    EXPECT_TRUE(over.load());
+    writer.join();
+    EXPECT_EQ(used(), used_before_);
+    EXPECT_FALSE(ring_->allocate(size, hooks, StoreUse::kValue)) << "it has left";
+  }
+
+  std::uint64_t used() { return node_->snapshot().store.used; }
+
+  std::uint64_t used_before_ = 0;
+  ProcessId driver_;
+  std::unique_ptr<RingClient> ring_;
+  std::unique_ptr<DriverLink> link_;
+  std::thread server_;
+};
+
+TEST_F(DriverTest, WaitsForAWriterBeforeItsMemoryIsLentOn) { leaves_behind_a_writer(kMiB); }
+
+TEST_F(DriverTest, WaitsForAWriterOfASmallValue) { leaves_behind_a_writer(5000); }
+
+TEST_F(DriverTest, WhatMayStillBeWrittenToIsKeptUntilItsProcessHasEnded) {
+  NoHooks hooks;
+  ASSERT_TRUE(ring_->allocate(kMiB, hooks, StoreUse::kValue).ok());
+  link_->leave(kPatienceNs, kMillisecondNs);
+  EXPECT_GE(used(), used_before_ + kMiB);
+  node_->driver_process_ended(::getpid());
+  EXPECT_EQ(used(), used_before_);
+}
+
+}  // namespace
+
+}  // namespace haz::test
