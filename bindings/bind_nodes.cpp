@@ -13,6 +13,7 @@
 #include "base/units.h"
 #include "client/driver_link.h"
 #include "node/node.h"
+#include "node_options.h"
 #include "os/fd.h"
 #include "os/machine.h"
 #include "session.h"
@@ -33,28 +34,12 @@ namespace {
 /// How long a thread that waits for the node spins before it sleeps.
 constexpr std::int64_t kReplySpinNs = 200 * kMicrosecondNs;
 
-void check_no_session() {
-  if (!current_session()) return;
-  PyErr_SetString(PyExc_RuntimeError, "a node runs already");
-  throw nb::python_error();
-}
-
 // ---- in the server -----------------------------------------------------------------------------
 
 void hand_over(const nb::callable& take_lines, const std::vector<LogLine>& lines) {
-  const nb::gil_scoped_acquire gil;
-  try {
-    nb::list given;
-    for (const LogLine& line : lines) {
-      const std::string text = shown(line);
-      nb::object decoded = nb::steal(PyUnicode_DecodeUTF8(
-          text.data(), static_cast<Py_ssize_t>(text.size()), "backslashreplace"));
-      given.append(nb::make_tuple(line.job, line.stream == LogStream::kStderr, decoded));
-    }
-    take_lines(given);
-  } catch (nb::python_error& error) {
-    error.discard_as_unraisable(take_lines);
-  }
+  hand_over_lines(take_lines, lines, [](const LogLine& line, const nb::object& text) {
+    return nb::make_tuple(line.job, line.stream == LogStream::kStderr, text);
+  });
 }
 
 void tell_over(const nb::callable& on_over, ProcessId driver) {
@@ -70,14 +55,8 @@ void serve_node(double num_cpus, const nb::dict& resources, std::uint64_t object
                 std::vector<std::string> zygote_argv, const nb::bytes& zygote_setup,
                 const nb::callable& take_lines, const nb::callable& on_over) {
   check_no_session();
-  NodeOptions options;
-  options.num_cpus = num_cpus;
-  for (const auto& [name, amount] : resources) {
-    options.resources.emplace_back(nb::cast<std::string>(name), nb::cast<double>(amount));
-  }
-  options.object_store_bytes = object_store_bytes;
-  options.zygote_argv = std::move(zygote_argv);
-  options.zygote_setup.assign(zygote_setup.c_str(), zygote_setup.size());
+  NodeOptions options = node_options_of(num_cpus, resources, object_store_bytes,
+                                        std::move(zygote_argv), zygote_setup);
   // Kept for ever: the node's thread may still use them when nobody else does.
   auto* take = new nb::callable(take_lines);
   auto* over = new nb::callable(on_over);

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "node_options.h"
 #include "object_ref.h"
 #include "os/clock.h"
 #include "os/machine.h"
@@ -41,19 +42,9 @@ std::int64_t deadline_of(nb::handle timeout_s) {
 // ---- start and end -----------------------------------------------------------------------------
 
 void show_lines(const nb::callable& show, const std::vector<LogLine>& lines) {
-  const nb::gil_scoped_acquire gil;
-  try {
-    nb::list shown_lines;
-    for (const LogLine& line : lines) {
-      const std::string text = shown(line);
-      nb::object decoded = nb::steal(PyUnicode_DecodeUTF8(
-          text.data(), static_cast<Py_ssize_t>(text.size()), "backslashreplace"));
-      shown_lines.append(nb::make_tuple(line.stream == LogStream::kStderr, decoded));
-    }
-    show(shown_lines);
-  } catch (nb::python_error& error) {
-    error.discard_as_unraisable(show);
-  }
+  hand_over_lines(show, lines, [](const LogLine& line, const nb::object& text) {
+    return nb::make_tuple(line.stream == LogStream::kStderr, text);
+  });
 }
 
 ZygoteFork fork_that_calls(nb::handle become) {
@@ -76,18 +67,9 @@ nb::tuple own_process_facts() {
 void start_node(double num_cpus, const nb::dict& resources, std::uint64_t object_store_bytes,
                 std::vector<std::string> zygote_argv, const nb::bytes& zygote_setup,
                 nb::handle show_output, bool fold_output, nb::handle become_zygote) {
-  if (current_session()) {
-    PyErr_SetString(PyExc_RuntimeError, "a node runs already");
-    throw_set_error();
-  }
-  NodeOptions options;
-  options.num_cpus = num_cpus;
-  for (const auto& [name, amount] : resources) {
-    options.resources.emplace_back(nb::cast<std::string>(name), nb::cast<double>(amount));
-  }
-  options.object_store_bytes = object_store_bytes;
-  options.zygote_argv = std::move(zygote_argv);
-  options.zygote_setup.assign(zygote_setup.c_str(), zygote_setup.size());
+  check_no_session();
+  NodeOptions options = node_options_of(num_cpus, resources, object_store_bytes,
+                                        std::move(zygote_argv), zygote_setup);
   if (!become_zygote.is_none()) options.first_zygote = fork_that_calls(become_zygote);
   options.show_output = !show_output.is_none();
   options.fold_output = fold_output;

@@ -53,7 +53,7 @@ bool Node::must_queue(const AllocateMessage& message) const {
 bool Node::try_allocation(WorkerPort& port, const AllocateMessage& message, Try how) {
   const Result<StoreBlock> block =
       message.kind == AllocateKind::kChunk
-          ? store_.lease_chunk(port.process)
+          ? store_.lease_chunk(port.process, use_of(message.kind, how == Try::kUrgent))
           : store_.lease_value(port.process, message.size,
                                use_of(message.kind, how == Try::kUrgent));
   if (block.ok()) {

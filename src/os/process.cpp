@@ -177,12 +177,30 @@ EnvironmentArea environment_area(std::string_view rest) {
   return EnvironmentArea{*begin, *end};
 }
 
+// A process' line in /proc.
+class StatLine {
+ public:
+  // Of this process if `pid` is 0.
+  explicit StatLine(pid_t pid) {
+    char path[32] = "/proc/self/stat";
+    if (pid != 0) std::snprintf(path, sizeof path, "/proc/%d/stat", static_cast<int>(pid));
+    const long size = read_text(path, buffer_, sizeof buffer_);
+    if (size > 0) rest_ = after_name(std::string_view(buffer_, static_cast<std::size_t>(size)));
+  }
+  StatLine(const StatLine&) = delete;
+  StatLine& operator=(const StatLine&) = delete;
+  ~StatLine() = default;
+
+  // The fields from the state on; empty: there is no such process.
+  [[nodiscard]] std::string_view fields() const { return rest_; }
+
+ private:
+  char buffer_[1024];
+  std::string_view rest_;
+};
+
 bool show_variable(const std::string& variable) {
-  char buffer[1024];
-  const long size = read_text("/proc/self/stat", buffer, sizeof buffer);
-  if (size <= 0) return false;
-  const EnvironmentArea area =
-      environment_area(after_name(std::string_view(buffer, static_cast<std::size_t>(size))));
+  const EnvironmentArea area = environment_area(StatLine(0).fields());
   if (area.end - area.begin <= variable.size()) return false;
   // The variables lie there still: they get memory of their own, for ever.
   auto* entries = new std::vector<char*>;
@@ -210,13 +228,8 @@ std::optional<ProcessStat> read_process_stat(pid_t pid) {
   constexpr int kParentField = 1;
   constexpr int kSessionField = 3;
   constexpr int kStartField = 19;
-  char path[32];
-  std::snprintf(path, sizeof path, "/proc/%d/stat", static_cast<int>(pid));
-  char buffer[1024];
-  const long size = read_text(path, buffer, sizeof buffer);
-  if (size <= 0) return std::nullopt;
-  const std::string_view rest =
-      after_name(std::string_view(buffer, static_cast<std::size_t>(size)));
+  const StatLine line(pid);
+  const std::string_view rest = line.fields();
   if (rest.empty()) return std::nullopt;
   const auto parent = stat_field(rest, kParentField);
   const auto session = stat_field(rest, kSessionField);
@@ -338,11 +351,9 @@ Result<pid_t> fork_apart(const ForkOptions& options) {
 OwnProcess own_process() {
   constexpr int kThreadsField = 17;
   constexpr int kResidentField = 21;
-  char buffer[1024];
-  const long size = read_text("/proc/self/stat", buffer, sizeof buffer);
-  if (size <= 0) return {};
-  const std::string_view rest =
-      after_name(std::string_view(buffer, static_cast<std::size_t>(size)));
+  const StatLine line(0);
+  const std::string_view rest = line.fields();
+  if (rest.empty()) return {};
   const EnvironmentArea area = environment_area(rest);
   const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   return OwnProcess{stat_field(rest, kThreadsField).value_or(0),

@@ -29,25 +29,27 @@ ValueStore::ValueStore(Arena& arena, std::uint64_t begin, std::uint64_t end,
 
 bool ValueStore::possible(std::uint64_t size) const { return size <= limit_bytes_; }
 
-Error ValueStore::room_error(std::uint64_t size, const Error& cause) const {
-  const StoreUsage now = usage();
+Error ValueStore::room_error(std::uint64_t size) const {
   return Error{ErrorKind::kOverloaded,
-               "the object store has no room for " + std::to_string(size) +
-                   " bytes: " + std::to_string(now.used) + " of " + std::to_string(limit_bytes_) +
-                   " bytes are in use (" + cause.message + "). Drop refs and views that are no " +
-                   "longer needed, or give init() a greater object_store_memory"};
+               "the object store has no room for " + std::to_string(size) + " bytes: " +
+                   std::to_string(usage().used) + " of " + std::to_string(limit_bytes_) +
+                   " bytes are in use. Drop refs and views that are no longer needed, or give " +
+                   "init() a greater object_store_memory"};
+}
+
+/// `cause`: of the extents.
+Error ValueStore::room_error(std::uint64_t size, const Error& cause) const {
+  Error error = room_error(size);
+  error.message += " (" + cause.message + ")";
+  return error;
 }
 
 Status ValueStore::check_limit(std::uint64_t size, StoreUse use) const {
-  if (!possible(size)) {
-    return room_error(size, Error{ErrorKind::kOverloaded, "more than the limit"});
-  }
+  if (!possible(size)) return room_error(size);
   const bool fits =
       use == StoreUse::kMessage ||
       usage().used + size <= (use == StoreUse::kValue ? limit_bytes_ : urgent_limit(limit_bytes_));
-  if (!fits) {
-    return room_error(size, Error{ErrorKind::kOverloaded, "too much is in use"});
-  }
+  if (!fits) return room_error(size);
   return Ok{};
 }
 
@@ -99,25 +101,35 @@ void ValueStore::free(std::uint64_t offset) {
   (void)chunks_.free(offset);
 }
 
-Result<StoreBlock> ValueStore::lease_chunk(ProcessId process) {
+/// Leases an extent; an urgent one beyond the limit.
+Result<Extent> ValueStore::lease(ProcessId process, std::uint64_t size, StoreUse use,
+                                 Reserve reserve) {
   if (!urgent_.empty()) settle_limit();
-  auto extent = leases_.lease(process, kChunkBytes);
+  const bool is_urgent = use == StoreUse::kUrgentValue;
+  // Alone it may take what the check allows, whatever the extent's real size is.
+  if (is_urgent) extents_.set_limit_bytes(2 * extents_.limit_bytes());
+  auto extent = leases_.lease(process, size, reserve);
+  if (is_urgent) {
+    if (extent.ok()) urgent_.emplace(extent->offset, extent->size_bytes);
+    settle_limit();
+  }
+  return extent;
+}
+
+Result<StoreBlock> ValueStore::lease_chunk(ProcessId process, StoreUse use) {
+  // Small values may fill the reserve, too.
+  if (use == StoreUse::kUrgentValue) {
+    if (const Status allowed = check_limit(kChunkBytes, use); !allowed) return allowed.error();
+  }
+  auto extent = lease(process, kChunkBytes, use, Reserve::kNow);
   if (!extent) return room_error(kChunkBytes, extent.error());
   return StoreBlock{extent->offset, extent->size_bytes, false};
 }
 
 Result<StoreBlock> ValueStore::lease_value(ProcessId process, std::uint64_t size, StoreUse use) {
   if (const Status allowed = check_limit(size, use); !allowed) return allowed.error();
-  if (!urgent_.empty()) settle_limit();
-  const bool is_urgent = use == StoreUse::kUrgentValue;
-  // Alone it may take what the check allows, whatever the extent's real size is.
-  if (is_urgent) extents_.set_limit_bytes(2 * extents_.limit_bytes());
   const bool by_process = use != StoreUse::kMessage && can_populate();
-  auto extent = leases_.lease(process, size, by_process ? Reserve::kByCaller : Reserve::kNow);
-  if (is_urgent) {
-    if (extent.ok()) urgent_.emplace(extent->offset, extent->size_bytes);
-    settle_limit();
-  }
+  auto extent = lease(process, size, use, by_process ? Reserve::kByCaller : Reserve::kNow);
   if (!extent) return room_error(size, extent.error());
   value_leases_.emplace(extent->offset, process);
   return StoreBlock{extent->offset, extent->size_bytes, !extent->reserved};

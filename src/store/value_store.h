@@ -53,7 +53,7 @@ class ValueStore {
   void free(std::uint64_t offset);
 
   /// A chunk in which `process` places small values itself.
-  Result<StoreBlock> lease_chunk(ProcessId process);
+  Result<StoreBlock> lease_chunk(ProcessId process, StoreUse use = StoreUse::kValue);
   /// Room for one value of `process`, which fills it with copy_to_cold(): so the system calls for
   /// its pages are the process' own. With kMessage the pages are there.
   Result<StoreBlock> lease_value(ProcessId process, std::uint64_t size,
@@ -81,7 +81,9 @@ class ValueStore {
   [[nodiscard]] StoreUsage usage() const;
 
  private:
-  Error room_error(std::uint64_t size, const Error& cause) const;
+  [[nodiscard]] Error room_error(std::uint64_t size) const;
+  [[nodiscard]] Error room_error(std::uint64_t size, const Error& cause) const;
+  Result<Extent> lease(ProcessId process, std::uint64_t size, StoreUse use, Reserve reserve);
   [[nodiscard]] Status check_limit(std::uint64_t size, StoreUse use) const;
   void settle_limit();
 

@@ -84,6 +84,22 @@ TEST_F(FullStoreTest, WhatSomebodyWaitsForGoesBeyondTheLimit) {
   expect_empty();
 }
 
+TEST_F(FullStoreTest, SoDoesWhatIsSmall) {
+  // Full of small values, which leave nothing of what is kept for messages either.
+  std::vector<ObjectId> held;
+  NoHooks hooks;
+  for (auto block = node_->allocate(30'000, hooks); block; block = node_->allocate(30'000, hooks)) {
+    held.emplace_back(node_->new_ids(1));
+    EXPECT_TRUE(node_->put(held.back(), {.offset = block->offset, .size = block->size}).ok());
+  }
+  const ObjectId id = submit(NativeTask::kLarge, "5000");
+  EXPECT_TRUE(get_without_deadline(id));
+  node_->drop_reference(id);
+  for (const ObjectId one : held)
+    node_->drop_reference(one);
+  expect_empty();
+}
+
 TEST_F(FullStoreTest, ADriverThatWaitsForWhatCanNotComeGetsAnError) {
   const ObjectId held = put(60 * kMiB);
   std::vector<ObjectId> ids;

@@ -15,7 +15,7 @@ from haz._core.method_table import (
     pack_table,
 )
 from haz._core.runtime import runtime
-from haz._core.signature import CallDescriptor, is_async
+from haz._core.signature import CallDescriptor, Identified, is_async
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,32 +51,23 @@ __all__ = ["ActorClass", "ActorHandle", "ActorMethod", "make_actor_class", "make
 _VARIANTS_KEPT = 64
 
 
-class _ClassInfo:
+class _ClassInfo(Identified):
     """What the ``.options`` variants of an actor class share."""
 
-    __slots__ = ("_cell", "_constructor", "_digest", "_is_async", "cls", "name", "uid")
+    __slots__ = ("_constructor", "_is_async", "cls", "name")
 
     def __init__(self, cls: type, uid: bytes, name: str) -> None:
+        super().__init__(uid)
         self.cls = cls
-        self.uid = uid
         self.name = name
         self._is_async: bool | None = None
         self._constructor: CallDescriptor | None = None
-        self._cell = 0
-        self._digest: bytes | None = None
 
-    def renew(self, cell: int) -> None:
-        """In a notebook, once in a cell: be another class if what it uses was redefined."""
-        if cell == self._cell:
-            return
-        self._cell = cell  # first: it may refer to itself
-        from haz._core.notebook import digest_of
+    def _identified(self) -> Any:
+        return self.cls
 
-        digest = digest_of(self.cls)
-        if self._digest is not None and digest != self._digest:
-            self.uid = os.urandom(16)
-            self._constructor = None
-        self._digest = digest
+    def _forget(self) -> None:
+        self._constructor = None
 
     # Looked at late: while a class is being unpickled it may have no methods yet.
 

@@ -16,6 +16,7 @@ __all__ = [
     "ANY_PARAMETERS",
     "CallDescriptor",
     "FunctionDescriptor",
+    "Identified",
     "Parameters",
     "is_any_generator",
     "is_async",
@@ -95,13 +96,44 @@ def parameters_of(function: FunctionType, *, bound: bool = False) -> Parameters:
     )
 
 
-class CallDescriptor:
+class Identified:
+    """What workers know by its uid. In a notebook it may become another one."""
+
+    __slots__ = ("_cell", "_digest", "uid")
+
+    def __init__(self, uid: bytes) -> None:
+        self.uid = uid
+        self._cell = 0  # the last one in which it was looked at
+        self._digest: bytes | None = None
+
+    def renew(self, cell: int) -> None:
+        """Once in a cell: get a new uid if what it uses was redefined."""
+        if cell == self._cell:
+            return
+        self._cell = cell  # first: it may refer to itself
+        from haz._core.notebook import digest_of
+
+        digest = digest_of(self._identified())
+        if self._digest is not None and digest != self._digest:
+            self.uid = os.urandom(16)
+            self._forget()
+        self._digest = digest
+
+    def _identified(self) -> Any:
+        """Return the function or class."""
+        raise NotImplementedError
+
+    def _forget(self) -> None:
+        """Forget what was made with the old uid."""
+
+
+class CallDescriptor(Identified):
     """Identity and signature of a callable, from plain data: see `haz.engines.base.Descriptor`."""
 
-    __slots__ = ("__weakref__", "_fitting", "_parameters", "max_args", "min_args", "name", "uid")
+    __slots__ = ("__weakref__", "_fitting", "_parameters", "max_args", "min_args", "name")
 
     def __init__(self, name: str, uid: bytes, parameters: Parameters) -> None:
-        self.uid = uid
+        super().__init__(uid)
         self.name = name
         self._parameters = parameters
         _, positional, num_defaults, keyword_only, with_default, var_args, _ = parameters
@@ -192,7 +224,7 @@ def _shown(parameters: Parameters) -> list[Any]:
 class FunctionDescriptor(CallDescriptor):
     """Identity and signature of a remote function."""
 
-    __slots__ = ("_cell", "_digest", "_function")
+    __slots__ = ("_function",)
 
     def __init__(self, function: Callable[..., Any], uid: bytes) -> None:
         if type(function) is FunctionType:
@@ -203,20 +235,9 @@ class FunctionDescriptor(CallDescriptor):
             parameters = ANY_PARAMETERS
         super().__init__(name_of(function), uid, parameters)
         self._function = function
-        self._cell = 0
-        self._digest: bytes | None = None
 
-    def renew(self, cell: int) -> None:
-        """In a notebook, once in a cell: be another function if what it uses was redefined."""
-        if cell == self._cell:
-            return
-        self._cell = cell  # first: it may refer to itself
-        from haz._core.notebook import digest_of
-
-        digest = digest_of(self._function)
-        if self._digest is not None and digest != self._digest:
-            self.uid = os.urandom(16)
-        self._digest = digest
+    def _identified(self) -> Any:
+        return self._function
 
     def _fits(self, given: int, kwargs: dict[str, Any]) -> bool:
         if kwargs and (self.max_args == -1 or self._parameters[-1]):

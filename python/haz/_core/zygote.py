@@ -156,12 +156,16 @@ def make_setup(
     variables.pop(_NODE_MARK, None)
     # A library without a setting of its own follows OMP_NUM_THREADS.
     facts = dict(job or {})
-    if b"OMP_NUM_THREADS" in variables:
+
+    def is_set(name: bytes) -> bool:
+        return bool(variables.get(name, b"").strip())  # an empty one says nothing
+
+    if is_set(b"OMP_NUM_THREADS"):
         facts["openmp"] = "set by the user"
     else:
-        if any(name in variables for name in _BLAS_LIMITS):
+        if any(is_set(name) for name in _BLAS_LIMITS):
             facts["blas"] = "set by the user"
-        limits = [name for name in THREAD_LIMITS if name not in variables]
+        limits = [name for name in THREAD_LIMITS if not is_set(name)]
         facts["thread_limits"] = b" ".join(limits).decode()
         variables.update(dict.fromkeys(limits, b"1"))
     try:

@@ -43,6 +43,7 @@ __all__ = [
     "InitOptions",
     "MethodOptions",
     "TaskOptions",
+    "place_of",
 ]
 
 
@@ -652,3 +653,17 @@ class Engine(Protocol):
 
     def shutdown(self) -> None:
         """End the engine and all its processes. Idempotent. Views of objects stay valid."""
+
+
+def place_of(
+    engine: Engine, options: TaskOptions | ActorOptions, resources: dict[str, float], who: str
+) -> Place | None:
+    """Return where the options say that a task or actor runs; None: they don't.
+
+    Raises InfeasibleResourcesError if it can never run there.
+    """
+    if options.placement is None:
+        return None
+    from haz._core.placement import resolve
+
+    return resolve(engine, options.placement, resources, who)

@@ -32,6 +32,7 @@ from haz._core.gpus import VISIBLE, gpu_names, shown_ids
 from haz._core.refs import ObjectRef
 from haz._core.returns import split_returns
 from haz._core.runtime import runtime
+from haz.engines.base import place_of
 from haz.engines.inline_interrupts import Expired, Interrupts
 from haz.exceptions import (
     InfeasibleResourcesError,
@@ -240,7 +241,7 @@ class InlineEngine:
         """See :class:`haz.engines.base.Engine`."""
         task = _BoundTask(self, function, options, descriptor)
         self.check_feasible(f"task {task.name}", task.resources)
-        task.placement = self.place_of(options, task.resources, task.name)
+        task.placement = place_of(self, options, task.resources, task.name)
         self.check_picklable(function, descriptor)
         return task.submit
 
@@ -420,16 +421,6 @@ class InlineEngine:
             return None
         actor = stack[-1].task.actor
         return stack[-1].place if actor is None else actor.place
-
-    def place_of(
-        self, options: TaskOptions | ActorOptions, resources: dict[str, float], who: str
-    ) -> Place | None:
-        """Where the options say that a task or actor runs."""
-        if options.placement is None:
-            return None
-        from haz._core.placement import resolve
-
-        return resolve(self, options.placement, resources, who)
 
     def find_place(
         self, placement: Place | None, resources: dict[str, float], who: str

@@ -17,6 +17,7 @@ from contextlib import nullcontext
 from weakref import WeakValueDictionary, ref
 
 from haz._core.generator import as_iterator
+from haz.engines.base import place_of
 from haz.engines.inline import Arguments, BoundCall, Entry, InlineRef, resources_of
 from haz.exceptions import ActorAlreadyExistsError, ObjectLostError
 
@@ -370,7 +371,7 @@ class InlineActors:
         placed = {**resources_of(options), "CPU": options.num_cpus_to_place}
         who = f"actor {cls.__name__}"
         engine.check_feasible(who, placed)
-        place, refusal = engine.find_place(engine.place_of(options, placed, who), placed, who)
+        place, refusal = engine.find_place(place_of(engine, options, placed, who), placed, who)
         descriptor.check_call(args, kwargs)
         engine.check_picklable(cls, descriptor)
         entry = engine.dump(None)

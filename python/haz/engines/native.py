@@ -17,6 +17,7 @@ from haz._core.checks import check_detached, force_on_actor_call
 from haz._core.gpus import gpu_names, shown_ids
 from haz._core.refs import ObjectRef
 from haz._core.runtime import runtime
+from haz.engines.base import place_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
         GroupInfo,
         InitOptions,
         MethodOptions,
-        Place,
         TaskOptions,
     )
     from haz.util.placement_group import PlacementGroup
@@ -430,7 +430,7 @@ class NativeEngine:
         self, function: Callable[..., Any], options: TaskOptions, descriptor: Descriptor
     ) -> Callable[..., Any]:
         number = self._register(function, options, descriptor)
-        place = self._place_of(options, resources_of(options), options.name or descriptor.name)
+        place = place_of(self, options, resources_of(options), options.name or descriptor.name)
         num_returns, generator = returns_of(options.num_returns)
         submit: Callable[..., Any] = _native.bind_submitter(
             self._session,
@@ -443,15 +443,6 @@ class NativeEngine:
             placement=place,
         )
         return submit
-
-    def _place_of(
-        self, options: TaskOptions | ActorOptions, resources: dict[str, float], name: str
-    ) -> Place | None:
-        if options.placement is None:
-            return None
-        from haz._core.placement import resolve
-
-        return resolve(self, options.placement, resources, name)
 
     def _register(
         self, function: Callable[..., Any], options: TaskOptions, descriptor: Descriptor
@@ -516,7 +507,7 @@ class NativeEngine:
             number = self._registered[key] = self._register_class(cls, options, descriptor, meta)
         namespace = options.namespace or self._namespace
         name = options.name or ""
-        placement = self._place_of(options, resources_to_place(options), f"actor {cls.__name__}")
+        placement = place_of(self, options, resources_to_place(options), f"actor {cls.__name__}")
         ref = _native.create_actor(
             self._session,
             number,

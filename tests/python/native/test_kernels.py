@@ -197,6 +197,15 @@ def test_what_the_user_has_set_counts(monkeypatch, kernels):
     assert haz.get(threads.options(num_cpus=2).remote()) == 3
 
 
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_variable_says_nothing(monkeypatch, kernels, empty):
+    monkeypatch.setenv("OMP_NUM_THREADS", empty)
+    haz.init(engine="native", num_cpus=4)
+    threads = haz.remote(kernels.threads)
+    assert haz.get(threads.remote()) == 1
+    assert haz.get(threads.options(num_cpus=2).remote()) == 2
+
+
 def test_a_task_with_a_number_of_its_own(node, kernels):
     threads = haz.remote(kernels.threads)
     own = threads.options(runtime_env={"env_vars": {"OMP_NUM_THREADS": "5"}})
