@@ -56,7 +56,10 @@ class DriverTest : public NodeTest {
     ASSERT_TRUE(block.ok()) << block.error().message;
     std::atomic<bool> over{false};
     std::thread writer([&] {
-      ::usleep(100'000);
+      const std::array small{std::byte{1}};
+      while (ring_->put(ObjectId{ring_->new_ids(1)}, {.bytes = small}))
+        ::usleep(1000);
+      ::usleep(100'000);  // it is leaving; time to lend on what it should not
       EXPECT_GE(used(), used_before_ + size) << "it was lent on while it was written to";
       over.store(true);
       ring_->seal(*block);
