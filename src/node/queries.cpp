@@ -82,6 +82,9 @@ void Node::encode_query(QueryKind kind, std::uint64_t argument, std::vector<std:
       writer.boolean(task != nullptr && task->cancel_requested);
       break;
     }
+    case QueryKind::kIsWanted:
+      writer.boolean(scheduler_.is_result_wanted(TaskId{argument}));
+      break;
     default:
       encode_resources(kind == QueryKind::kTotalResources, writer);
   }

@@ -149,6 +149,11 @@ class Scheduler {
     return task != nullptr && task->id == id ? task : nullptr;
   }
 
+  /// Whether anybody but the task itself has a ref of its first result. False when it has ended.
+  bool is_result_wanted(TaskId id) {
+    return find_task(id) != nullptr && objects_.find(id.value)->refs > 1;
+  }
+
   // ---- actors ----------------------------------------------------------------------------------
 
   /// Takes the call of a constructor, and makes its actor, which the id of the call's one return
@@ -199,7 +204,8 @@ class Scheduler {
   /// runs there too.
   [[nodiscard]] std::pair<const PlacementGroup*, bool> group_of(const Task& task) const;
   /// One line for each actor and placement group that waits for resources and did so at the last
-  /// call already, but was not told yet. `waited`: how long that is, in words.
+  /// call already, but was not told yet; and for tasks of equal needs that wait for what actors and
+  /// placement groups hold. `waited`: how long that is, in words.
   std::vector<std::string> tell_waiting(const std::string& waited);
   /// Lines for the user, each given once: of actors that die again and again.
   std::vector<std::string> take_notices() { return std::exchange(notices_, {}); }
@@ -487,6 +493,13 @@ class Scheduler {
   ResourceGrant acquire(const ResourceClass& resources);
   void release(const ResourceRequest& request, ResourceGrant& grant);
   [[nodiscard]] std::string shortage_of(const ResourceRequest& request) const;
+  /// Of one resource: what actors outside of groups hold for their lives, and what groups reserve.
+  struct Held {
+    std::int64_t of_actors = 0;
+    std::int64_t of_groups = 0;
+  };
+  [[nodiscard]] Held held_of(std::size_t index) const;
+  [[nodiscard]] std::string why_tasks_wait(const ResourceClass& resources) const;
 
   ResourceClass* class_for(const ResourceRequest& request, bool for_actors,
                            Environment& environment, const std::shared_ptr<Job>& job);

@@ -407,28 +407,46 @@ void Scheduler::release(const ResourceRequest& request, ResourceGrant& grant) {
 
 // ---- what is told of those that wait -----------------------------------------------------------
 
+Scheduler::Held Scheduler::held_of(std::size_t index) const {
+  Held held;
+  for (const auto& entry : actors_) {
+    const Actor& actor = *entry.second;
+    if (actor.acquired == nullptr || actor.grant.bundle != nullptr) continue;
+    held.of_actors += units_of(*actor.acquired, index);
+  }
+  for (const auto& entry : groups_) {
+    for (const Bundle& bundle : entry.second->bundles)
+      held.of_groups += bundle.is_reserved ? units_of(bundle.request, index) : 0;
+  }
+  return held;
+}
+
 /// What of `request` the node can't give now, in words.
 std::string Scheduler::shortage_of(const ResourceRequest& request) const {
   std::string text;
   for (const auto& [index, units] : request) {
     if (!pool_.lacks(index, units)) continue;
-    std::int64_t of_actors = 0;
-    std::int64_t of_groups = 0;
-    for (const auto& entry : actors_) {
-      const Actor& actor = *entry.second;
-      if (actor.acquired == nullptr || actor.grant.bundle != nullptr) continue;
-      of_actors += units_of(*actor.acquired, index);
-    }
-    for (const auto& entry : groups_) {
-      for (const Bundle& bundle : entry.second->bundles)
-        of_groups += bundle.is_reserved ? units_of(bundle.request, index) : 0;
-    }
+    const Held held = held_of(index);
     text += (text.empty() ? "" : ", ") + shown_amount(units) + " " + pool_.name(index) + " (" +
             shown_amount(std::max<std::int64_t>(pool_.free(index), 0)) + " of " +
-            shown_amount(pool_.total(index)) + " are free, actors hold " + shown_amount(of_actors) +
-            ", placement groups " + shown_amount(of_groups) + ")";
+            shown_amount(pool_.total(index)) + " are free, actors hold " +
+            shown_amount(held.of_actors) + ", placement groups " + shown_amount(held.of_groups) +
+            ")";
   }
   return text;
+}
+
+/// What the tasks of a class lack, in words, if no end of a task can give it; else nothing.
+std::string Scheduler::why_tasks_wait(const ResourceClass& resources) const {
+  if (resources.for_actors || resources.group != nullptr || resources.ready.empty()) return {};
+  for (const auto& [index, units] : resources.request) {
+    if (!pool_.lacks(index, units)) continue;
+    const Held held = held_of(index);
+    if (pool_.total(index) - held.of_actors - held.of_groups < units) {
+      return shortage_of(resources.request);
+    }
+  }
+  return {};
 }
 
 std::vector<std::string> Scheduler::tell_waiting(const std::string& waited) {
@@ -458,6 +476,17 @@ std::vector<std::string> Scheduler::tell_waiting(const std::string& waited) {
         group->name.empty() ? "a placement group" : "placement group '" + group->name + "'";
     const std::string why = shortage_of(group->total);
     tell(!why.empty(), group->seen_waiting, group->told_waiting, shown, why);
+  }
+  for (const std::unique_ptr<ResourceClass>& resources : classes_) {
+    const std::string why = why_tasks_wait(*resources);
+    resources->told_waiting = resources->told_waiting && !why.empty();
+    std::string who;
+    if (!why.empty()) {
+      const std::size_t others = resources->ready.size() - 1;
+      who = "task " + resources->ready.front()->function->name;
+      if (others != 0) who += ", as " + std::to_string(others) + " more,";
+    }
+    tell(!why.empty(), resources->seen_waiting, resources->told_waiting, who, why);
   }
   return lines;
 }

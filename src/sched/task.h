@@ -328,6 +328,8 @@ struct ResourceClass {
   bool held_up = false;  ///< Since the last tick tasks that go after its first have used what that
                          ///< one needs, or waited for it.
   std::uint32_t ticks_held_up = 0;  ///< Since one of its tasks was placed.
+  bool seen_waiting = false;  ///< For what actors and groups hold, at the last tell_waiting().
+  bool told_waiting = false;  ///< And the user was told, since it last did not.
 };
 
 enum class WorkerState : std::uint8_t {

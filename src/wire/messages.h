@@ -198,6 +198,7 @@ enum class QueryKind : std::uint32_t {
   kGroupOfTask,  ///< The same, with that of the task `argument`, if it is in one.
   kActorName,    ///< Name of the actor `argument`.
   kIsCancelled,  ///< Whether the task `argument` was cancelled.
+  kIsWanted,     ///< Whether anybody has a ref of the first result of the task `argument`.
 };
 
 struct QueryMessage {

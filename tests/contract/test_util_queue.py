@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
+import signal
 
 import haz
 import pytest
 from haz import exceptions
+from haz.testing import wait_until
 from haz.util.queue import Empty, Full, Queue
 
 
@@ -128,6 +131,35 @@ def test_timeouts_are_checked(engine):
             with pytest.raises((TypeError, ValueError), match="timeout must be"):
                 call(nonsense)
     assert q.empty()
+
+
+def test_an_item_for_a_dead_process_goes_to_the_next(engine):
+    if engine == "inline":
+        pytest.skip("it has no processes")
+
+    @haz.remote
+    class Getter:
+        def pid(self):
+            return os.getpid()
+
+        def get(self, q):
+            return q.get()
+
+    def waiting():
+        return haz.get(q.actor.__ray_call__.remote(lambda holder: len(holder.queue._getters)))
+
+    q = Queue()
+    first, second = Getter.remote(), Getter.remote()
+    pid = haz.get(first.pid.remote())
+    lost = first.get.remote(q)
+    wait_until(lambda: waiting() == 1)
+    got = second.get.remote(q)
+    wait_until(lambda: waiting() == 2)
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(exceptions.ActorDiedError):
+        haz.get(lost)
+    q.put("item")
+    assert haz.get(got, timeout=60) == "item"
 
 
 def test_shared_by_tasks(engine):

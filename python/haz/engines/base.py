@@ -645,6 +645,9 @@ class Engine(Protocol):
     def is_cancelled(self) -> bool:
         """Whether the task that calls this was cancelled."""
 
+    def is_wanted(self) -> bool:
+        """Whether anybody has a ref of the first result of the task that calls this."""
+
     def runtime_env(self) -> dict[str, Any]:
         """The runtime environment of the calling code, as users give it."""
 

@@ -345,6 +345,10 @@ class InlineEngine:
         """See :class:`haz.engines.base.Engine`. Who could cancel a task waits for its end."""
         return False
 
+    def is_wanted(self) -> bool:
+        """See :class:`haz.engines.base.Engine`. Who called waits for the result."""
+        return True
+
     def runtime_env(self) -> dict[str, Any]:
         """See :class:`haz.engines.base.Engine`."""
         from haz._core.environment import described, unpack

@@ -47,6 +47,7 @@ _GROUPS = 5
 _GROUP_OF_TASK = 6
 _ACTOR_NAME = 7
 _IS_CANCELLED = 8
+_IS_WANTED = 9
 _GROUP_STATES = ("PENDING", "CREATED", "REMOVED")
 
 #: Imported by the zygote before the first fork, if the program itself has: nearly every task of such
@@ -734,6 +735,10 @@ class NativeEngine:
     def is_cancelled(self) -> bool:
         running = _native.running_task()
         return running is not None and bool(_native.query(_IS_CANCELLED, running[0]))
+
+    def is_wanted(self) -> bool:
+        running = _native.running_task()
+        return running is None or bool(_native.query(_IS_WANTED, running[0]))
 
     def runtime_env(self) -> dict[str, Any]:
         from haz._core.environment import described

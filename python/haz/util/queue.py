@@ -9,6 +9,7 @@ import sys
 import haz
 from haz._core.checks import check_timeout
 from haz._core.options import check_int
+from haz._core.runtime import runtime
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,12 +29,23 @@ class Full(queue.Full):
     """There is no room to put."""
 
 
+class _Items(asyncio.Queue):  # type: ignore[type-arg]
+    """A queue that takes back what nobody has received."""
+
+    _getters: Any
+
+    def put_back(self, item: Any) -> None:
+        """Let `item` be the oldest again, and who has waited for longest go on."""
+        self._queue.appendleft(item)  # type: ignore[attr-defined]
+        self._wakeup_next(self._getters)  # type: ignore[attr-defined]
+
+
 class _Holder:
     """The queue itself, in an actor. Answers say whether it worked: errors have no traceback."""
 
     def __init__(self, maxsize: int) -> None:
         self.maxsize = maxsize
-        self.queue: asyncio.Queue[Any] = asyncio.Queue(maxsize)
+        self.queue = _Items(maxsize)
 
     def qsize(self) -> int:
         return self.queue.qsize()
@@ -46,10 +58,17 @@ class _Holder:
         return True
 
     async def get(self, timeout: float | None) -> tuple[Any, ...]:
+        if not self.queue.empty():
+            return (self.queue.get_nowait(),)
         try:
-            return (await asyncio.wait_for(self.queue.get(), timeout),)
+            item = await asyncio.wait_for(self.queue.get(), timeout)
         except asyncio.TimeoutError:
             return ()
+        engine = runtime.engine
+        if engine is None or engine.is_wanted():
+            return (item,)
+        self.queue.put_back(item)  # the process that has waited for it has ended
+        return ()
 
     def put_nowait(self, items: list[Any]) -> int:
         """Put all of them or none; return how many there are where they have no room, else -1."""

@@ -242,13 +242,21 @@ def test_who_waits_for_long_is_told_why(run_program):
         haz.get(first.ping.remote())
         second = Holder.remote()
         group = placement_group([{"CPU": 1}], name="mine")
+
+        @haz.remote
+        def small():
+            pass
+
+        refs = [small.remote(), small.remote()]
         time.sleep(13)
         haz.shutdown()
         """
     )
     assert done.returncode == 0, done.stderr
     told = [line for line in done.stderr.splitlines() if line.startswith("(haz) ")]
-    assert len(told) == 2, done.stderr
+    assert len(told) == 3, done.stderr
+    task = r"task small, as 1 more, has waited for more than 5 s: it needs 1 CPU \(0 of 2 are free"
+    assert any(re.search(task, line) for line in told), told
     actor = r"actor Holder.* has waited for more than 5 s: it needs 2 CPU \(0 of 2 are free, actors"
     assert any(re.search(actor, line) for line in told), told
     assert any("placement group 'mine' has waited" in line for line in told), told

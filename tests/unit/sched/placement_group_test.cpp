@@ -454,6 +454,32 @@ TEST_F(PlacementGroupTest, TheNodesEndLeavesNothing) {
   node.check();
 }
 
+TEST_F(PlacementGroupTest, TasksThatNoEndOfATaskLetsRunAreTold) {
+  const ObjectId group = create({{{"CPU", 3}}});
+  Function* small = node.function("small", 1);
+  Function* large = node.function("large", 2);
+  const TaskId running = node.submit(small);
+  node.submit(small);
+  node.answer_starts();
+  // The first small task will make room for the second.
+  EXPECT_TRUE(node.scheduler->tell_waiting("5 s").empty());
+  EXPECT_TRUE(node.scheduler->tell_waiting("5 s").empty());
+  node.submit(large);
+  node.submit(large);
+  node.dispatch();
+  EXPECT_TRUE(node.scheduler->tell_waiting("5 s").empty());
+  const std::vector<std::string> told = node.scheduler->tell_waiting("5 s");
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_EQ(told[0],
+            "task large, as 1 more, has waited for 5 s: it needs 2 CPU (0 of 4 are free, actors "
+            "hold 0, placement groups 3)");
+  EXPECT_TRUE(node.scheduler->tell_waiting("5 s").empty());
+  EXPECT_NE(node.scheduler->find_task(running), nullptr);
+  remove(group);
+  EXPECT_TRUE(node.scheduler->tell_waiting("5 s").empty());
+  node.end();
+}
+
 TEST_F(PlacementGroupTest, WhatWaitsForLongIsToldOnce) {
   const ObjectId holder = create({{{"CPU", 4}}});
   const ObjectId group = create({{{"CPU", 2}}}, "mine");
