@@ -103,9 +103,12 @@ class _Worker:
         self, error: BaseException | None, name: str | None, number: int
     ) -> tuple[dict[str, Any], bool]:
         from haz._core.errors import pack_exception
+        from haz._core.torn_imports import forget_torn
 
         if error is None:
             error = RuntimeError("the task ended without a result")
+        if forget_torn(error) and self._engine.actor is None:
+            _native.stop_after_task()
         shown = name or "task"
         if error is self._failed:
             return {"kind": "runtime_env", "message": str(error), "task_name": shown}, False

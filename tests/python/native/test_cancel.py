@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 
 import haz
@@ -78,6 +79,68 @@ def test_running_task_gets_keyboard_interrupt(node, gate):
     assert_cancelled(ref)
     gate("interrupted").wait()
     assert haz.get(one.remote()) == 1
+
+
+def torn_package(folder, gate):
+    """A package whose first import stops half-way; as asyncio's, a whole one finds its parts."""
+    package = folder / "halves"
+    package.mkdir()
+    (package / "first.py").write_text("__all__ = ['ONE']\nONE = 1\n")
+    (package / "__init__.py").write_text(
+        f"""
+from .first import *
+import os, time
+if not os.path.exists({gate.path!r}):
+    open({gate.path!r}, "w").close()
+    time.sleep(600)
+NAMES = first.__all__
+"""
+    )
+
+
+class Importing:
+    """Becomes the package where it is unpickled."""
+
+    def __reduce__(self):
+        return importlib.import_module, ("halves",)
+
+
+@pytest.mark.parametrize("arguments", [(), (Importing(),)], ids=["in the task", "before it"])
+def test_an_import_that_was_cut_spoils_no_later_one(gate, tmp_path, monkeypatch, arguments):
+    monkeypatch.syspath_prepend(tmp_path)
+    torn_package(tmp_path, gate())
+    haz.init(engine="native", num_cpus=1)
+
+    @haz.remote
+    def use(*_):
+        import halves
+
+        return halves.NAMES
+
+    ref = use.remote(*arguments)
+    gate().wait()
+    haz.cancel(ref)
+    assert_cancelled(ref)
+    assert haz.get([use.remote(*arguments) for _ in range(3)]) == [["ONE"]] * 3
+
+
+def test_an_import_that_was_cut_is_made_again_in_an_actor(gate, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    torn_package(tmp_path, gate())
+    haz.init(engine="native", num_cpus=1)
+
+    @haz.remote
+    class User:
+        def use(self):
+            import halves
+
+            return halves.NAMES
+
+    user = User.remote()
+    with pytest.raises(exceptions.TaskTimeoutError):
+        haz.get(user.use.options(timeout_s=3).remote())
+    gate().wait()
+    assert haz.get(user.use.remote()) == ["ONE"]
 
 
 def test_sleeping_task_is_cancelled(node, gate):
