@@ -76,6 +76,11 @@ class HazBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         #: Batches that wait since so many run as there are jobs.
         self._waiting: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._running: dict[Future[Any], ObjectRef[Any]] = {}
+        #: Batches that have ended; and whether somebody sees to them. One by one, and not where they
+        #: are told of: a batch that has ended by the time it is asked for is told of at once, inside
+        #: of the one before, and a thousand short ones would be as deep.
+        self._ended: deque[_Ending] = deque()
+        self._is_seen_to = False
         self._most = n_jobs
         return n_jobs
 
@@ -122,6 +127,26 @@ class HazBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
             self._running.pop(future, None)
         self._start_some()
 
+    def _see_to(self, ended: _Ending) -> None:
+        with self._lock:
+            self._ended.append(ended)
+            if self._is_seen_to:
+                return
+            self._is_seen_to = True
+        interrupted: BaseException | None = None
+        while True:
+            with self._lock:
+                if not self._ended:
+                    self._is_seen_to = False
+                    break
+                next_one = self._ended.popleft()
+            try:
+                next_one.finish()
+            except BaseException as error:
+                interrupted = error
+        if interrupted is not None:
+            raise interrupted
+
     def retrieve_result_callback(self, future: Future[Any]) -> Any:
         """Return a batch's results, or raise its error."""
         return future.result()
@@ -150,6 +175,9 @@ class _Ending:
         self._future = future
 
     def __call__(self) -> None:
+        self._backend._see_to(self)
+
+    def finish(self) -> None:
         from haz._core.api import get
 
         self._backend._end(self._future)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 
 import haz
+import haz.joblib
 import joblib
 import pytest
 from haz.util.joblib import register_haz, register_ray
@@ -94,6 +96,25 @@ def test_no_more_run_than_there_are_jobs(tmp_path, n_jobs):
     with joblib.parallel_config("haz", n_jobs=n_jobs):
         counts = joblib.Parallel(batch_size=1)(joblib.delayed(work)(x) for x in range(30))
     assert max(counts) <= n_jobs
+
+
+def test_batches_that_have_ended_at_once_are_not_nested(monkeypatch):
+    class AtOnce:
+        def remote(self, batch, _threads):
+            return haz.put(batch())
+
+    configure = haz.joblib.HazBackend.configure
+
+    def configure_at_once(self, *arguments, **options):
+        n_jobs = configure(self, *arguments, **options)
+        self._call = AtOnce()
+        return n_jobs
+
+    monkeypatch.setattr(haz.joblib.HazBackend, "configure", configure_at_once)
+    count = 2 * sys.getrecursionlimit()
+    with joblib.parallel_config("haz", n_jobs=2):
+        results = joblib.Parallel(batch_size=1)(joblib.delayed(abs)(-x) for x in range(count))
+    assert results == list(range(count))
 
 
 def test_a_worker_that_dies_is_an_error():
