@@ -235,6 +235,7 @@ void WorkerLoop::call_ended(PyObject* object, PyObject* asyncio_task) {
 }
 
 void WorkerLoop::interrupt_calls() {
+  ring_.note_interrupts();
   for (ActiveCall* call : active_)
     interrupt_if_wanted(*call);
 }

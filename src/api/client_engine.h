@@ -38,7 +38,9 @@ class ClientEngine final : public detail::engine {
   void add_reference(std::uint64_t id) noexcept override { client_.add_reference(ObjectId{id}); }
   void drop_reference(std::uint64_t id) noexcept override { client_.drop_reference(ObjectId{id}); }
   [[nodiscard]] bool is_interrupted() const noexcept override {
-    return ring_ != nullptr && ring_->interrupt_pending();
+    if (ring_ == nullptr || !ring_->interrupt_pending()) return false;
+    ring_->note_interrupts();
+    return true;
   }
   [[nodiscard]] void* hold_memory() noexcept override;
   void release_memory(void* held) noexcept override;

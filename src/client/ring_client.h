@@ -73,6 +73,11 @@ class RingClient final : public Client {
   [[nodiscard]] bool interrupts(TaskId task, std::uint32_t attempt) const {
     return area_->control.interrupts.contains(task.value, attempt);
   }
+  /// To be called before the process looks for whom an interrupt is: the host stops to remind it.
+  void note_interrupts() noexcept {
+    ProcessControl& control = area_->control;
+    control.interrupts_seen.store(control.interrupts.count(), std::memory_order_relaxed);
+  }
   /// The attempt has ended; `outer` runs again.
   void end_attempt(std::pair<TaskId, std::uint32_t> outer);
   /// Whether an interrupt is meant for the attempt that runs now. Async-signal-safe.

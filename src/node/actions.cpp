@@ -209,6 +209,18 @@ void Node::interrupt(Task& task) {
   port.area->control.interrupts.add(task.id.value, task.attempt);
   // Else on_worker_forked() does it, as soon as the process is known.
   if (zygote_ && port.pid != 0) (void)zygote_->signal_worker(port.pid, SIGINT);
+  time_limits_.push_back({monotonic_ns() + kRemindNs, task.id, task.attempt, Stop::kRemind});
+}
+
+bool Node::interrupt_again(const Task& task) {
+  if (task.worker == nullptr) return false;
+  const WorkerPort& port = port_of(*task.worker);
+  const ProcessControl& control = port.area->control;
+  if (control.interrupts_seen.load(std::memory_order_relaxed) == control.interrupts.count()) {
+    return false;
+  }
+  if (zygote_ && port.pid != 0) (void)zygote_->signal_worker(port.pid, SIGINT);
+  return true;
 }
 
 void Node::interrupt_then_kill(Task& task) {

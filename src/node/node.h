@@ -178,10 +178,12 @@ class Node final : private Actions {
     AllocateMessage message;
     RoomWait wait{};
   };
-  /// What happens to a task when its time is over.
   /// Time between an interrupt and the end of a process that does not heed it.
   static constexpr std::int64_t kHeedNs = 2 * kSecondNs;
-  enum class Stop : std::uint8_t { kInterrupt, kKill, kCancel, kKillCancelled };
+  /// Time until a process is reminded of an interrupt that it has not looked at.
+  static constexpr std::int64_t kRemindNs = kSecondNs / 10;
+  /// What happens to a task when its time is over.
+  enum class Stop : std::uint8_t { kInterrupt, kKill, kCancel, kKillCancelled, kRemind };
   struct TimeLimit {
     std::int64_t at_ns;
     TaskId task;
@@ -230,6 +232,8 @@ class Node final : private Actions {
   void fill_command(TaskCommand& command, Task& task);
   static void add_grant(TaskCommand& command, const ResourceGrant& grant);
   bool lay_out_arguments(TaskCommand& command, Task& task, std::size_t near_room);
+  /// Sends the interrupt of `task` again unless its process has looked at it; whether it did.
+  bool interrupt_again(const Task& task);
   WorkerPort& port_of(const Worker& worker) { return *ports_[worker.slot]; }
   void touch(WorkerPort& port);
   void note_busy(WorkerPort& port);

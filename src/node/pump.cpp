@@ -169,14 +169,20 @@ void Node::run_timers(std::int64_t now_ns) {
     needs_dispatch_ = true;
   }
   for (std::size_t i = 0; i < time_limits_.size();) {
-    TimeLimit& limit = time_limits_[i];
+    const TimeLimit limit = time_limits_[i];  // what is done about it may add others
     const Task* task = scheduler_.find_task(limit.task);
     const bool over = task == nullptr || task->attempt != limit.attempt;
     if (!over && limit.at_ns > now_ns) {
       ++i;
       continue;
     }
-    if (!over && limit.stop == Stop::kCancel) {
+    if (!over && limit.stop == Stop::kRemind) {
+      if (interrupt_again(*task)) {
+        time_limits_[i].at_ns = now_ns + kRemindNs;
+        ++i;
+        continue;
+      }
+    } else if (!over && limit.stop == Stop::kCancel) {
       scheduler_.cancel(end_of(limit.task), false, true);
     } else if (!over && limit.stop == Stop::kKillCancelled) {
       scheduler_.kill_attempt(limit.task, limit.attempt);
@@ -184,11 +190,11 @@ void Node::run_timers(std::int64_t now_ns) {
       scheduler_.timed_out(limit.task, limit.attempt, limit.stop == Stop::kKill);
     }
     if (over || limit.stop != Stop::kInterrupt) {
-      limit = time_limits_.back();
+      time_limits_[i] = time_limits_.back();
       time_limits_.pop_back();
     } else {
-      limit.at_ns = now_ns + kHeedNs;
-      limit.stop = Stop::kKill;
+      time_limits_[i].at_ns = now_ns + kHeedNs;
+      time_limits_[i].stop = Stop::kKill;
     }
   }
 }

@@ -51,6 +51,10 @@ class AttemptList {
     return false;
   }
 
+  /// How many were added, modulo 2^32. All of them are seen afterwards.
+  [[nodiscard]] std::uint32_t count() const {
+    return count_.load(std::memory_order_acquire);  // pairs with add()
+  }
   [[nodiscard]] bool empty() const { return count_.load(std::memory_order_relaxed) == 0; }
 
  private:
@@ -65,7 +69,7 @@ class AttemptList {
 /// What stands in ProcessControl::mark as long as the process has not written over it.
 inline constexpr std::uint64_t kControlMark = 0x6B72'616D'2D7A'6168;
 
-/// Control words, but for one written by the host; both sides ring the doorbell.
+/// Control words, but for two written by the host; both sides ring the doorbell.
 struct ProcessControl {
   /// Rung by the host after publishing tasks or replies.
   alignas(kCacheLine) Doorbell doorbell;
@@ -89,6 +93,9 @@ struct ProcessControl {
   /// To be interrupted. The host sends SIGINT after adding one; since that may arrive at any later
   /// time, the process looks here whom it is for.
   AttemptList interrupts;
+  /// By the process: how many there were of those when it last looked. A signal that comes between
+  /// that look and a system call ends no sleep: the host sends it again until this is told.
+  std::atomic<std::uint32_t> interrupts_seen;
   /// Of streaming tasks, to end at their next item.
   AttemptList closed_streams;
 };

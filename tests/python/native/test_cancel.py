@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
+import signal
 import time
 
 import haz
@@ -153,6 +155,25 @@ def test_sleeping_task_is_cancelled(node, gate):
     gate().wait()
     haz.cancel(ref)
     assert_cancelled(ref)
+
+
+def test_an_interrupt_that_was_lost_is_sent_again(node, gate):
+    # As one that comes just before a system call, which then sleeps all the same.
+    @haz.remote
+    def deaf_at_first(running):
+        libc = ctypes.CDLL(None)
+        libc.signal.restype, libc.signal.argtypes = ctypes.c_void_p, [ctypes.c_int, ctypes.c_void_p]
+        handler = libc.signal(signal.SIGINT, int(signal.SIG_IGN))
+        running.open()
+        time.sleep(1)
+        libc.signal(signal.SIGINT, handler)
+        time.sleep(600)
+
+    ref = deaf_at_first.remote(gate())
+    gate().wait()
+    haz.cancel(ref)
+    assert_cancelled(ref)
+    assert haz.get(one.remote()) == 1
 
 
 def test_task_that_waits_in_get_is_cancelled(node, gate):
