@@ -23,7 +23,7 @@ PROGRAM = """
         return os.getpid()
 
     pid = haz.get(talk.options(name="talker").remote(5))
-    print("pid", pid)
+    sys.stdout.write(f"pid {{pid}}\\n")  # at once: lines of tasks come between
     haz.shutdown()
 """
 
