@@ -117,7 +117,7 @@ const Unpickler* unpickler() {
   return &functions;
 }
 
-/// Says in the exception that is set when it was raised, where exceptions can have notes.
+/// Says in the exception that is set when it was raised.
 void note_unpickling() {
   if (PyErr_ExceptionMatches(PyExc_Exception) == 0) return;
   PyObject* type = nullptr;
@@ -125,12 +125,12 @@ void note_unpickling() {
   PyObject* traceback = nullptr;
   PyErr_Fetch(&type, &error, &traceback);
   PyErr_NormalizeException(&type, &error, &traceback);
-  PyObject* added = PyObject_CallMethod(
-      error, "add_note", "s",
-      "It was raised while haz unpickled an object that another process had pickled: its class has "
-      "to be importable here, and what its __reduce__ returns callable");
-  if (added == nullptr) PyErr_Clear();
-  Py_XDECREF(added);
+  PyObject* module = PyImport_ImportModule("haz._core.serialize");
+  PyObject* noted =
+      module != nullptr ? PyObject_CallMethod(module, "note_unpickling", "O", error) : nullptr;
+  if (noted == nullptr) PyErr_Clear();
+  Py_XDECREF(noted);
+  Py_XDECREF(module);
   PyErr_Restore(type, error, traceback);
 }
 

@@ -6,7 +6,7 @@
 #include "object_ref.h"
 #include "os/clock.h"
 #include "values.h"
-#include "wire/value.h"
+#include "wire/plain_error.h"
 #include "worker_loop.h"
 
 namespace haz::py {
@@ -14,15 +14,9 @@ namespace haz::py {
 namespace {
 
 void add_plain_error(CallResults& results, std::string_view kind, std::string_view message) {
-  ValueWriter writer;
-  writer.begin_dict(2);
-  writer.str("kind");
-  writer.str(kind);
-  writer.str("message");
-  writer.str(message);
   results.clear();
   results.outcome = Outcome::kRaised;
-  results.bytes.assign(writer.data().begin(), writer.data().end());
+  results.bytes = plain_error(kind, message);
   results.entries.push_back({NewValue{.size = results.bytes.size(), .is_error = true}, 0, 0, 0});
 }
 

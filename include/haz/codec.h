@@ -464,23 +464,33 @@ void copy_items(const value_item& item, T* to) {
   }
 }
 
+template <class T, int Dimensions, class Array>
+void write_array(writer& out, const Array& value) {
+  std::int64_t shape[Dimensions];
+  for (int axis = 0; axis < Dimensions; ++axis)
+    shape[axis] = value.shape(axis);
+  out.array(element_of<T>(), shape, Dimensions, value.data(),
+            static_cast<std::size_t>(value.size()) * sizeof(T));
+}
+
+/// The next item, which has to be such an array; its extents go to `shape`.
+template <class Array>
+value_item next_array(reader& in, std::int64_t* shape) {
+  const value_item item = in.next();
+  if (!is_array_of<Array>(item)) throw_mismatch(array_name<Array>(), item);
+  for (int axis = 0; axis < item.dimensions; ++axis)
+    shape[axis] = item.extent(axis);
+  return item;
+}
+
 template <class T, int Dimensions>
 struct codec<view<T, Dimensions>> {
   using type = view<T, Dimensions>;
   static std::string name() { return array_name<type>(); }
-  static void write(writer& out, const type& value) {
-    std::int64_t shape[Dimensions];
-    for (int axis = 0; axis < Dimensions; ++axis)
-      shape[axis] = value.shape(axis);
-    out.array(element_of<T>(), shape, Dimensions, value.data(),
-              static_cast<std::size_t>(value.size()) * sizeof(T));
-  }
+  static void write(writer& out, const type& value) { write_array<T, Dimensions>(out, value); }
   static type read(reader& in) {
-    const value_item item = in.next();
-    if (!is_array_of<type>(item)) throw_mismatch(name(), item);
     std::int64_t shape[Dimensions];
-    for (int axis = 0; axis < Dimensions; ++axis)
-      shape[axis] = item.extent(axis);
+    const value_item item = next_array<type>(in, shape);
     const bool can_stay = in.can_keep() && !item.is_near && !(item.is_fortran && Dimensions > 1);
     if (can_stay) return type(in.keep(), reinterpret_cast<const T*>(item.data), shape);
     const std::shared_ptr<T[]> copy(new T[item.size / sizeof(T)]);
@@ -494,19 +504,10 @@ struct codec<owned_array<T, Dimensions>> {
   using type = owned_array<T, Dimensions>;
   static_assert(element_of<T>() != element::none, "haz passes arrays of numbers");
   static std::string name() { return array_name<type>(); }
-  static void write(writer& out, const type& value) {
-    std::int64_t shape[Dimensions];
-    for (int axis = 0; axis < Dimensions; ++axis)
-      shape[axis] = value.shape(axis);
-    out.array(element_of<T>(), shape, Dimensions, value.data(),
-              static_cast<std::size_t>(value.size()) * sizeof(T));
-  }
+  static void write(writer& out, const type& value) { write_array<T, Dimensions>(out, value); }
   static type read(reader& in) {
-    const value_item item = in.next();
-    if (!is_array_of<type>(item)) throw_mismatch(name(), item);
     std::int64_t shape[Dimensions];
-    for (int axis = 0; axis < Dimensions; ++axis)
-      shape[axis] = item.extent(axis);
+    const value_item item = next_array<type>(in, shape);
     type value = type::make(shape, false);
     copy_items(item, value.data());
     return value;

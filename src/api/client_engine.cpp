@@ -102,8 +102,6 @@ std::shared_ptr<const ActorOptions> actor_options_of(const detail::actor_spec& a
   return std::make_shared<const ActorOptions>(std::move(options));
 }
 
-constexpr const char* kOutOfMemory = "no memory left in this process";
-
 }  // namespace
 
 void tell(failure& why, failure_kind kind, const char* text) noexcept {
@@ -139,12 +137,25 @@ void tell(failure& why, const Error& error) noexcept {
   tell(why, kind, error.message.c_str());
 }
 
-// The members below are called by code that other compilers may have made: no exception leaves
-// them.
+namespace {
+
+/// `work()`, or false, and says why, where there is no memory. For the members below: they are
+/// called by code that other compilers may have made, and no exception leaves them.
+template <class Work>
+bool guarded(failure& why, const Work& work) noexcept {
+  try {
+    return work();
+  } catch (const std::bad_alloc&) {
+    tell(why, failure_kind::overloaded, "no memory left in this process");
+    return false;
+  }
+}
+
+}  // namespace
 
 bool ClientEngine::register_function(const detail::function_spec& function, std::uint32_t* id,
                                      failure& why) noexcept {
-  try {
+  return guarded(why, [&] {
     FunctionOptions options;
     options.name = function.name;
     options.resources = amounts_of(function.resources, function.num_resources);
@@ -160,10 +171,8 @@ bool ClientEngine::register_function(const detail::function_spec& function, std:
     }
     tell(why, made.error());
     if (made.error().kind == ErrorKind::kInvalid) why.kind = failure_kind::infeasible;
-  } catch (const std::bad_alloc&) {
-    tell(why, failure_kind::overloaded, kOutOfMemory);
-  }
-  return false;
+    return false;
+  });
 }
 
 /// False, and says why, where there is no room for the arguments.
@@ -192,7 +201,7 @@ bool ClientEngine::fill(Submission& submission, const detail::call& call, failur
 }
 
 bool ClientEngine::submit(const detail::call& call, std::uint64_t* id, failure& why) noexcept {
-  try {
+  return guarded(why, [&] {
     Submission submission;
     if (!fill(submission, call, why)) return false;
     const Status status = client_.submit(submission);
@@ -202,15 +211,13 @@ bool ClientEngine::submit(const detail::call& call, std::uint64_t* id, failure& 
     }
     tell(why, status.error());
     if (status.error().kind == ErrorKind::kOverloaded) why.kind = failure_kind::pending_calls;
-  } catch (const std::bad_alloc&) {
-    tell(why, failure_kind::overloaded, kOutOfMemory);
-  }
-  return false;
+    return false;
+  });
 }
 
 bool ClientEngine::create_actor(const detail::call& call, const detail::actor_name& name,
                                 std::uint64_t* id, failure& why) noexcept {
-  try {
+  return guarded(why, [&] {
     Submission submission;
     if (!fill(submission, call, why)) return false;
     NativeHooks hooks(ring_);
@@ -221,16 +228,14 @@ bool ClientEngine::create_actor(const detail::call& call, const detail::actor_na
       return true;
     }
     tell(why, made.error());
-  } catch (const std::bad_alloc&) {
-    tell(why, failure_kind::overloaded, kOutOfMemory);
-  }
-  return false;
+    return false;
+  });
 }
 
 bool ClientEngine::find_actor(const detail::actor_name& name, std::uint64_t* id,
                               detail::bytes_receiver receiver, void* context,
                               failure& why) noexcept {
-  try {
+  return guarded(why, [&] {
     NativeHooks hooks(ring_);
     const auto found = client_.find_actor(ActorSpec{name.name, name.name_space, false}, hooks);
     if (found) {
@@ -239,14 +244,12 @@ bool ClientEngine::find_actor(const detail::actor_name& name, std::uint64_t* id,
       return true;
     }
     tell(why, found.error());
-  } catch (const std::bad_alloc&) {
-    tell(why, failure_kind::overloaded, kOutOfMemory);
-  }
-  return false;
+    return false;
+  });
 }
 
 bool ClientEngine::store(const encoded& value, detail::stored* place, failure& why) noexcept {
-  try {
+  return guarded(why, [&] {
     place->size = lay_out(value);
     place->offset = 0;
     if (value.num_far == 0 && value.size <= Client::kMaxNearValue) return true;
@@ -264,16 +267,13 @@ bool ClientEngine::store(const encoded& value, detail::stored* place, failure& w
     client_.seal(*block);
     place->offset = block->offset;
     return true;
-  } catch (const std::bad_alloc&) {
-    tell(why, failure_kind::overloaded, kOutOfMemory);
-  }
-  return false;
+  });
 }
 
 bool ClientEngine::put(const encoded& value, std::uint64_t* id, failure& why) noexcept {
   detail::stored place{};
   if (!store(value, &place, why)) return false;
-  try {
+  return guarded(why, [&] {
     NewValue made{.offset = place.offset, .size = place.size};
     if (place.offset == 0) made.bytes = {value.stream, value.size};
     made.refs = ids_of(value.refs, value.num_refs);
@@ -284,15 +284,13 @@ bool ClientEngine::put(const encoded& value, std::uint64_t* id, failure& why) no
       return true;
     }
     tell(why, status.error());
-  } catch (const std::bad_alloc&) {
-    tell(why, failure_kind::overloaded, kOutOfMemory);
-  }
-  return false;
+    return false;
+  });
 }
 
 bool ClientEngine::get(const std::uint64_t* ids, std::size_t count, std::int64_t timeout_ns,
                        detail::fetched_receiver receiver, void* context, failure& why) noexcept {
-  try {
+  return guarded(why, [&] {
     NativeHooks hooks(ring_);
     FetchedValues values;
     const WaitOutcome outcome =
@@ -315,15 +313,12 @@ bool ClientEngine::get(const std::uint64_t* ids, std::size_t count, std::int64_t
       told.push_back(as_told(value));
     receiver(context, told.data(), told.size());
     return true;
-  } catch (const std::bad_alloc&) {
-    tell(why, failure_kind::overloaded, kOutOfMemory);
-  }
-  return false;
+  });
 }
 
 bool ClientEngine::wait(const std::uint64_t* ids, std::size_t count, std::size_t needed,
                         std::int64_t timeout_ns, bool* ready, failure& why) noexcept {
-  try {
+  return guarded(why, [&] {
     NativeHooks hooks(ring_);
     std::vector<bool> flags;
     const WaitOutcome outcome = client_.wait(ids_of(ids, count), static_cast<std::uint32_t>(needed),
@@ -332,10 +327,7 @@ bool ClientEngine::wait(const std::uint64_t* ids, std::size_t count, std::size_t
     for (std::size_t i = 0; i < count; ++i)
       ready[i] = i < flags.size() && flags[i];
     return true;
-  } catch (const std::bad_alloc&) {
-    tell(why, failure_kind::overloaded, kOutOfMemory);
-  }
-  return false;
+  });
 }
 
 void ClientEngine::cancel(std::uint64_t id, bool force, bool recursive) noexcept {

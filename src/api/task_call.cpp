@@ -12,6 +12,7 @@
 #include "base/units.h"
 #include "haz/task_error.h"
 #include "os/process.h"
+#include "wire/plain_error.h"
 
 namespace haz {
 

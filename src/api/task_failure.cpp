@@ -109,14 +109,4 @@ std::vector<std::byte> pack_current_exception(std::string_view task_name) {
   return copy_of(writer);
 }
 
-std::vector<std::byte> plain_error(std::string_view kind, std::string_view message) {
-  ValueWriter writer;
-  writer.begin_dict(2);
-  writer.str("kind");
-  writer.str(kind);
-  writer.str("message");
-  writer.str(message);
-  return copy_of(writer);
-}
-
 }  // namespace haz

@@ -11,7 +11,4 @@ namespace haz {
 /// The exception that is being handled as an error's value. Call it in a catch block.
 std::vector<std::byte> pack_current_exception(std::string_view task_name);
 
-/// An error's value of `kind`, with a message.
-std::vector<std::byte> plain_error(std::string_view kind, std::string_view message);
-
 }  // namespace haz

@@ -10,10 +10,10 @@
 #include "api/function_code.h"
 #include "api/registry.h"
 #include "api/task_call.h"
-#include "api/task_failure.h"
 #include "api/task_output.h"
 #include "os/clock.h"
 #include "os/shared_library.h"
+#include "wire/plain_error.h"
 
 namespace haz {
 

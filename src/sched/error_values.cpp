@@ -4,6 +4,7 @@
 
 #include "base/units.h"
 #include "sched/scheduler.h"
+#include "wire/plain_error.h"
 #include "wire/value.h"
 
 namespace haz {
@@ -68,15 +69,11 @@ std::vector<std::byte> cancelled_error(const Task& task) {
 }
 
 std::vector<std::byte> infeasible_error(const std::string& message) {
-  ValueWriter writer = begin_error("infeasible", 2);
-  add(writer, "message", message);
-  return copy_of(writer);
+  return plain_error("infeasible", message);
 }
 
 std::vector<std::byte> group_removed_error() {
-  ValueWriter writer = begin_error("group_removed", 2);
-  add(writer, "message", "the placement group was removed");
-  return copy_of(writer);
+  return plain_error("group_removed", "the placement group was removed");
 }
 
 std::vector<std::byte> group_removed_error(const Task& task) {
@@ -95,25 +92,20 @@ std::vector<std::byte> timeout_error(const Task& task) {
 
 std::vector<std::byte> no_process_error(const Task& task, std::size_t workers,
                                         std::uint32_t nested) {
-  ValueWriter writer = begin_error("infeasible", 2);
-  add(writer, "message",
+  return plain_error(
+      "infeasible",
       "task " + task.function->name + " can't run: all " + std::to_string(workers) +
           " worker processes wait for results, each with up to " + std::to_string(nested) +
           " tasks on top of another, and no more are started. Have fewer tasks wait at a time: "
           "pass refs on as arguments or return them, instead of calling get() inside of tasks");
-  return copy_of(writer);
 }
 
 std::vector<std::byte> node_died_error(const std::string& message) {
-  ValueWriter writer = begin_error("node_died", 2);
-  add(writer, "message", message);
-  return copy_of(writer);
+  return plain_error("node_died", message);
 }
 
 std::vector<std::byte> lost_error(const std::string& message) {
-  ValueWriter writer = begin_error("object_lost", 2);
-  add(writer, "message", message);
-  return copy_of(writer);
+  return plain_error("object_lost", message);
 }
 
 std::vector<std::byte> owner_died_error(const Task& task) {
@@ -123,15 +115,12 @@ std::vector<std::byte> owner_died_error(const Task& task) {
 }
 
 std::vector<std::byte> pending_calls_error(const std::string& message) {
-  ValueWriter writer = begin_error("pending_calls", 2);
-  add(writer, "message", message);
-  return copy_of(writer);
+  return plain_error("pending_calls", message);
 }
 
 std::vector<std::byte> damaged_result_error(const Task& task) {
-  ValueWriter writer = begin_error("serialization", 2);
-  add(writer, "message", "the result of '" + task.function->name + "' came damaged or incomplete");
-  return copy_of(writer);
+  return plain_error("serialization",
+                     "the result of '" + task.function->name + "' came damaged or incomplete");
 }
 
 namespace {

@@ -48,6 +48,7 @@ __all__ = [
     "has_serializers",
     "load_function",
     "loads",
+    "note_unpickling",
     "register_serializer",
     "share_main_globals",
 ]
@@ -455,12 +456,17 @@ def loads(data: Any, buffers: Any = ()) -> Any:
     try:
         return _pickle.loads(data, buffers=buffers)
     except Exception as error:
-        if hasattr(error, "add_note"):
-            error.add_note(
-                "It was raised while haz unpickled an object that another process had pickled: its "
-                "class has to be importable here, and what its __reduce__ returns callable"
-            )
+        note_unpickling(error)
         raise
+
+
+def note_unpickling(error: Exception) -> None:
+    """Say in an exception when it was raised, where exceptions can have notes."""
+    if hasattr(error, "add_note"):
+        error.add_note(
+            "It was raised while haz unpickled an object that another process had pickled: its class "
+            "has to be importable here, and what its __reduce__ returns callable"
+        )
 
 
 def dumps_in_band(

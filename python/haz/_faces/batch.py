@@ -9,9 +9,9 @@ that it ran. A worker ends a batch early with a result that has no place in the 
 from __future__ import annotations
 
 import marshal
-import os
 
 from haz import _native
+from haz._core.descriptors import send_descriptor
 from haz._core.futures import when_ready
 
 TYPE_CHECKING = False
@@ -128,7 +128,7 @@ class Pages:
 
     def share_with(self, actor: Any) -> None:
         """Have the worker map them, too."""
-        opened = actor.open_pages.remote(os.getpid(), self._pages.fileno())
+        opened = actor.open_pages.remote(send_descriptor(self._pages.fileno()))
         when_ready(opened, self._pages.close)
 
     def are_free(self) -> bool:

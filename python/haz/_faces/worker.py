@@ -9,6 +9,7 @@ from time import perf_counter
 from haz import _native
 from haz._core import serialize
 from haz._core.api import get
+from haz._core.descriptors import open_descriptor
 from haz._core.refs import ObjectRef
 from haz._core.runtime import runtime
 from haz._faces.functions import function_of
@@ -88,9 +89,9 @@ class GroupWorker:
         except BaseException as error:
             return _held(error)
 
-    def open_pages(self, pid: int, descriptor: int) -> None:
+    def open_pages(self, sent: tuple[int, int, int, int]) -> None:
         """Share the pages of batches with the group; without them it gets no calls of batches."""
-        self._pages = _open_pages(pid, descriptor)
+        self._pages = _open_pages(sent)
 
     def call_each(
         self, number: int, codes: Any, args: list[Any], kwargs: list[Any] | None
@@ -121,11 +122,11 @@ class GroupWorker:
         return results, perf_counter() - begin
 
 
-def _open_pages(pid: int, descriptor: int) -> _native.CallPages | None:
+def _open_pages(sent: tuple[int, int, int, int]) -> _native.CallPages | None:
     import os
 
     try:
-        file = os.open(f"/proc/{pid}/fd/{descriptor}", os.O_RDWR | os.O_CLOEXEC)
+        file = open_descriptor(sent, os.O_RDWR)
     except OSError:
         return None
     try:

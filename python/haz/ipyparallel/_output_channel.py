@@ -14,6 +14,7 @@ import socket
 import struct
 import threading
 
+from haz._core.node_address import peer_of
 from haz._core.runtime import runtime
 
 TYPE_CHECKING = False
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["OutputListener", "OutputSender", "dumps", "listen"]
 
 _LENGTH = struct.Struct("<Q")
-_CREDENTIALS = struct.Struct("3i")
 _MOST_BYTES = 1 << 30
 
 
@@ -34,9 +34,7 @@ def _address(token: str) -> str:
 
 
 def _is_of_this_user(connection: socket.socket) -> bool:
-    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    _pid, uid, _gid = _CREDENTIALS.unpack(raw)
-    return bool(uid == os.geteuid())
+    return peer_of(connection)[1] == os.geteuid()
 
 
 def dumps(thing: Any) -> bytes | None:

@@ -1,8 +1,8 @@
-"""Memory and descriptors that travel between processes in pickles: `Block`, `send_descriptor`.
+"""Memory that travels between processes in pickles: `Block`.
 
-Both are sent as a process and its descriptor, which the other process opens; so they have no names, and
-nothing is left of them when all processes have ended, however they ended. Whoever sends has to keep what
-it sends until it was opened: arguments of pools' calls are kept, and results by workers, for a while.
+It is sent as a process and its descriptor, which the other process opens; so it has no name, and nothing
+is left of it when all processes have ended, however they ended. Whoever sends has to keep what it sends
+until it was opened: arguments of pools' calls are kept, and results by workers, for a while.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import threading
 import weakref
 from collections import deque
 
+from haz._core.descriptors import open_descriptor, send_descriptor
 from haz._core.runtime import runtime
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Block", "keep_sent", "open_descriptor", "send_descriptor"]
+__all__ = ["Block", "keep_sent"]
 
 _CHUNK_BYTES = 64 * 1024
 _ALIGNMENT = 64
@@ -37,32 +38,6 @@ def keep_sent(value: object) -> None:
     """In a worker, keep what is being sent until many others were: a result has no other owner."""
     if runtime.is_worker:
         _kept.append(value)
-
-
-def send_descriptor(descriptor: int) -> tuple[int, int, int, int]:
-    """Return what tells another process how to open a descriptor of this one."""
-    status = os.fstat(descriptor)
-    return os.getpid(), descriptor, status.st_dev, status.st_ino
-
-
-def open_descriptor(sent: tuple[int, int, int, int], flags: int) -> int:
-    """Open what `send_descriptor` has described.
-
-    Raises
-    ------
-    OSError
-        The sender has closed it or has ended, or the system does not let this process look.
-    """
-    pid, number, device, inode = sent
-    try:
-        descriptor = os.open(f"/proc/{pid}/fd/{number}", flags | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise OSError(f"what process {pid} has sent is not there any more: keep it there") from None
-    status = os.fstat(descriptor)
-    if (status.st_dev, status.st_ino) != (device, inode):
-        os.close(descriptor)
-        raise OSError(f"what process {pid} has sent was closed there before it was opened here")
-    return descriptor
 
 
 class _Chunk:

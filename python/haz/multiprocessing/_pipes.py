@@ -10,7 +10,8 @@ import stat
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 
-from haz.multiprocessing._blocks import keep_sent, open_descriptor, send_descriptor
+from haz._core.descriptors import open_descriptor, send_descriptor
+from haz.multiprocessing._blocks import keep_sent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
