@@ -9,7 +9,8 @@ a ref has finished, so ``cancel`` has no effect and ``wait`` never waits. ``time
 only in the main thread, and is only checked afterwards elsewhere; under a debugger it is ignored.
 
 Actors live in the process too: see `haz.engines.inline_actors`. Generators go on as their items are
-taken: see `haz.engines.inline_streams`.
+taken: see `haz.engines.inline_streams`. What is stored is in `inline_objects`, a call with its
+arguments in `inline_calls`, what surrounds code that runs in `inline_running`.
 """
 
 from __future__ import annotations
@@ -27,19 +28,20 @@ from haz._core.checks import (
     force_on_actor_call,
     not_a_ref,
 )
-from haz._core.errors import pack_exception, through_task, unpack_error
-from haz._core.gpus import VISIBLE, gpu_names, shown_ids
+from haz._core.errors import through_task, unpack_error
+from haz._core.gpus import gpu_names, shown_ids
 from haz._core.refs import ObjectRef
 from haz._core.returns import split_returns
 from haz._core.runtime import runtime
 from haz.engines.base import place_of
+from haz.engines.inline_calls import Arguments, BoundTask
 from haz.engines.inline_interrupts import Expired, Interrupts
+from haz.engines.inline_objects import Entry, InlineRef
+from haz.engines.inline_running import InlineGpus, Inside, PlaceInGroup, Running
 from haz.exceptions import (
     InfeasibleResourcesError,
     ObjectLostError,
     ObjectStoreFullError,
-    RuntimeEnvSetupError,
-    SerializationError,
 )
 
 TYPE_CHECKING = False
@@ -58,25 +60,11 @@ if TYPE_CHECKING:
         TaskOptions,
     )
     from haz.engines.inline_actors import InlineActor, InlineActors
-    from haz.engines.inline_groups import InlineBundle, InlineGroup, InlineGroups
-    from haz.engines.inline_interrupts import _Watch
+    from haz.engines.inline_calls import BoundCall
+    from haz.engines.inline_groups import InlineGroups
     from haz.engines.inline_streams import InlineStream
 
-__all__ = [
-    "Arguments",
-    "BoundCall",
-    "Entry",
-    "InlineEngine",
-    "InlineGpus",
-    "InlineRef",
-    "PlaceInGroup",
-    "Running",
-    "create_engine",
-    "resources_of",
-]
-
-#: Values of these types can be shared: nobody can change them, and they hold nothing else.
-_IMMUTABLE = frozenset((type(None), bool, int, float, complex, str, bytes))
+__all__ = ["InlineEngine", "create_engine"]
 
 _EPSILON = 1e-9
 
@@ -84,115 +72,6 @@ _EPSILON = 1e-9
 def create_engine(options: InitOptions) -> InlineEngine:
     """Make the engine for ``haz.init(engine="inline")``."""
     return InlineEngine(options)
-
-
-class Entry:
-    """A stored object. Lives as long as a ref to it, or an object that contains one."""
-
-    __slots__ = (
-        "__weakref__",
-        "_freed_bytes",
-        "actor",
-        "buffers",
-        "data",
-        "engine",
-        "error",
-        "is_of_actor",
-        "refs",
-        "size",
-    )
-
-    def __init__(self, engine: InlineEngine) -> None:
-        self.engine = engine
-        self.data: bytes | None = None
-        self.buffers: list[bytes] = []
-        self.refs: list[InlineRef] = []
-        self.error: dict[str, Any] | None = None
-        #: The actor that this is the creation of: it lives as long.
-        self.actor: InlineActor | None = None
-        #: Whether it is the result of a call of an actor.
-        self.is_of_actor = False
-        self.size = 0
-        self._freed_bytes = engine.freed_bytes
-
-    def drop(self, error: dict[str, Any]) -> None:
-        self.data, self.buffers, self.refs, self.error = None, [], [], error
-        # Any thread may be here, also in the middle of the engine's own code (garbage
-        # collection): only append.
-        self._freed_bytes.append(self.size)
-        self.size = 0
-
-    def settle(self) -> None:
-        """Let it be ready. Only what stands for a stream is not always."""
-
-    def cancel(self) -> None:
-        """Cancel the task that makes it, if that has not ended."""
-
-    def __del__(self) -> None:
-        if self.size:
-            self._freed_bytes.append(self.size)
-
-
-class InlineRef(ObjectRef["Any"]):
-    """The engine's ObjectRef."""
-
-    __slots__ = ("__weakref__", "entry", "id")
-
-    def __init__(self, entry: Entry, number: int) -> None:
-        self.entry = entry
-        self.id = number
-
-    def hex(self) -> str:
-        return f"{self.entry.engine.epoch}{self.id:016x}"
-
-    def __hash__(self) -> int:
-        return hash(self.id)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, InlineRef) and other.entry is self.entry
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        self.entry.engine.note_pickled(self)
-        return _rebuild_ref, (self.entry.engine.epoch, self.id)
-
-
-def _rebuild_ref(epoch: str, number: int) -> InlineRef:
-    engine = runtime.engine
-    entry = engine.entries.get(number) if isinstance(engine, InlineEngine) else None
-    if entry is None or entry.engine.epoch != epoch:
-        raise ObjectLostError(
-            f"ObjectRef({epoch}{number:016x}) is from a run of haz that has ended, or its object "
-            f"is gone"
-        )
-    return InlineRef(entry, number)
-
-
-class PlaceInGroup:
-    """A bundle of a placement group, and whether what runs there captures its children."""
-
-    __slots__ = ("bundle", "captures", "group")
-
-    def __init__(self, group: InlineGroup, bundle: InlineBundle, captures: bool) -> None:
-        self.group = group
-        self.bundle = bundle
-        self.captures = captures
-
-
-class Running:
-    """A task that runs now, in one thread."""
-
-    __slots__ = ("attempt", "base", "gpus", "id", "place", "task")
-
-    def __init__(self, task: BoundCall, number: int, place: PlaceInGroup | None) -> None:
-        self.task = task
-        #: Where it runs, if it runs in a placement group and is no call of an actor.
-        self.place = place
-        self.id = number
-        #: The environment that its own adds to: that of who has submitted it.
-        self.base = task.engine.base_environment() if task.actor is None else task.actor.base
-        self.attempt = 0
-        #: Names of the GPUs that it has now.
-        self.gpus: list[str] = []
 
 
 class _PerThread(threading.local):
@@ -239,7 +118,7 @@ class InlineEngine:
         self, function: Callable[..., Any], options: TaskOptions, descriptor: Descriptor
     ) -> Callable[..., Any]:
         """See :class:`haz.engines.base.Engine`."""
-        task = _BoundTask(self, function, options, descriptor)
+        task = BoundTask(self, function, options, descriptor)
         self.check_feasible(f"task {task.name}", task.resources)
         task.placement = place_of(self, options, task.resources, task.name)
         self.check_picklable(function, descriptor)
@@ -367,12 +246,12 @@ class InlineEngine:
             known = self._environments[packed] = Environment(packed)
         return known
 
-    def inside(self, running: Running, timeout_s: float | None) -> _Inside:
+    def inside(self, running: Running, timeout_s: float | None) -> Inside:
         """Return a context manager in which code of the task `running` runs."""
         stack = self._here.stack
         if not stack:
             self._stacks[threading.current_thread()] = stack
-        return _Inside(self, stack, running, self._interrupts.watch(running, timeout_s))
+        return Inside(self, stack, running, self._interrupts.watch(running, timeout_s))
 
     # ---- placement groups ----------------------------------------------------------------------
 
@@ -763,303 +642,6 @@ class InlineEngine:
         if self._actors is not None:
             self._actors.end()
         self._pinned.clear()
-
-
-class BoundCall:
-    """Something that can be called on an engine, with its options."""
-
-    #: The actor whose method it is.
-    actor: InlineActor | None = None
-
-    def __init__(
-        self,
-        engine: InlineEngine,
-        options: TaskOptions | MethodOptions,
-        descriptor: Descriptor,
-        *,
-        resources: dict[str, float],
-        env_vars: dict[str, str],
-        environment: bytes,
-    ) -> None:
-        self.engine = engine
-        self.descriptor = descriptor
-        self.name = options.name or descriptor.name
-        self.num_returns = options.num_returns
-        #: Objects that a call makes, where it is no stream.
-        self.num_results = options.num_returns if isinstance(options.num_returns, int) else 1
-        self.timeout_s = options.timeout_s
-        self.resources = resources
-        self.env_vars = env_vars
-        self.environment = environment
-        self._retried = options.retry_exceptions
-
-    def submit(self, /, *args: Any, **kwargs: Any) -> Any:
-        """What ``.remote`` is bound to."""
-        if self.engine.ended:
-            raise RuntimeError("haz was shut down in the meantime")
-        descriptor = self.descriptor
-        if (
-            kwargs
-            or len(args) < descriptor.min_args
-            or (len(args) > descriptor.max_args and descriptor.max_args != -1)
-        ):
-            descriptor.check_call(args, kwargs)
-        if self.num_returns == "streaming":
-            from haz.engines.inline_streams import start_stream
-
-            return start_stream(self.engine, self, args, kwargs)
-        refs = self.engine.run(self, args, kwargs)
-        if self.num_results == 1:
-            return refs[0]
-        return refs or None
-
-    def refusal(self) -> dict[str, Any] | None:
-        """The error of a call that can't even begin."""
-        return None
-
-    def find_place(self) -> tuple[PlaceInGroup | None, dict[str, Any] | None]:
-        """Its bundle in a placement group, None for no group; or the error if it can't run."""
-        return None, None
-
-    def call(self, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        """Do the work."""
-        raise NotImplementedError
-
-    def stream(self, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        """Do the work of a streaming function: return its generator."""
-        from haz._core.generator import as_iterator
-
-        return as_iterator(self.call(args, kwargs), "streaming")
-
-    def resume(self, step: Callable[[], Any]) -> Any:
-        """Return what `step` does, a part of the work of a streaming function."""
-        return step()
-
-    def failure(self, exc: BaseException) -> dict[str, Any]:
-        """The error of a call that has raised `exc`."""
-        if isinstance(exc, RuntimeEnvSetupError):
-            from haz._core.environment_setup import SetupFailed
-
-            if type(exc) is SetupFailed:
-                return {"kind": "runtime_env", "message": str(exc), "task_name": self.name}
-        return pack_exception(
-            exc, task_name=self.name, pid=os.getpid(), function=self.descriptor.name
-        )
-
-    def retries(self) -> int:
-        """How many retries there are; -1: without end."""
-        raise NotImplementedError
-
-    def may_retry(self, exc: BaseException, attempt: int) -> bool:
-        """Whether `exc` is one to retry and a retry is left."""
-        left = self.retries() == -1 or attempt < self.retries()
-        return left and self.is_retried(exc)
-
-    def prepared(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """`function`, or what stores its items where ``num_returns="dynamic"`` asks for that."""
-        if self.num_returns != "dynamic":
-            return function
-        from haz._core.generator import collecting
-
-        return collecting(function, lambda exc: None if self.is_retried(exc) else self.failure(exc))
-
-    def is_retried(self, exc: BaseException) -> bool:
-        """Whether `exc` is one to retry."""
-        wanted = self._retried
-        return bool(wanted) and isinstance(exc, Exception if isinstance(wanted, bool) else wanted)
-
-
-class _BoundTask(BoundCall):
-    """A remote function."""
-
-    #: Where it is to run; None: where its caller says.
-    placement: Place | None = None
-
-    def __init__(
-        self,
-        engine: InlineEngine,
-        function: Callable[..., Any],
-        options: TaskOptions,
-        descriptor: Descriptor,
-    ) -> None:
-        resources = resources_of(options)
-        super().__init__(
-            engine,
-            options,
-            descriptor,
-            resources=resources,
-            env_vars=options.env_vars,
-            environment=options.environment,
-        )
-        self._function = self.prepared(function)
-        self._retries = options.max_retries
-
-    def find_place(self) -> tuple[PlaceInGroup | None, dict[str, Any] | None]:
-        return self.engine.find_place(self.placement, self.resources, self.name)
-
-    def call(self, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        return self._function(*args, **kwargs)
-
-    def retries(self) -> int:
-        return self._retries
-
-
-class Arguments:
-    """Arguments of a call, pickled where that matters; refs among them give their values."""
-
-    def __init__(
-        self,
-        engine: InlineEngine,
-        descriptor: Descriptor,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> None:
-        self._args = args
-        self._kwargs = kwargs
-        self._entries: dict[int, Entry] = {}
-        #: The error of the first ref that failed: the task can't run.
-        self.error: dict[str, Any] | None = None
-        #: Pickled one by one, as every engine does: what two arguments share is two objects then.
-        self._others: dict[int, Entry] = {}
-        for place, value in enumerate((*args, *kwargs.values())):
-            if isinstance(value, ObjectRef):
-                entry = self._entries[place] = engine.ready_entry(value)
-                self.error = self.error or entry.error
-            elif type(value) not in _IMMUTABLE:
-                try:
-                    self._others[place] = engine.dump(value)
-                except SerializationError as error:
-                    keyword = [*[None] * len(args), *kwargs][place]
-                    raise descriptor.error_in_argument(error, place, keyword) from error.__cause__
-
-    def load(self) -> tuple[list[Any], dict[str, Any]]:
-        """Fresh copies for one attempt."""
-        values = [*self._args, *self._kwargs.values()]
-        for place, entry in (*self._entries.items(), *self._others.items()):
-            values[place] = serialize.loads(entry.data, entry.buffers)
-        positional = len(self._args)
-        return values[:positional], dict(zip(self._kwargs, values[positional:], strict=True))
-
-
-class _Inside:
-    """Code of a task runs: it is on its thread's stack, with its environment and its time limit."""
-
-    def __init__(
-        self, engine: InlineEngine, stack: list[Running], running: Running, watch: _Watch
-    ) -> None:
-        self._engine = engine
-        self._stack = stack
-        self._running = running
-        self._watch = watch
-        self._environment = _Environment({}, None)
-
-    def __enter__(self) -> None:
-        self._stack.append(self._running)
-        try:
-            self._environment = self._make_environment()
-            self._environment.__enter__()
-            self._watch.__enter__()
-        except BaseException:
-            self._leave()
-            raise
-
-    def _make_environment(self) -> _Environment:
-        running, engine = self._running, self._engine
-        task = running.task
-        variables = dict(engine.options.env_vars)
-        running.gpus = self._gpu_table().take(task.resources.get("GPU", 0.0))
-        gpus = running.gpus if task.actor is None else task.actor.gpus
-        if gpus:
-            variables[VISIBLE] = ",".join(gpus)
-        return _Environment(variables, engine.environment_of(running))
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: Any
-    ) -> None:
-        try:
-            self._watch.__exit__(kind, exc, traceback)
-        finally:
-            self._leave()
-
-    def _leave(self) -> None:
-        self._environment.__exit__()
-        running = self._running
-        self._gpu_table().give_back(running.gpus, running.task.resources.get("GPU", 0.0))
-        running.gpus = []
-        self._stack.pop()
-
-    def _gpu_table(self) -> InlineGpus:
-        place = self._running.place
-        return self._engine.gpus if place is None else place.bundle.gpus
-
-
-class _Environment:
-    """Sets environment variables, and what else a runtime environment says, for a while."""
-
-    def __init__(self, variables: dict[str, str], rest: Environment | None) -> None:
-        self._variables = variables
-        self._rest = rest
-        self._undo: list[Callable[[], object]] = []
-        self._before: dict[str, str | None] = {}
-
-    def __enter__(self) -> None:
-        for name, value in self._variables.items():
-            self._before[name] = os.environ.get(name)
-            os.environ[name] = value
-        if self._rest is not None:
-            self._rest.enter(self._undo)
-
-    def __exit__(self, *_exc: object) -> None:
-        while self._undo:
-            self._undo.pop()()
-        for name, value in self._before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def resources_of(options: TaskOptions | ActorOptions) -> dict[str, float]:
-    """Return what a task takes or an actor holds, name to amount."""
-    return {
-        "CPU": options.num_cpus,
-        "GPU": options.num_gpus,
-        "memory": options.memory,
-        **options.resources,
-    }
-
-
-class InlineGpus:
-    """The GPUs by name, and how much of each is taken. Thread-safe.
-
-    Every task runs at once, also one that would have to wait elsewhere: it then gets GPUs that
-    others have.
-    """
-
-    def __init__(self, names: list[str]) -> None:
-        self._taken = dict.fromkeys(names, 0.0)
-        self._lock = threading.Lock()
-
-    def take(self, amount: float) -> list[str]:
-        """Return the names of `amount` GPUs, whole ones, or one that others have parts of."""
-        if not amount:
-            return []
-        each = min(amount, 1.0)
-        with self._lock:
-            # Those that it fits on first; a part beside other parts.
-            names = sorted(
-                self._taken,
-                key=lambda n: (self._taken[n] + each > 1 + _EPSILON, -self._taken[n]),
-            )[: max(int(amount), 1)]
-            for name in names:
-                self._taken[name] += each
-        return names
-
-    def give_back(self, names: list[str], amount: float) -> None:
-        """Let go of what `take` returned for `amount`."""
-        with self._lock:
-            for name in names:
-                self._taken[name] -= min(amount, 1.0)
 
 
 def _totals(options: InitOptions, num_gpus: int) -> dict[str, float]:

@@ -18,7 +18,8 @@ from weakref import WeakValueDictionary, ref
 
 from haz._core.generator import as_iterator
 from haz.engines.base import place_of
-from haz.engines.inline import Arguments, BoundCall, Entry, InlineRef, resources_of
+from haz.engines.inline_calls import Arguments, BoundCall, resources_of
+from haz.engines.inline_objects import Entry, InlineRef
 from haz.exceptions import ActorAlreadyExistsError, ObjectLostError
 
 TYPE_CHECKING = False
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
     from haz._core.refs import ObjectRef
     from haz.engines.base import ActorOptions, Descriptor, MethodOptions
-    from haz.engines.inline import InlineEngine, PlaceInGroup
+    from haz.engines.inline import InlineEngine
+    from haz.engines.inline_running import PlaceInGroup
 
 __all__ = ["InlineActor", "InlineActors"]
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 from weakref import WeakSet, ref
 
-from haz.engines.inline import Entry, InlineGpus
+from haz.engines.inline_objects import Entry
+from haz.engines.inline_running import InlineGpus
 from haz.exceptions import InfeasibleResourcesError
 from haz.util.placement_group import PlacementGroup
 
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
     from haz._core.refs import ObjectRef
     from haz.engines.base import GroupInfo
-    from haz.engines.inline import InlineEngine, InlineRef
+    from haz.engines.inline import InlineEngine
     from haz.engines.inline_actors import InlineActor
+    from haz.engines.inline_objects import InlineRef
 
 __all__ = ["InlineBundle", "InlineGroup", "InlineGroups"]
 

@@ -14,15 +14,18 @@ from weakref import ref
 
 from haz._core.errors import through_task
 from haz._core.generator import ObjectRefGenerator
-from haz.engines.inline import Arguments, Entry, InlineRef, Running
+from haz.engines.inline_calls import Arguments
 from haz.engines.inline_interrupts import Expired
+from haz.engines.inline_objects import Entry, InlineRef
+from haz.engines.inline_running import Running
 from haz.exceptions import ObjectStoreFullError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from haz.engines.inline import BoundCall, InlineEngine
+    from haz.engines.inline import InlineEngine
+    from haz.engines.inline_calls import BoundCall
 
 __all__ = ["InlineStream", "StreamEntry", "start_stream"]
 
