@@ -18,6 +18,7 @@ from dask.utils import ensure_dict
 from haz._core.api import cancel, cluster_resources, put, wait
 from haz._core.api import get as get_values
 from haz._core.lifecycle import init, is_initialized
+from haz._core.process_state import plain_output
 from haz._core.remote import remote
 from haz._faces.private import writable
 from haz._faces.progress import check_progress, show_progress
@@ -39,7 +40,8 @@ _AHEAD = 16
 
 
 def _run_node(node: Any, keys: tuple[Any, ...], *values: Any) -> Any:
-    return node(dict(zip(keys, writable(list(values)), strict=True)))
+    with plain_output():
+        return node(dict(zip(keys, writable(list(values)), strict=True)))
 
 
 def get(

@@ -21,6 +21,7 @@ from joblib.parallel import (
 from haz._core.api import cancel, cluster_resources
 from haz._core.futures import when_ready
 from haz._core.lifecycle import init, is_initialized
+from haz._core.process_state import plain_output
 from haz._core.remote import remote
 from haz._core.runtime import runtime
 
@@ -35,12 +36,13 @@ __all__ = ["HazBackend", "register"]
 
 
 def _run_batch(batch: Callable[[], Any], threads: int | None) -> Any:
-    if threads is None:
-        return batch()
-    from threadpoolctl import threadpool_limits
+    with plain_output():
+        if threads is None:
+            return batch()
+        from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(threads):
-        return batch()
+        with threadpool_limits(threads):
+            return batch()
 
 
 class HazBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]

@@ -115,8 +115,9 @@ void Node::note_jobs(std::vector<LogLine>& lines) const {
     if (port == live_ports_.end()) continue;
     const ProcessId job = job_of(**port);
     line.job = job.value;
-    line.may_fold =
-        std::find(unfolded_jobs_.begin(), unfolded_jobs_.end(), job) == unfolded_jobs_.end();
+    if (std::find(unfolded_jobs_.begin(), unfolded_jobs_.end(), job) != unfolded_jobs_.end()) {
+      line.may_fold = false;
+    }
   }
 }
 

@@ -46,6 +46,7 @@ std::string shortened(std::string_view text, std::size_t limit) {
 }  // namespace
 
 std::string shown(const LogLine& line, bool colour) {
+  if (line.is_plain) return line.text;
   std::string text;
   text.reserve(line.task_name.size() + line.text.size() + 40);
   if (colour) text += "\x1b[36m";
@@ -121,7 +122,9 @@ void LogLines::end_line(LogStream stream, std::string_view line, std::vector<Log
     if (stream == LogStream::kStderr) stderr_tail_.clear();
     return;
   }
-  state_of(stream).task_name = name.substr(0, cut_position(name, kMaxTaskNameBytes));
+  Stream& state = state_of(stream);
+  state.is_plain = name == kPlainOutput;
+  state.task_name = state.is_plain ? "" : name.substr(0, cut_position(name, kMaxTaskNameBytes));
 }
 
 // The piece ends before a marker that is not complete yet. What can't be one, since it is too long,
@@ -145,7 +148,14 @@ void LogLines::cut_long_line(LogStream stream, std::vector<LogLine>& out) {
 
 // Every line passes here once.
 void LogLines::emit(LogStream stream, std::string_view text, std::vector<LogLine>& out) {
-  out.push_back(LogLine{stream, pid_, state_of(stream).task_name, std::string(text)});
+  const Stream& state = state_of(stream);
+  LogLine& line = out.emplace_back();
+  line.stream = stream;
+  line.pid = pid_;
+  line.task_name = state.task_name;
+  line.text = text;
+  line.is_plain = state.is_plain;
+  line.may_fold = !state.is_plain;
   if (stream != LogStream::kStderr) return;
   stderr_tail_.push_back(shortened(text, kMaxTailLineBytes));
   if (stderr_tail_.size() > kStderrTailLines) stderr_tail_.pop_front();

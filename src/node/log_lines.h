@@ -17,6 +17,9 @@ inline constexpr std::string_view kTaskMarker = "\x1ehaz:task:";
 /// Stands in the place of the name when a task that has written to standard error has ended: what
 /// it wrote does not belong into the report of a later crash.
 inline constexpr std::string_view kTaskEnd = "\x1e";
+/// Stands there for a task whose lines are shown as they are, and never folded: what calls of pools
+/// print is the program's own output, as with the standard library's pools.
+inline constexpr std::string_view kPlainOutput = "\x1f";
 
 /// Longer lines are cut into pieces, each shown as a line.
 inline constexpr std::size_t kMaxLineBytes = 64 * 1024;
@@ -37,10 +40,12 @@ struct LogLine {
   std::string text;
   std::uint32_t job = 0;  ///< Whose driver the line is for; 0: nobody's.
   bool may_fold = true;   ///< As one of a flood; not where the driver wants all.
+  bool is_plain = false;  ///< Of a task that wrote kPlainOutput.
 };
 
 /// The line as a terminal shows it, without a newline: "(name pid=123) text", or "(pid=123) text"
-/// without a name, "(haz) text" without a process; the bracket in cyan if `colour`.
+/// without a name, "(haz) text" without a process; the bracket in cyan if `colour`. Of a plain
+/// line, its text.
 std::string shown(const LogLine& line, bool colour = false);
 
 /// The output of one worker. Memory is bounded, whatever the worker writes. Not thread-safe.
@@ -63,6 +68,7 @@ class LogLines {
   struct Stream {
     std::string pending;  // since the last newline; at most kMaxLineBytes
     std::string task_name;
+    bool is_plain = false;
   };
 
   Stream& state_of(LogStream stream) { return streams_[static_cast<std::size_t>(stream)]; }

@@ -8,6 +8,8 @@ import itertools
 import multiprocessing
 import operator
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -234,6 +236,78 @@ def test_leaving_the_block_loses_results_and_says_so(native):
     for result in (running, waiting):
         with pytest.raises(ValueError, match="terminated"):
             result.get()
+
+
+def test_what_has_ended_is_not_lost(native):
+    """Also where the pool's thread has not got to it when the block is left."""
+    with native.Pool(1) as pool:
+        pool.apply(abs, (-1,))
+        going_on = threading.Event()
+        pool.apply_async(abs, (-1,), callback=lambda _: going_on.wait(60))
+        results = [pool.apply_async(pow, (2, n)) for n in range(6)]
+        pool._group._mean_s = 1e-6  # so that all are sent
+        pool._group._feed()
+        refs = [sent.ref for sent in pool._group._messages()]
+        haz.wait(refs, num_returns=len(refs))
+        threading.Timer(0.5, going_on.set).start()
+    assert [result.get(0) for result in results] == [1, 2, 4, 8, 16, 32]
+
+
+def test_calls_do_not_wait_for_processes_that_start(native, tmp_path):
+    def begin():
+        try:
+            (tmp_path / "first").mkdir()
+        except FileExistsError:
+            time.sleep(600)
+
+    with native.Pool(3, begin) as pool:
+        assert pool.map(abs, range(-9, 0), chunksize=1) == list(range(9, 0, -1))
+        assert [pool.apply(abs, (-n,)) for n in range(9)] == list(range(9))
+
+
+def test_the_first_call_is_the_first_to_begin(native):
+    with native.Pool(2) as pool:
+        numbers = [pool.apply_async(_number_of_process) for _ in range(2)]
+        assert [number.get(60) for number in numbers] == [1, 2]
+
+
+def _number_of_process():
+    time.sleep(0.5)
+    return multiprocessing.current_process()._identity[0]
+
+
+OUTPUT = """
+import os, sys
+import haz.multiprocessing
+import haz.joblib, joblib
+from haz import Executor
+
+def say(x):
+    print("said by all")
+    print("an error", x, file=sys.stderr)
+    os.system("echo of a child")
+
+with haz.multiprocessing.Pool(2) as pool:
+    pool.map(say, range(4), chunksize=1)
+with Executor(2) as executor:
+    list(executor.map(say, range(4)))
+haz.joblib.register()
+with joblib.parallel_config("haz", n_jobs=2):
+    joblib.Parallel(batch_size=1)(joblib.delayed(print)("of joblib") for _ in range(3))
+"""
+
+
+def test_what_calls_print_is_shown_as_it_is(tmp_path):
+    path = tmp_path / "program.py"
+    path.write_text(OUTPUT)
+    done = subprocess.run(
+        [sys.executable, path], capture_output=True, text=True, timeout=100, check=True
+    )
+    lines = ["said by all"] * 8 + ["of a child"] * 8 + ["of joblib"] * 3
+    assert sorted(done.stdout.splitlines()) == sorted(lines)
+    assert sorted(done.stderr.splitlines()) == sorted(
+        f"an error {n}" for n in range(4) for _ in "12"
+    )
 
 
 def test_an_iterator_of_a_pool_that_was_terminated(native):

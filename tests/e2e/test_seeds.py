@@ -1,7 +1,8 @@
 """The programs of the texts that this project began with, as they are but for the import line.
 
-`tareas.py` is of the Spanish text, `sleep_times.py` and `matrices.py` of the English one, and
-`fonctions.py` of the French one (without its actors). Their outputs are what the texts show.
+`tareas.py` is of the Spanish text, `sleep_times.py`, `sleep_executor.py` and `matrices.py` of the
+English one, `fonctions.py` of the French one (without its actors), and `paralelismo.py` the processes
+and pools of the other Spanish one. Their outputs are what the texts show.
 The programs sleep, so they run side by side. What must be shorter than something is compared with the
 time that it would take one after the other, which also a busy machine does not reach.
 """
@@ -9,6 +10,7 @@ time that it would take one after the other, which also a busy machine does not 
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import time
 from pathlib import Path
@@ -25,7 +27,7 @@ REF = re.compile(r"ObjectRef\([0-9a-f]{32}\)")
 @pytest.fixture(scope="module")
 def started():
     """The sleeping programs, running."""
-    names = ("tareas.py", "sleep_times.py", "fonctions.py")
+    names = ("tareas.py", "sleep_times.py", "fonctions.py", "paralelismo.py", "sleep_executor.py")
     # The English text leaves the number of CPUs to the runtime: the others have 4.
     programs = {name: Program([SEEDS / name], HAZ_NUM_CPUS="4") for name in names}
     yield programs
@@ -37,19 +39,25 @@ def started():
 def finish(started):
     """Wait for the end of one of them."""
 
-    def wait(name):
+    def wait(name, fails=False):
         finished = started[name].finish()
-        assert (finished.code, finished.stderr) == (0, "")
+        if not fails:
+            assert (finished.code, finished.stderr) == (0, "")
         return finished
 
     return wait
 
 
 def test_each_seed_has_only_another_import_line():
+    imports = {
+        "paralelismo.py": "import haz.multiprocessing as multiprocessing\n",
+        "sleep_executor.py": "from haz import Executor\n",
+    }
     for path in SEEDS.glob("*.py"):
         text = path.read_text(encoding="utf-8")
-        assert text.count("import haz as ray\n") == 1
-        assert "haz" not in text.replace("import haz as ray\n", "")
+        line = imports.get(path.name, "import haz as ray\n")
+        assert text.count(line) == 1
+        assert "haz" not in text.replace(line, "")
 
 
 def _raw_sleeps_s(number):
@@ -87,6 +95,55 @@ def test_sleep_times(finish):
     assert re.fullmatch(r"Total time of sleep: 9\.9\d* for 16 tasks", first)
     seconds = float(re.fullmatch(r"Finished in (\d+\.\d\d)", last).group(1))
     assert 9.9 / 4 <= seconds < 9.9
+
+
+def test_sleep_executor(finish):
+    first, last = finish("sleep_executor.py").lines
+    assert re.fullmatch(r"Total time of sleep: 9\.9\d* for 16 tasks", first)
+    seconds = float(re.fullmatch(r"Finished in (\d+\.\d\d)", last).group(1))
+    assert 9.9 / 4 <= seconds < 9.9
+
+
+def test_paralelismo(finish):
+    finished = finish("paralelismo.py", fails=True)
+    lines = [line for line in finished.lines if line]
+    # What calls print is the program's output as it is, and nothing of it is left out.
+    assert sorted(lines[:2]) == ["Process 1", "Process 2"]
+    assert 5 <= _seconds(lines[2]) < 10
+    assert (
+        len({re.fullmatch(r"Proceso [12], PID: (\d+)", line).group(1) for line in lines[5:7]}) == 2
+    )
+    assert lines[7].startswith("Proceso general, PID: ")
+    cpus = os.cpu_count()
+    assert [re.sub(r": .*", "", line) for line in lines[8:11]] == [
+        "Tiempo en dos procesos",
+        f"Tiempo en {cpus} procesos",
+        f"Tiempo en {2 * cpus} procesos",
+    ]
+    assert lines[11:13] == ["Tarea 1", "Tarea 2"]
+    assert 3 <= _seconds(lines[13])
+    end = lines.index("sleep(0.3)")
+    together = lines[14:end]
+    assert "Tarea 2" in together
+    times = [line for line in together if line.startswith("Tiempo")]
+    assert 1.5 <= _seconds(*times) < 3
+    wait = lines.index("wait()")
+    waited = [re.fullmatch(r"([12]), (\d+)", line).groups() for line in lines[wait + 1 : wait + 3]]
+    assert sorted(number for number, _ in waited) == ["1", "2"]
+    assert len({process for _, process in waited}) == 2
+    result, last = lines[wait + 3], lines[-1]
+    assert result.startswith("<haz.multiprocessing.results.AsyncResult object at")
+    assert last.startswith("<haz.multiprocessing.results.AsyncResult object at")
+    assert lines[wait + 4 : -1] == ["25", "25"]
+    # The last example of the text waits for ever with the standard library.
+    assert finished.code == 1
+    errors = finished.stderr.splitlines()
+    assert errors[-1] == "ValueError: the pool was terminated before this result was there"
+    assert "2 results are lost" in finished.stderr
+
+
+def _seconds(line):
+    return float(re.search(r": ([0-9.]+) s$", line).group(1))
 
 
 def test_fonctions(finish):

@@ -31,7 +31,7 @@ else:
     import _locale
     import _signal  # `signal` costs milliseconds, and wraps these
 
-__all__ = ["ProcessState", "open_streams"]
+__all__ = ["ProcessState", "open_streams", "plain_output", "show_plain_output"]
 
 _set_handler = _signal.signal
 _set_mask = _signal.pthread_sigmask
@@ -47,14 +47,20 @@ class _Output(io.BufferedWriter):
         self.flush()
 
 
+#: In the place of a task's name: `kPlainOutput` of log_lines.h.
+_PLAIN_OUTPUT = "\x1f"
+
+
 class _TaskStream(io.TextIOWrapper):
     """A worker's standard output or error: tells the driver which task the text is of."""
 
+    #: Of both streams: whether lines are shown without that.
+    is_plain = False
     _task_name: str | None = None
     _has_text = False
 
     def write(self, text: str, /) -> int:
-        name = _native.running_name()
+        name = _PLAIN_OUTPUT if _TaskStream.is_plain else _native.running_name()
         if name is not None and name != self._task_name:
             self._task_name = name
             super().write(f"\x1ehaz:task:{name}\n")
@@ -71,6 +77,27 @@ class _TaskStream(io.TextIOWrapper):
     def detach(self) -> Any:
         self.flush()
         return self.buffer
+
+
+def show_plain_output() -> None:
+    """In a worker: from now on, have lines shown without the task's name, and never counted as one."""
+    _TaskStream.is_plain = True
+    for fd in (1, 2):  # for what C code writes, too
+        try:
+            os.write(fd, f"\x1ehaz:task:{_PLAIN_OUTPUT}\n".encode())
+        except OSError:
+            pass  # a task has closed it
+
+
+class plain_output:  # noqa: N801 - a context manager
+    """In a worker: as `show_plain_output`, for what Python code prints inside of the block."""
+
+    def __enter__(self) -> None:
+        self._before = _TaskStream.is_plain
+        _TaskStream.is_plain = True
+
+    def __exit__(self, *_: object) -> None:
+        _TaskStream.is_plain = self._before
 
 
 def _open_stream(fd: int) -> _TaskStream:

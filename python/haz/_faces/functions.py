@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 
@@ -44,14 +43,14 @@ def code_of(function: Callable[..., Any]) -> bytes | ObjectRef[Any]:
         Names the part that can't be pickled.
     """
     try:
-        if function in _known:
-            return _known[function]
-        if function in _copied:
-            code, around = _copied[function]  # type: ignore[index]
-            if around.is_same():
-                return code
+        known = _known.get(function)
+        if known is not None:
+            return known
+        copied = _copied.get(function)  # type: ignore[call-overload]
     except TypeError:  # it can't be hashed
         return _code_of_data(function)
+    if copied is not None and copied[1].is_same():
+        return copied[0]  # type: ignore[no-any-return]
     if isinstance(function, _NAMED) and is_importable(
         function, function.__module__, function.__qualname__
     ):  # by its name, whatever becomes of what it refers to
@@ -77,25 +76,34 @@ class _ChangeableError(Exception):
 class _Around:
     """All that a copy of a function is made of, where a change of it can be seen."""
 
-    __slots__ = ("_cells", "_functions", "_globals")
+    __slots__ = ("_cells", "_functions", "_globals", "_parts")
 
     def __init__(self, function: FunctionType) -> None:
         self._functions: dict[FunctionType, tuple[Any, ...]] = {}
+        self._parts: tuple[tuple[FunctionType, Any, Any, Any, str], ...] = ()
         self._globals: list[tuple[dict[str, Any], str, Any]] = []
         self._cells: list[tuple[Any, Any]] = []
         self._add_function(function)
+        self._parts = tuple((one, *parts) for one, parts in self._functions.items())
 
     def is_same(self) -> bool:
         for names, name, value in self._globals:
             if names.get(name, self) is not value:
                 return False
-        for function, parts in self._functions.items():
-            if not all(map(operator.is_, _parts_of(function), parts)) or function.__dict__:
+        for function, code, defaults, kwdefaults, called in self._parts:
+            if function.__code__ is not code or function.__defaults__ is not defaults:
+                return False
+            if function.__kwdefaults__ is not kwdefaults or function.__name__ is not called:
+                return False
+            if function.__dict__:
                 return False
         try:
-            return all(cell.cell_contents is value for cell, value in self._cells)
+            for cell, value in self._cells:
+                if cell.cell_contents is not value:
+                    return False
         except ValueError:  # one is empty now
             return False
+        return True
 
     def _add_function(self, function: FunctionType) -> None:
         if function in self._functions:

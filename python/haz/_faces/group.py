@@ -112,7 +112,8 @@ class Worker:
     """One process of a group, as the group sees it."""
 
     __slots__ = (
-        *("actor", "head", "in_flight", "left", "load", "method", "method_each", "pages", "since"),
+        *("actor", "head", "in_flight", "is_apart", "is_started", "left", "load", "method"),
+        *("method_each", "pages", "since"),
     )
 
     def __init__(self, actor: Any, left: float) -> None:
@@ -127,6 +128,10 @@ class Worker:
         self.pages: Pages | None | bool = None
         #: How many more it may get.
         self.left = left
+        #: Whether its process is known to be there; and whether it gets no calls until then, in this
+        #: order (see `_recall_from_starting`).
+        self.is_started = False
+        self.is_apart = False
         #: When it began with what it has.
         self.since = 0.0
         #: What was first in line at the last tick, and how far it was.
@@ -201,11 +206,14 @@ class WorkerGroup:
         #: Calls that were taken and whose outcome was not delivered.
         self._outstanding = 0
         self._closed = False
+        #: Whether it takes calls, and its thread was started.
+        self._is_running = False
         #: What calls get that have not ended, once the group was terminated.
         self._end_error: BaseException | None = None
         self._thread: threading.Thread | None = None
         #: Of the engine's threads: what has ended, by the ref that it had.
         self._news: deque[tuple[Sent, ObjectRef[Any]]] = deque()
+        self._started: deque[Worker] = deque()
         self._bell = allocate_lock()
         self._bell.acquire()
         self._sleeping = False
@@ -221,11 +229,8 @@ class WorkerGroup:
             If the group was closed, or haz was shut down.
         """
         with self._lock:
-            if self._closed or runtime.engine is not self._engine or runtime.forked:
+            if not self._is_running or runtime.engine is not self._engine or runtime.forked:
                 self._check_open()
-            if self._key is None and _MANAGERS in modules:
-                self._give_key()
-            if self._thread is None:
                 self._start_thread()
             self._outstanding += 1
             waiting = self._waiting
@@ -245,10 +250,7 @@ class WorkerGroup:
         """Let workers run `calls`, which may wait together."""
         with self._lock:
             self._check_open()
-            if self._key is None and _MANAGERS in modules:
-                self._give_key()
-            if self._thread is None:
-                self._start_thread()
+            self._start_thread()
             before = len(self._waiting)
             self._waiting.extend(calls)
             self._outstanding += len(self._waiting) - before
@@ -259,8 +261,7 @@ class WorkerGroup:
         with self._lock:
             self._check_open()
             self._outstanding += 1
-            if self._thread is None:
-                self._start_thread()
+            self._start_thread()
             self._failed.append((call, error))
         self._ring()
 
@@ -268,7 +269,8 @@ class WorkerGroup:
         """Start all workers, though there may be no calls for them."""
         with self._lock:
             while len(self._workers) < self.size:
-                self._idle.append(self._make_worker())
+                # The first is there first, and so gets the first call.
+                self._idle.insert(0, self._make_worker())
 
     def _check_open(self) -> None:
         if self._closed:
@@ -293,6 +295,7 @@ class WorkerGroup:
         number = self._made if self._numbered else 0
         worker = Worker(self._class.remote(number, self._key, *self._init), self._max_calls)
         self._workers.append(worker)
+        when_ready(worker.actor._haz_ref, partial(self._note_started, worker))
         return worker
 
     def _give_key(self) -> None:
@@ -340,10 +343,14 @@ class WorkerGroup:
                 return
             has_room = self._idle or len(self._workers) < self.size
             if waiting or not has_room or not self._level():
-                return
+                break
+        if self._idle and not waiting and self._max_calls == float("inf"):
+            self._recall_from_starting()
 
     def _feed_worker(self, worker: Worker) -> None:
         waiting, depth = self._waiting, self._depth()
+        if self._key is None and _MANAGERS in modules:
+            self._give_key()
         share = max(-(-len(waiting) // self.size), min(depth // _SHARES, len(waiting)))
         room = int(min(depth - worker.load, worker.left, share))
         if room >= len(waiting):
@@ -369,9 +376,11 @@ class WorkerGroup:
 
     def _send_batches(self, worker: Worker, calls: list[Call]) -> list[Call]:
         """Send what can be sent in batches; return what should go singly."""
-        codes = {call.code for call in calls}
+        codes = [call.code for call in calls]
+        is_one = codes.count(codes[0]) == len(codes)
         if self._some_alone or any(
-            type(code) is not bytes or code in self._singly for code in codes
+            type(code) is not bytes or code in self._singly
+            for code in (codes[:1] if is_one else set(codes))
         ):
             fit = [call for call in calls if self._fits(call)]
         else:
@@ -421,6 +430,8 @@ class WorkerGroup:
 
     def _send_singly(self, worker: Worker, calls: Iterable[Call], stride: int) -> None:
         """Send calls to a worker, and watch each `stride`-th of them, and the last."""
+        if self._key is None and _MANAGERS in modules:
+            self._give_key()
         method = worker.method
         unwatched = 0
         for call in calls:
@@ -487,6 +498,31 @@ class WorkerGroup:
         if worker.in_flight:
             self._watch(worker.in_flight[-1])
 
+    def _recall_from_starting(self) -> None:
+        """Take what idle workers could run from those whose processes are not there yet."""
+        for worker in self._workers:
+            if not worker.in_flight:
+                continue
+            worker.is_apart = True
+            if worker.is_started:
+                worker.is_apart = False
+            else:
+                self._recall(worker, len(worker.in_flight))
+
+    def _note_started(self, worker: Worker) -> None:
+        """Called in a thread of the engine when the process of a worker is there."""
+        worker.is_started = True
+        if worker.is_apart:
+            self._started.append(worker)
+            self._ring()
+
+    def _use_started(self) -> None:
+        while self._started:
+            worker = self._started.popleft()
+            if worker.is_apart and worker in self._workers:
+                worker.is_apart = False
+                self._idle.append(worker)
+
     def _take_back(self, worker: Worker) -> bool:
         """Take back what the worker has not begun of its batch; return whether there was some."""
         taken = worker.in_flight[0].take_back()
@@ -543,6 +579,10 @@ class WorkerGroup:
                 if self._idle or len(self._workers) < self.size:
                     self._recall(worker, len(in_flight) - 1)
             self._feed()
+        self._deliver_early(early)
+
+    def _deliver_early(self, early: list[tuple[list[Call], list[Any]]]) -> None:
+        """Deliver what the first calls of batches have returned that are under way."""
         for calls, values in early:
             if calls:
                 calls[0].deliver_each(calls, values)
@@ -568,6 +608,7 @@ class WorkerGroup:
                         ended.append(sent)
                     continue
                 self._take_through(sent, ended, now)
+            self._use_started()
             self._feed()
         return ended
 
@@ -753,6 +794,9 @@ class WorkerGroup:
     # ---- the thread ----------------------------------------------------------------------------
 
     def _start_thread(self) -> None:
+        self._is_running = True
+        if self._thread is not None:
+            return
         self._thread = threading.Thread(target=self._run, name=f"haz-{self.name}", daemon=True)
         self._thread.start()
 
@@ -766,7 +810,7 @@ class WorkerGroup:
     def _run(self) -> None:
         next_tick = 0.0
         while True:
-            while self._news or self._failed:
+            while self._news or self._failed or self._started:
                 self._deliver(self._take_ended())
                 self._deliver_failed()
             with self._lock:
@@ -780,7 +824,7 @@ class WorkerGroup:
             if ticks and now >= next_tick:
                 self._tick()
                 next_tick = now + _TICK_S
-            if not self._news and not self._failed:
+            if not self._news and not self._failed and not self._started:
                 self._bell.acquire(timeout=_TICK_S if ticks else -1)
             self._sleeping = False
         self._end_workers()
@@ -808,7 +852,7 @@ class WorkerGroup:
     def close(self) -> None:
         """Take no more calls; workers end when those that were made have."""
         with self._lock:
-            self._closed = True
+            self._closed, self._is_running = True, False
             thread = self._thread
             if thread is None:
                 self._end_workers()
@@ -820,14 +864,39 @@ class WorkerGroup:
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
+    def deliver_ended(self) -> None:
+        """Deliver what has ended by now, where the group's thread has not got to it."""
+        ended: list[Sent] = []
+        early: list[tuple[list[Call], list[Any]]] = []
+        with self._lock:
+            for worker in self._workers:
+                self._take_ready(worker, ended)
+                if worker.in_flight:
+                    early.append(worker.in_flight[0].take_recorded())
+                    self._unload(worker, len(early[-1][0]))
+        self._deliver(ended)
+        self._deliver_early(early)
+
+    def _take_ready(self, worker: Worker, ended: list[Sent]) -> None:
+        refs: list[Any] = [sent.ref for sent in worker.in_flight]
+        if not refs:
+            return
+        try:
+            ready, _ = wait(refs, num_returns=len(refs), timeout=0)
+        except Exception:
+            return  # haz was shut down: all were told
+        if ready:
+            self._take_through(worker.in_flight[len(ready) - 1], ended, monotonic())
+
     def terminate(self, error: BaseException) -> None:
         """End the workers now; calls that have not ended get `error`."""
+        self.deliver_ended()
         self._end_all(error)
         self.close()
 
     def _end_all(self, error: BaseException) -> None:
         with self._lock:
-            self._closed, self._end_error = True, error
+            self._closed, self._is_running, self._end_error = True, False, error
             calls = self.calls()
             for sent in self._messages():
                 sent.ref = sent.worker = None

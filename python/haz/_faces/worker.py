@@ -10,6 +10,7 @@ from haz import _native
 from haz._core import serialize
 from haz._core.api import get
 from haz._core.descriptors import open_descriptor
+from haz._core.process_state import show_plain_output
 from haz._core.refs import ObjectRef
 from haz._core.runtime import runtime
 from haz._faces.functions import function_of
@@ -17,6 +18,7 @@ from haz._faces.private import PLAIN, writable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "RaisedInCall",
     "Shared",
     "map_chunk",
+    "map_shared_chunk",
     "map_until_error",
     "starmap_chunk",
 ]
@@ -54,6 +57,7 @@ class GroupWorker:
     ) -> None:
         if runtime.is_worker:
             serialize.share_main_globals()
+            show_plain_output()
         if key is not None:
             self.set_key(key)
         self._pages: _native.CallPages | None = None
@@ -181,12 +185,14 @@ def _own(value: Any) -> Any:
     return writable(get(value.ref)) if type(value) is Shared else value
 
 
-def map_chunk(code: Any, chunk: list[Any]) -> tuple[list[Any], bool]:
+def map_chunk(code: Any, chunk: Sequence[Any]) -> tuple[list[Any], bool]:
     """Return what the function makes of each item, and whether there can be arrays in that."""
-    function = _function(code)
-    if Shared in map(type, chunk):
-        chunk = [_own(item) for item in chunk]
-    return list(map(function, chunk)), "numpy" in sys.modules
+    return list(map(_function(code), chunk)), "numpy" in sys.modules
+
+
+def map_shared_chunk(code: Any, chunk: list[Any]) -> tuple[list[Any], bool]:
+    """As `map_chunk`; some items are `Shared`."""
+    return map_chunk(code, [_own(item) for item in chunk])
 
 
 def starmap_chunk(code: Any, chunk: list[Any]) -> tuple[list[Any], bool]:

@@ -58,8 +58,8 @@ _PRELOADED_IF_USED = ("numpy",)
 #: the first task of many doesn't.
 _PRELOADED_LATER = ("haz._core.serialize",)
 
-#: Imported by the zygote when it is quiet: what the process of an actor needs.
-_PRELOADED_WHEN_QUIET = ("haz._core.actor_worker",)
+#: Imported by the zygote when it is quiet: what the process of an actor needs, and one of a pool.
+_PRELOADED_WHEN_QUIET = ("haz._core.actor_worker", "haz._faces.worker")
 
 #: Likewise, of the standard library and if the program itself has: a module that defines a task or
 #: an actor most likely imports some of it, in each new process again. To import them does nothing

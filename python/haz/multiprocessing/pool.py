@@ -14,7 +14,13 @@ from haz._faces.at_exit import at_exit
 from haz._faces.functions import code_of
 from haz._faces.group import Call, WorkerGroup
 from haz._faces.progress import check_progress, show_progress
-from haz._faces.worker import Shared, map_chunk, map_until_error, starmap_chunk
+from haz._faces.worker import (
+    Shared,
+    map_chunk,
+    map_shared_chunk,
+    map_until_error,
+    starmap_chunk,
+)
 from haz.multiprocessing.results import (
     ApplyResult,
     AsyncResult,
@@ -190,10 +196,14 @@ class Pool:
         progress: Progress = False,
     ) -> AsyncResult:
         """Start a `map`."""
-        items = list(iterable)
-        if type(iterable) is not range and not _SMALL.issuperset(map(type, items)):
-            items = [item for (item,) in _shared([(item,) for item in items])]
-        return self._map(map_chunk, func, items, chunksize, callback, error_callback, progress)
+        run: Callable[..., Any] = map_chunk
+        items: Sequence[Any] = iterable if type(iterable) is range else list(iterable)
+        if type(items) is list and not _SMALL.issuperset(map(type, items)):
+            calls = [(item,) for item in items]
+            shared = _shared(calls)
+            if shared is not calls:
+                run, items = map_shared_chunk, [item for (item,) in shared]
+        return self._map(run, func, items, chunksize, callback, error_callback, progress)
 
     def starmap(
         self,
@@ -242,7 +252,7 @@ class Pool:
             self._group.fail(result, error)
             return result
         chunks = [
-            ChunkCall(code_of(run), (code, list(items[at : at + size])), place, result.take_chunk)
+            ChunkCall(code_of(run), (code, items[at : at + size]), place, result.take_chunk)
             for place, at in enumerate(range(0, len(items), size))
         ]
         shown = None
@@ -347,6 +357,7 @@ class Pool:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._group.deliver_ended()
         lost = self._unfinished()
         self.terminate()
         if lost and kind is None:

@@ -89,7 +89,7 @@ class AsyncResult(Call):
         """Deliver what the first of these calls returned."""
         for call, value in zip(calls, values, strict=False):
             if type(call) is AsyncResult and type(value) in PLAIN and call._callback is None:
-                call.code = call.args = call.kwargs = None
+                call.args = call.kwargs = None
                 call._value = value
                 call._is_done = True  # in this order, see `wait`
                 if call._event is not None:

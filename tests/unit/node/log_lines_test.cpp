@@ -55,6 +55,16 @@ TEST(LogLinesTest, ShowsNameAndPidBeforeTheText) {
   EXPECT_EQ(shown(LogLine{kOut, 7, "A.m", ""}, true), "\x1b[36m(A.m pid=7)\x1b[0m ");
 }
 
+TEST(LogLinesTest, ShowsLinesOfPlainOutputAsTheyAre) {
+  Reader reader;
+  reader.add(marker(kPlainOutput) + "one\n" + marker("f") + "two\n" + marker(kPlainOutput) +
+             "three\n");
+  EXPECT_EQ(shown_all(reader.out), (Texts{"one", "(f pid=123) two", "three"}));
+  EXPECT_EQ(shown(reader.out.front(), true), "one");
+  EXPECT_FALSE(reader.out.front().may_fold);
+  EXPECT_TRUE(reader.out[1].may_fold);
+}
+
 TEST(LogLinesTest, AssemblesLinesAcrossReads) {
   Reader reader;
   reader.add("one").add(" line\ntwo\nth");
