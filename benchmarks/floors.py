@@ -99,6 +99,8 @@ def _shared() -> Iterable[Floor]:
     yield from _faster("pool-argument", pool=10.0)
     yield from _faster("executor-calls", executor=40.0)
     yield from _faster("joblib-calls", joblib=1.0)
+    yield from _faster("joblib-cold", joblib=5.0)
+    yield from _faster("nested-blas", pool=0.95)
     yield from _faster("dask-graph", dask=3.0)
 
 

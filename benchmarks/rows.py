@@ -168,6 +168,12 @@ def _drop_in_rows() -> Iterable[Row]:
               sizes=_sizes(20_000, executor=5000), repeats=3, limits=ring)  # fmt: skip
     yield Row("joblib-calls", "call of a joblib.Parallel of 20 000", "us", method="joblib_calls",
               sizes=_sizes(20_000), repeats=3)  # fmt: skip
+    yield Row("joblib-cold", "the first joblib.Parallel, of 1000 calls", "ms",
+              method="joblib_cold", sizes=_sizes(1000), per_item=False, shrinks=False, repeats=3,
+              warm_up=False, budget_s=5.0)  # fmt: skip
+    yield Row("nested-blas", "16 matrix products in calls of a pool", "ms", method="nested_blas",
+              sizes=_sizes(16), per_item=False, shrinks=False, repeats=3,
+              budget_s=2.0)  # fmt: skip
     yield Row("dask-graph", "dask array of 1000 chunks, summed", "ms", method="dask_graph",
               sizes=_sizes(1024), per_item=False, repeats=2)  # fmt: skip
 

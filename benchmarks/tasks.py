@@ -27,6 +27,22 @@ def last_item(array: Any) -> int:
     return int(array[-1])
 
 
+def matrix_product(side: int) -> int:
+    """Multiply two matrices of ones by BLAS; an item of what comes out."""
+    import numpy as np
+
+    ones = np.ones((side, side))
+    return int((ones @ ones)[-1, -1])
+
+
+def limit_blas(threads: int) -> None:
+    """Set the threads of BLAS in this process, as one does by hand."""
+    import numpy  # noqa: F401 - which loads it
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(threads)
+
+
 def nap(seconds: float) -> int:
     """Sleep, and return 1 so that the caller can count what ran."""
     time.sleep(seconds)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 from benchmarks import tasks
 from benchmarks.timing import Stopwatch, check
+
+#: Of the matrices whose products are calls.
+_SIDE = 600
 
 
 def pool_apply_async(pool: Any, n: int) -> float:
@@ -66,6 +72,32 @@ def joblib_calls(backend: str, workers: int, n: int) -> float:
         calls = (joblib.delayed(tasks.identity)(i) for i in range(n))
         results = joblib.Parallel(n_jobs=workers, backend=backend)(calls)
     check(results == list(range(n)), "calls of joblib")
+    return watch.seconds
+
+
+def joblib_cold(backend: str, workers: int, n: int) -> float:
+    """Small calls in the first ``Parallel`` of a fresh program."""
+    program = Path(__file__).parents[1] / "programs" / "joblib_cold.py"
+    done = subprocess.run(
+        [sys.executable, str(program), backend, str(workers), str(n)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    check(done.returncode == 0, f"a program of joblib: {done.stderr}")
+    return float(done.stdout)
+
+
+def nested_blas(module: Any, workers: int, n: int, threads: int | None = None) -> float:
+    """Matrix products in the calls of a pool; with so many threads each, if that is told by hand."""
+    told = () if threads is None else (tasks.limit_blas, (threads,))
+    pool = module.Pool(workers, *told)
+    pool.map(tasks.matrix_product, [8] * workers, chunksize=1)
+    with Stopwatch() as watch:
+        results = pool.map(tasks.matrix_product, [_SIDE] * n, chunksize=1)
+    pool.close()
+    pool.join()
+    check(results == [_SIDE] * n, "matrix products")
     return watch.seconds
 
 

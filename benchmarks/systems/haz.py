@@ -77,6 +77,16 @@ class Haz(RayLike, Engines):
         haz.joblib.register()
         return drop_in.joblib_calls("haz", self._workers, n)
 
+    def joblib_cold(self, n: int) -> float:
+        """The same in a fresh program."""
+        return drop_in.joblib_cold("haz", self._workers, n)
+
+    def nested_blas(self, n: int) -> float:
+        """Matrix products; haz sets the threads."""
+        import haz.multiprocessing
+
+        return drop_in.nested_blas(haz.multiprocessing, self._workers, n)
+
     def dask_graph(self, n: int) -> float:
         """A graph on ``haz.dask.get``."""
         import haz.dask

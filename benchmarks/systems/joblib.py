@@ -43,6 +43,10 @@ class Joblib:
         """Small calls on loky."""
         return drop_in.joblib_calls("loky", self._workers, n)
 
+    def joblib_cold(self, n: int) -> float:
+        """The same in a fresh program."""
+        return drop_in.joblib_cold("loky", self._workers, n)
+
     def sleep_flat(self, n: int, seconds: float) -> float:
         """Short sleeps."""
         with Stopwatch() as watch:

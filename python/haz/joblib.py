@@ -12,18 +12,20 @@ from concurrent.futures import Future
 
 from joblib.parallel import (
     AutoBatchingMixin,
+    BatchedCalls,
     FallbackToBackend,
     ParallelBackendBase,
     SequentialBackend,
+    ThreadingBackend,
     register_parallel_backend,
 )
 
 from haz._core.api import cancel, cluster_resources
 from haz._core.futures import when_ready
 from haz._core.lifecycle import init, is_initialized
-from haz._core.process_state import plain_output
 from haz._core.remote import remote
 from haz._core.runtime import runtime
+from haz._faces.joblib_batch import run_batch, run_calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,14 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["HazBackend", "register"]
 
 
-def _run_batch(batch: Callable[[], Any], threads: int | None) -> Any:
-    with plain_output():
-        if threads is None:
-            return batch()
-        from threadpoolctl import threadpool_limits
-
-        with threadpool_limits(threads):
-            return batch()
+#: Backends for ``Parallel`` inside of calls that workers make without joblib being there.
+_NESTED = (ThreadingBackend, SequentialBackend)
 
 
 class HazBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
@@ -73,7 +69,9 @@ class HazBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
         self.parallel = parallel
         share = max(int(10_000 * _cpus() / n_jobs), 1) / 10_000  # as fine as resources are
-        self._call = remote(name="joblib", max_retries=0, num_cpus=min(1.0, share))(_run_batch)
+        options: dict[str, Any] = {"max_retries": 0, "num_cpus": min(1.0, share)}
+        self._run_batch = remote(name="joblib", **options)(run_batch)
+        self._run_calls = remote(name="joblib", **options)(run_calls)
         self._lock = threading.Lock()
         #: Batches that wait since so many run as there are jobs.
         self._waiting: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
@@ -117,12 +115,21 @@ class HazBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
                     return
                 func, future = self._waiting.popleft()
                 try:
-                    ref = self._call.remote(func, self.inner_max_num_threads)
+                    ref = self._send(func)
                 except Exception as error:
                     future.set_exception(error)
                     continue
                 self._running[future] = ref
             when_ready(ref, _Ending(self, ref, future))
+
+    def _send(self, batch: Any) -> Any:
+        threads = self.inner_max_num_threads
+        nested: Any = getattr(batch, "_backend", None)
+        is_plain = type(batch) is BatchedCalls and batch._reducer_callback is None
+        if not is_plain or type(nested) not in _NESTED:
+            return self._run_batch.remote(batch, threads)
+        name, level = type(nested).__name__, nested.nesting_level
+        return self._run_calls.remote(batch.items, name, level, batch._n_jobs, threads)
 
     def _end(self, future: Future[Any]) -> None:
         with self._lock:

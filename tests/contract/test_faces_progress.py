@@ -5,6 +5,7 @@ from __future__ import annotations
 import haz
 import haz.multiprocessing
 import pytest
+from haz.testing import wait_until
 
 from tests.engines import ENGINES
 
@@ -54,6 +55,28 @@ def test_a_function_that_raises_costs_no_result(told, monkeypatch, capsys):
     with haz.multiprocessing.Pool(2) as pool:
         assert pool.map(invert, [1, 2], progress=refuse) == [1, 0.5]
     assert "ValueError: no" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["imap", "imap_unordered"])
+def test_an_iterator_of_a_pool_tells_how_many_results_were_taken(told, name, monkeypatch):
+    closed = []
+    monkeypatch.setattr("haz._faces.progress._Told.close", lambda _: closed.append(1))
+    with haz.multiprocessing.Pool(1) as pool:
+        results = getattr(pool, name)(invert, [1, 0, 2], progress=told)
+        assert next(results) == 1
+        with pytest.raises(ZeroDivisionError):
+            next(results)
+        assert not closed
+        assert list(results) == [0.5]
+        assert told.calls == [(1, 3, 0), (2, 3, 1), (3, 3, 1)]
+        assert closed == [1]
+        given_up = getattr(pool, name)(invert, iter([1, 2]), progress=told)
+        next(given_up)
+        del given_up
+        assert told.calls[-1] == (1, None, 0)
+        wait_until(lambda: closed == [1, 1], "the progress of what was given up to end")
+        with pytest.raises(TypeError, match="progress"):
+            getattr(pool, name)(invert, [1], progress=3)
 
 
 @pytest.mark.parametrize("chunksize", [1, 3])

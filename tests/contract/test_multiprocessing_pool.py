@@ -177,9 +177,24 @@ def test_names():
     for context in (haz.multiprocessing.get_context(), haz.multiprocessing.get_context("spawn")):
         assert context.Pool is haz.multiprocessing.Pool
         assert context.cpu_count() == multiprocessing.cpu_count()
+        assert haz.multiprocessing.cpu_count() == multiprocessing.cpu_count()
         assert context.get_context() is context
     with pytest.raises(ValueError, match="nonsense"):
         haz.multiprocessing.get_context("nonsense")
+
+
+def test_cpus_of_tasks(engine):
+    count = haz.remote(haz.multiprocessing.cpu_count)
+    assert haz.get([count.options(num_cpus=number).remote() for number in (2, 1, 0.5, 0)]) == [
+        2,
+        1,
+        1,
+        1,
+    ]
+    with haz.multiprocessing.Pool(2) as pool:
+        assert pool.apply(haz.multiprocessing.cpu_count) == 1
+        assert pool.apply(haz.multiprocessing.get_context().cpu_count) == 1
+    assert haz.multiprocessing.cpu_count() == multiprocessing.cpu_count()
 
 
 # ---- what the standard one does not have -----------------------------------------------------------

@@ -52,7 +52,10 @@ _GROUP_STATES = ("PENDING", "CREATED", "REMOVED")
 
 #: Imported by the zygote before the first fork, if the program itself has: nearly every task of such
 #: a program needs it, and workers then share its memory instead of each loading it.
-_PRELOADED_IF_USED = ("numpy",)
+_PRELOADED_IF_USED = ("numpy", "haz.dask")
+
+#: Imported by the zygote after the first fork if the program has joblib: its calls may do without.
+_PRELOADED_IF_JOBLIB = ("numpy", "joblib")
 
 #: Imported by the zygote after the first fork, or while it is idle. Most programs need it soon, and
 #: the first task of many doesn't.
@@ -84,6 +87,23 @@ def create_engine(options: InitOptions) -> NativeEngine:
         engine.shutdown()  # Ctrl-C may come just after the start
         raise
     return engine
+
+
+def _is_used(name: str) -> bool:
+    """Whether the program uses a module; not so NumPy, if only joblib has imported it."""
+    module = sys.modules.get(name)
+    if module is None or name != "numpy" or "joblib" not in sys.modules:
+        return module is not None
+    users = [
+        one.partition(".")[0]
+        for one, user in list(sys.modules.items())
+        if module in (getattr(user, "np", None), getattr(user, "numpy", None))
+    ]
+    return not {"numpy", "joblib"}.issuperset(users)
+
+
+def _preloaded_later() -> tuple[str, ...]:
+    return (*_PRELOADED_LATER, *(_PRELOADED_IF_JOBLIB if "joblib" in sys.modules else ()))
 
 
 def _preloaded_when_quiet() -> tuple[str, ...]:
@@ -389,7 +409,7 @@ class NativeEngine:
                 environ[os.fsencode(name)] = os.fsencode(value)
         preload_first = options.preload or ()
         if options.preload is None:
-            preload_first = tuple(name for name in _PRELOADED_IF_USED if name in sys.modules)
+            preload_first = tuple(name for name in _PRELOADED_IF_USED if _is_used(name))
         num_cpus = options.num_cpus if options.num_cpus is not None else _native.usable_cpus()
         resources = dict(options.resources)
         gpus = gpu_names(options.num_gpus)
@@ -414,7 +434,7 @@ class NativeEngine:
             options.object_store_memory or 0,
             zygote.command(),
             zygote.make_setup(
-                _PRELOADED_LATER,
+                _preloaded_later(),
                 environ,
                 preload_first,
                 job,

@@ -1,8 +1,8 @@
 """The standard library's ``multiprocessing``, with pools of haz.
 
 ``Pool`` is haz's own: see `haz.multiprocessing.pool`. Locks, queues, pipes and shared values are the
-standard library's, and travel: they can be arguments of calls. All else, as processes, shared memory
-and managers, is the standard library's as it is.
+standard library's, and travel: they can be arguments of calls. ``cpu_count`` knows what a task has. All
+else, as processes, shared memory and managers, is the standard library's as it is.
 """
 
 from multiprocessing import *  # what is below replaces some of it
@@ -11,6 +11,7 @@ from multiprocessing import __all__ as _names
 from haz.multiprocessing.context import (  # type: ignore[assignment]
     Context,
     Pool,
+    cpu_count,
     default_context,
     get_context,
 )

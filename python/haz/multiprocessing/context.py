@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from haz.multiprocessing import pool
 
-__all__ = ["Context", "Pool", "default_context", "get_context"]
+__all__ = ["Context", "Pool", "cpu_count", "default_context", "get_context"]
 
 
 def Pool(  # noqa: N802 - the standard library's name
@@ -27,6 +27,21 @@ def Pool(  # noqa: N802 - the standard library's name
     return pool.Pool(processes, initializer, initargs, maxtasksperchild)
 
 
+def cpu_count() -> int:
+    """Return the number of CPUs of the machine; in a task or an actor, of those that it has.
+
+    A process of a pool has one, as OpenMP and BLAS have one thread there.
+    """
+    from haz._core.api import get_runtime_context
+    from haz._core.runtime import runtime
+
+    if runtime.engine is not None and not runtime.forked:
+        context = get_runtime_context()
+        if runtime.is_worker or context.get_task_id() is not None:
+            return max(int(context.get_assigned_resources().get("CPU", 1)), 1)
+    return multiprocessing.cpu_count()
+
+
 class Context:
     """A context of the standard library, with haz's pools, and with locks and queues that travel.
 
@@ -38,6 +53,7 @@ class Context:
         self._standard = standard
 
     Pool = staticmethod(Pool)
+    cpu_count = staticmethod(cpu_count)
 
     def Lock(self) -> synchronize.Lock:  # noqa: N802 - all these names are the standard library's
         """Return a lock between processes."""

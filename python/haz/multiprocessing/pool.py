@@ -13,7 +13,7 @@ from haz._core.options import check_int
 from haz._faces.at_exit import at_exit
 from haz._faces.functions import code_of
 from haz._faces.group import Call, WorkerGroup
-from haz._faces.progress import check_progress, show_progress
+from haz._faces.progress import check_progress, show_progress, total_of
 from haz._faces.worker import (
     Shared,
     map_chunk,
@@ -266,21 +266,41 @@ class Pool:
         return result
 
     def imap(
-        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int = 1,
+        *,
+        progress: Progress = False,
     ) -> IMapIterator:
-        """Return an iterator over ``func(item)``, in order; it reads `iterable` as it is read."""
-        return self._imap(func, iterable, chunksize, ordered=True)
+        """Return an iterator over ``func(item)``, in order; it reads `iterable` as it is read.
+
+        `progress` is that of `haz.map`; it counts the results that were taken.
+        """
+        return self._imap(func, iterable, chunksize, progress, ordered=True)
 
     def imap_unordered(
-        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int = 1,
+        *,
+        progress: Progress = False,
     ) -> IMapIterator:
         """As `imap`, in the order in which results come."""
-        return self._imap(func, iterable, chunksize, ordered=False)
+        return self._imap(func, iterable, chunksize, progress, ordered=False)
 
     def _imap(
-        self, function: Any, iterable: Iterable[Any], chunksize: int, *, ordered: bool
+        self,
+        function: Any,
+        iterable: Iterable[Any],
+        chunksize: int,
+        progress: Progress,
+        *,
+        ordered: bool,
     ) -> IMapIterator:
         self._check_running()
+        check_progress(progress)
         size = _chunk_size(chunksize) or 1
         items = iter(iterable)
         chunks: Iterator[Any] = iter(lambda: list(itertools.islice(items, size)), [])
@@ -289,7 +309,12 @@ class Pool:
         def start(chunk: Any, place: int, take: Callable[[int, Any, Any], object]) -> None:
             submit(ChunkCall(run, (code, chunk), place, take))
 
-        iterator = IMapIterator(start, chunks, self._processes * _AHEAD, ordered=ordered)
+        shown = None
+        if progress:
+            name = str(getattr(function, "__name__", "imap"))
+            shown = show_progress(progress, name, total_of((iterable,)))
+        ahead = self._processes * _AHEAD
+        iterator = IMapIterator(start, chunks, ahead, ordered=ordered, shown=shown)
         self._iterators.add(iterator)
         return iterator
 

@@ -221,7 +221,10 @@ class IMapIterator:
         ahead: int,
         *,
         ordered: bool,
+        shown: Shown | None = None,
     ) -> None:
+        self._shown = shown
+        self._done = self._failed = 0
         self._submit = submit
         self._chunks = chunks
         self._ahead = ahead
@@ -276,6 +279,28 @@ class IMapIterator:
 
     def next(self, timeout: float | None = None) -> Any:
         """Return the next result; `multiprocessing.TimeoutError` if it takes longer."""
+        try:
+            is_value, item = self._next(timeout)
+        except StopIteration:
+            self._end_shown()
+            raise
+        if self._shown is not None:
+            self._done += 1
+            self._failed += not is_value
+            self._shown.update(self._done, self._failed)
+        if is_value:
+            return item
+        raise item
+
+    def _end_shown(self) -> None:
+        shown, self._shown = self._shown, None
+        if shown is not None:
+            shown.close()
+
+    def __del__(self) -> None:
+        self._end_shown()
+
+    def _next(self, timeout: float | None) -> tuple[bool, Any]:
         if not self._items:
             self.feed()
         with self._lock:
@@ -285,12 +310,10 @@ class IMapIterator:
                 if not self._lock.wait_for(self._may_go_on, timeout):
                     raise TimeoutError
                 self._unpack_next()
-            is_value, item = self._items.popleft()
+            outcome = self._items.popleft()
         if not self._items:
             self.feed()
-        if is_value:
-            return item
-        raise item
+        return outcome
 
     def _may_go_on(self) -> bool:
         is_over = self._all_submitted and self._next_taken == self._next_submitted

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
 import sys
 
 import haz
 import haz.joblib
 import joblib
 import pytest
+from haz._faces.joblib_batch import run_calls
 from haz.util.joblib import register_haz, register_ray
 
 
@@ -63,6 +65,44 @@ def test_nested():
         assert joblib.Parallel()(joblib.delayed(outer)(x) for x in range(5)) == [0, 0, 1, 3, 6]
 
 
+CALL = """
+import sys
+from haz._faces.joblib_batch import run_calls
+
+def look(level):
+    import threading
+    import joblib
+    backend, n_jobs = joblib.parallel.get_active_backend()
+    is_main = threading.current_thread() is threading.main_thread()
+    print(level, type(backend).__name__, backend.nesting_level, n_jobs, is_main)
+    if level < 3:
+        joblib.Parallel(n_jobs=2)([joblib.delayed(look)(level + 1)])
+
+def run(function, *args):
+    return run_calls([(function, args, {})], "ThreadingBackend", 1, None, None)
+
+assert run(abs, -1) == [1]
+assert "joblib" not in sys.modules
+for _ in range(2):  # it is imported by the first
+    run(look, 1)
+assert not [one for one in sys.meta_path if type(one).__module__.startswith("haz")]
+import joblib
+print(type(joblib.parallel.get_active_backend()[0]).__name__)
+"""
+
+
+def test_calls_that_import_joblib_themselves():
+    done = subprocess.run(
+        [sys.executable, "-c", CALL], capture_output=True, text=True, timeout=100, check=True
+    )
+    levels = [
+        *("1 ThreadingBackend 1 None True", "2 SequentialBackend 2 None False"),
+        "3 SequentialBackend 2 None False",  # as on joblib's own backend
+    ]
+    assert done.stdout.splitlines() == [*levels, *levels, "LokyBackend"]
+    assert done.stderr == ""
+
+
 def test_timeout():
     import time
 
@@ -100,14 +140,14 @@ def test_no_more_run_than_there_are_jobs(tmp_path, n_jobs):
 
 def test_batches_that_have_ended_at_once_are_not_nested(monkeypatch):
     class AtOnce:
-        def remote(self, batch, _threads):
-            return haz.put(batch())
+        def remote(self, *args):
+            return haz.put(run_calls(*args))
 
     configure = haz.joblib.HazBackend.configure
 
     def configure_at_once(self, *arguments, **options):
         n_jobs = configure(self, *arguments, **options)
-        self._call = AtOnce()
+        self._run_calls = AtOnce()
         return n_jobs
 
     monkeypatch.setattr(haz.joblib.HazBackend, "configure", configure_at_once)

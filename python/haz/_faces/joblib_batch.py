@@ -1,0 +1,97 @@
+"""What runs in workers for `haz.joblib`: a batch of calls, without joblib where they do without.
+
+To import joblib, and NumPy by it, takes longer than all else of a program's first batches.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+
+from haz._core.process_state import plain_output
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
+
+__all__ = ["run_batch", "run_calls"]
+
+_PARALLEL = "joblib.parallel"
+
+
+def run_batch(batch: Callable[[], Any], threads: int | None) -> Any:
+    """Run what joblib has made; with so many threads of its libraries, if that is told."""
+    with plain_output(), _limits(threads):
+        return batch()
+
+
+def run_calls(
+    calls: list[tuple[Any, Any, Any]],
+    backend: str,
+    nesting_level: int,
+    n_jobs: int | None,
+    threads: int | None,
+) -> list[Any]:
+    """Run the calls of joblib's ``BatchedCalls``; `backend` is the class for those inside of them."""
+    with plain_output(), _limits(threads), _Nested(backend, nesting_level, n_jobs):
+        return [function(*args, **kwargs) for function, args, kwargs in calls]
+
+
+def _limits(threads: int | None) -> Any:
+    if threads is None:
+        return ExitStack()
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(threads)
+
+
+class _Nested:
+    """The configuration for ``Parallel`` inside of a block: set now, or when joblib is imported."""
+
+    def __init__(self, backend: str, nesting_level: int, n_jobs: int | None) -> None:
+        self._backend = backend
+        self._nesting_level = nesting_level
+        self._n_jobs = n_jobs
+        self._config: Any = None
+
+    def __enter__(self) -> None:
+        module = sys.modules.get(_PARALLEL)
+        if module is None:
+            sys.meta_path.insert(0, self)
+        else:
+            self._set(module)
+
+    def __exit__(self, *_: object) -> None:
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+        if self._config is not None:
+            self._config.unregister()
+
+    def _set(self, module: Any) -> None:
+        backend = getattr(module, self._backend)(nesting_level=self._nesting_level)
+        self._config = module.parallel_config(backend=backend, n_jobs=self._n_jobs)
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """As a finder: of joblib's module, and nothing else."""
+        if name != _PARALLEL:
+            return None
+        sys.meta_path.remove(self)
+        found = (finder.find_spec(name, path, target) for finder in sys.meta_path)
+        spec = next((spec for spec in found if spec is not None), None)
+        if spec is not None:
+            self._set_after(spec.loader)
+        return spec
+
+    def _set_after(self, loader: Any) -> None:
+        execute = loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            self._set(module)
+
+        loader.exec_module = exec_module
