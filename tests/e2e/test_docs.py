@@ -24,6 +24,7 @@ PAGES = [
     "docs/ipyparallel.md",
     "docs/troubleshooting.md",
     "docs/cpp.md",
+    "docs/threads.md",
 ]
 FENCE = re.compile(r"^```(\w*)$")
 

@@ -21,6 +21,12 @@ EXPECTED = {
     ],
     "matrices.py": [r"\(1000, 1000\) after .* writeable: False", "same as here: True"],
     "gaussian.py": [r"NumPy +\d", r"C\+\+, \d+ threads", "the same: True", "the same sum: True"],
+    "threads.py": [
+        r"milliseconds +one by one +2 threads +2 processes",
+        r"waiting +\d+ +\d+ +\d+",
+        *(rf"Collatz steps in {code} +\d+ +\d+ +\d+" for code in ("Python", r"C\+\+")),
+        r"SHA-256 of 8 x 4 MB +\d+ +\d+ +\d+",
+    ],
     "monte_carlo.py": [r"10 of 40 tasks: pi is about 3\.1", r"40 of 40 tasks: pi is about 3\.1"],
     "parameter_server.py": [
         r"step  50: [6-9]\d\.\d% of the test images are right",
@@ -39,8 +45,13 @@ EXPECTED = {
         r"  a task +[\d.]+ us, measured with .* 120 of files, 3 of batches",
     ],
 }
-ARGUMENTS = {"analyze_stdlib.py": ["--limit", "120", "--num-cpus", "3"]}
-LONGEST = {"analyze_stdlib.py": 270, "parameter_server.py": 70, "hyperparameters.py": 80}
+ARGUMENTS = {"analyze_stdlib.py": ["--limit", "120", "--num-cpus", "3"], "threads.py": ["--quick"]}
+LONGEST = {
+    "threads.py": 100,
+    "analyze_stdlib.py": 270,
+    "parameter_server.py": 70,
+    "hyperparameters.py": 80,
+}
 
 
 def _check(lines, patterns):
