@@ -112,13 +112,16 @@ class _Future(Future):  # type: ignore[type-arg]
 
     def deliver(self, value: Any, error: BaseException | None) -> None:
         self.code = self.args = self.kwargs = None
-        if error is not None:
-            error = plain_error(error)
-        elif type(value) is RaisedInCall:
-            error = plain_error(value)
-        if error is None:
-            if type(value) not in PLAIN:
+        try:
+            if error is not None:
+                error = plain_error(error)
+            elif type(value) is RaisedInCall:
+                error = plain_error(value)
+            elif type(value) not in PLAIN:
                 value = writable(value)
+        except Exception as raised:  # as where there is no memory: nobody may wait for ever
+            error = raised
+        if error is None:
             with _making_condition:
                 if not self._is_waited_for:
                     self._result = value

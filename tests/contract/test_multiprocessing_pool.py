@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures.process import BrokenProcessPool
 
 import haz
 import haz.multiprocessing
@@ -278,6 +279,56 @@ def test_calls_do_not_wait_for_processes_that_start(native, tmp_path):
     with native.Pool(3, begin) as pool:
         assert pool.map(abs, range(-9, 0), chunksize=1) == list(range(9, 0, -1))
         assert [pool.apply(abs, (-n,)) for n in range(9)] == list(range(9))
+
+
+def fail_to_begin():
+    raise RuntimeError("no database")
+
+
+def test_errors_are_told_in_words_of_the_caller(native):
+    lock = threading.Lock()
+    with native.Pool(1) as pool, haz.Executor(1) as executor:
+        for send in (pool.apply_async, lambda function, args: executor.submit(function, *args)):
+            sent = send(max, (1, lock))
+            with pytest.raises(
+                TypeError, match=r"^can't pickle argument 2 of the call: _thread.lock"
+            ):
+                getattr(sent, "get", getattr(sent, "result", None))(60)
+        with pytest.raises(TypeError, match=r"argument 'key' of the call: _thread.lock"):
+            pool.apply(max, (1, 2), {"key": lock})
+        with pytest.raises(TypeError, match="the items of the map, item 1 of a list"):
+            pool.map(abs, [1, lock], chunksize=2)
+        with pytest.raises(
+            BrokenProcessPool, match=r"died, and the executor goes on: process .* 3"
+        ):
+            executor.submit(os._exit, 3).result(60)
+    with native.Pool(1, fail_to_begin) as pool:
+        with pytest.raises(ActorDiedError, match=r"^the initializer failed: RuntimeError: no data"):
+            pool.apply(abs, (1,))
+    with haz.Executor(1, initializer=fail_to_begin) as executor:
+        with pytest.raises(
+            BrokenProcessPool, match=r"^the initializer failed: RuntimeError: no data"
+        ):
+            executor.submit(abs, 1).result(60)
+
+
+def test_nobody_waits_for_a_result_that_has_no_memory(native, monkeypatch):
+    def fail(value):
+        raise MemoryError("no room for it")
+
+    pytest.importorskip("numpy")
+    with native.Pool(1) as pool, haz.Executor(1) as executor:
+        pool.apply(__import__, ("numpy",))
+        monkeypatch.setattr("haz.multiprocessing.results.writable", fail)
+        monkeypatch.setattr("haz.executor.writable", fail)
+        for get in (
+            lambda: pool.apply_async(list, ("ab",)).get(60),
+            lambda: pool.map_async(abs, [1]).get(60),
+            lambda: pool.imap(list, ["ab"]).next(60),
+            lambda: executor.submit(list, "ab").result(60),
+        ):
+            with pytest.raises(MemoryError, match="no room"):
+                get()
 
 
 def test_the_first_call_is_the_first_to_begin(native):

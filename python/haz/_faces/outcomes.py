@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from haz._faces.worker import RaisedInCall
 from haz.exceptions import ActorDiedError, ActorUnavailableError, SerializationError, TaskError
 
@@ -9,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["plain_error", "pool_error"]
+__all__ = ["in_callers_words", "plain_error", "pool_error"]
 
 
 def _with_remote_traceback(error: BaseException, traceback: str, kind: Any) -> BaseException:
@@ -40,24 +42,71 @@ def plain_error(error: Any) -> BaseException:
         broken.__cause__ = error
         return broken
     assert isinstance(error, BaseException)
-    return error
+    return in_callers_words(error)
 
 
 def _reason_of_death(error: ActorDiedError | ActorUnavailableError) -> str:
     if isinstance(error, ActorUnavailableError) or error.reason in ("exited", "killed"):
-        return f"the worker of this call died; the executor goes on. {error}"
+        return f"the process of this call died, and the executor goes on: {_death(error)}"
     if error.reason == "constructor":
-        return f"the initializer failed, so that there are no workers: {error}"
+        return f"{_failed_initializer(error)}, so that there are no workers"
     return f"workers die at their start again and again: {error}"
 
 
-def pool_error(error: Any) -> BaseException:
+def _death(error: ActorDiedError | ActorUnavailableError) -> str:
+    """How a process died, without the names of what it ran for the face."""
+    if isinstance(error, ActorDiedError):
+        return str(error)
+    return str(_pool_death(error, "of the executor")).partition(" died: ")[2]
+
+
+def _pool_death(error: ActorUnavailableError, name: str) -> ActorDiedError:
+    return ActorDiedError(
+        class_name=name,
+        reason="signal" if error.signal else "exit_code",
+        pid=error.pid,
+        signal=error.signal,
+        exit_code=error.exit_code,
+        stderr=error.stderr,
+    )
+
+
+def _failed_initializer(error: ActorDiedError) -> str:
+    raised: Any = error.__cause__
+    raised = getattr(raised, "cause", None) or raised
+    return f"the initializer failed: {type(raised).__name__}: {raised}"
+
+
+_SENT = re.compile(r"argument 2 of GroupWorker\.\w+: item (\d+) of a (?:tuple|list)")
+_SENT_BY_NAME = re.compile(r"argument 3 of GroupWorker\.\w+: item ('.*?') of a dict")
+
+
+def in_callers_words(error: BaseException, is_chunk: bool = False) -> BaseException:
+    """Return an error of sending a call in the words of who made it.
+
+    With `is_chunk` it is one for several items of a map.
+    """
+    if type(error) is not SerializationError:
+        return error
+    if is_chunk:
+        text = _SENT.sub("the items of the map", str(error))
+    else:
+        text = _SENT.sub(lambda found: f"argument {int(found[1]) + 1} of the call", str(error))
+        text = _SENT_BY_NAME.sub(r"argument \1 of the call", text)
+    told = SerializationError(text)
+    told.__cause__ = error.__cause__
+    return told
+
+
+def pool_error(error: Any, is_chunk: bool = False) -> BaseException:
     """Return what a result of ``multiprocessing.Pool`` raises.
 
     Parameters
     ----------
     error
         What haz raises, or a RaisedInCall.
+    is_chunk
+        Whether the call was one for several items.
     """
     from multiprocessing.pool import (  # type: ignore[attr-defined]
         MaybeEncodingError,
@@ -81,13 +130,10 @@ def pool_error(error: Any) -> BaseException:
             return error
         return _with_remote_traceback(cause, error.traceback_str, RemoteTraceback)
     if isinstance(error, ActorUnavailableError):
-        return ActorDiedError(
-            class_name="of the pool",
-            reason="signal" if error.signal else "exit_code",
-            pid=error.pid,
-            signal=error.signal,
-            exit_code=error.exit_code,
-            stderr=error.stderr,
-        )
+        return _pool_death(error, "of the pool")
+    if isinstance(error, ActorDiedError) and error.reason == "constructor":
+        failed = ActorDiedError(_failed_initializer(error), reason="constructor")
+        failed.__cause__ = error.__cause__
+        return failed
     assert isinstance(error, BaseException)
-    return error
+    return in_callers_words(error, is_chunk)

@@ -188,9 +188,9 @@ class ChunkCall(Call):
         take, self._take = self._take, _taken
         if self.result is not None and error is None and type(value) is tuple:
             value, may_hold_arrays = value
-            take(self._place, writable(value) if may_hold_arrays else value, None)
+            take(self._place, *(_plain(value, None) if may_hold_arrays else (value, None)))
         else:
-            take(self._place, *_plain(value, error))
+            take(self._place, *_plain(value, error, is_chunk=True))
         self.code = self.args = self.result = None
 
 
@@ -198,14 +198,19 @@ def _taken(place: int, value: Any, error: BaseException | None) -> None:
     raise AssertionError("an outcome came twice")
 
 
-def _plain(value: Any, error: BaseException | None) -> tuple[Any, BaseException | None]:
-    if error is not None:
-        return None, pool_error(error)
-    if type(value) in PLAIN:
-        return value, None
-    if type(value) is RaisedInCall:
-        return None, pool_error(value)
-    return writable(value), None
+def _plain(
+    value: Any, error: BaseException | None, is_chunk: bool = False
+) -> tuple[Any, BaseException | None]:
+    try:
+        if error is not None:
+            return None, pool_error(error, is_chunk)
+        if type(value) in PLAIN:
+            return value, None
+        if type(value) is RaisedInCall:
+            return None, pool_error(value)
+        return writable(value), None
+    except Exception as raised:  # as where there is no memory: nobody may wait for ever
+        return None, raised
 
 
 class IMapIterator:
