@@ -8,8 +8,8 @@ import threading
 import weakref
 from _thread import allocate_lock
 from collections import deque
+from concurrent.futures import BrokenExecutor, Future
 from concurrent.futures import Executor as _Executor
-from concurrent.futures import Future
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
 from time import monotonic
 
@@ -311,12 +311,15 @@ class Executor(_Executor):
         """
         self._group.close()
         if cancel_futures:
-            for call in self._group.take_waiting():
-                future: Any = call
-                future.cancel()
-                future.begin()  # tells those who wait
+            _cancel_waiting(self._group)
         if wait:
             self._group.join()
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        """Wait for the calls that were made; after Ctrl-C, end them."""
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            _interrupt(self._group)
+        self.shutdown()
 
     def __repr__(self) -> str:
         return f"<haz.Executor max_workers={self._max_workers}>"
@@ -404,5 +407,21 @@ def _result_or_cancel(future: Future[Any], end: float | None) -> Any:
 
 
 def _finish(group: WorkerGroup) -> None:
+    # An uncaught one has been shown by now. In a terminal's session it may be of long ago.
+    if getattr(sys, "last_type", None) is KeyboardInterrupt and not hasattr(sys, "ps1"):
+        _interrupt(group)
     group.close()
     group.join()
+
+
+def _cancel_waiting(group: WorkerGroup) -> None:
+    for call in group.take_waiting():
+        future: Any = call
+        future.cancel()
+        future.begin()  # tells those who wait
+
+
+def _interrupt(group: WorkerGroup) -> None:
+    """End the calls that run, and cancel the others: workers do not hear of Ctrl-C themselves."""
+    _cancel_waiting(group)
+    group.terminate(BrokenExecutor("the executor was interrupted before this call had ended"))

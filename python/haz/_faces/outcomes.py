@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import BrokenExecutor
 
 from haz._faces.worker import RaisedInCall
 from haz.exceptions import ActorDiedError, ActorUnavailableError, SerializationError, TaskError
@@ -28,8 +29,12 @@ def plain_error(error: Any) -> BaseException:
     error
         What haz raises, or a RaisedInCall.
     """
-    from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
-
+    if isinstance(error, BrokenExecutor):
+        return error
+    try:
+        from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
+    except RuntimeError:  # the program is ending, and it was not imported before
+        return error.error if type(error) is RaisedInCall else error
     if type(error) is RaisedInCall:
         return _with_remote_traceback(error.error, error.traceback, _RemoteTraceback)
     if isinstance(error, TaskError):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import pytest
 from haz.testing import descendants, wait_until
 
 
@@ -70,16 +71,39 @@ def test_a_pool_that_is_left_open_does_not_keep_the_program(run_program):
     assert "Traceback" not in done.stderr
 
 
-def test_one_interrupt_ends_all(tmp_path):
+POOL = """
+import time
+import haz.multiprocessing
+with haz.multiprocessing.Pool(2) as pool:
+    pool.apply(abs, (1,))
+    print('ready', flush=True)
+    pool.map(time.sleep, [600, 600])
+"""
+EXECUTOR = """
+import time
+import haz
+with haz.Executor(2) as executor:
+    executor.submit(abs, 1).result()
+    waiting = [executor.submit(time.sleep, 600) for _ in range(4)]
+    print('ready', flush=True)
+    waiting[0].result()
+"""
+#: Without a block: what ends it is the end of the program.
+BARE_EXECUTOR = """
+import time
+import haz
+executor = haz.Executor(2)
+executor.submit(abs, 1).result()
+waiting = [executor.submit(time.sleep, 600) for _ in range(4)]
+print('ready', flush=True)
+waiting[0].result()
+"""
+
+
+@pytest.mark.parametrize("text", [POOL, EXECUTOR, BARE_EXECUTOR], ids=["pool", "executor", "bare"])
+def test_one_interrupt_ends_all(tmp_path, text):
     program = tmp_path / "program.py"
-    program.write_text(
-        "import time\n"
-        "import haz.multiprocessing\n"
-        "with haz.multiprocessing.Pool(2) as pool:\n"
-        "    pool.apply(abs, (1,))\n"
-        "    print('ready', flush=True)\n"
-        "    pool.map(time.sleep, [600, 600])\n"
-    )
+    program.write_text(text)
     process = subprocess.Popen(
         [sys.executable, str(program)],
         stdout=subprocess.PIPE,
