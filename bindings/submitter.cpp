@@ -27,6 +27,7 @@ struct SubmitterObject {
   std::uint64_t group;  ///< This and the next two as in Placement.
   std::int32_t bundle;
   bool captures;
+  bool asks;
 };
 
 PyTypeObject* submitter_type = nullptr;
@@ -90,6 +91,11 @@ PyObject* make_generator(Session& session, TaskId task, PyObject* generator) {
   return made;
 }
 
+Status submit_asked(Client& client, const Submission& submission) {
+  GilHooks hooks;
+  return client.submit_asked(submission, hooks);
+}
+
 PyObject* submit(PyObject* callable, PyObject* const* args, std::size_t nargsf, PyObject* names) {
   const SubmitterObject& self = *as_submitter(callable);
   const Py_ssize_t count = PyVectorcall_NARGS(nargsf);
@@ -118,7 +124,8 @@ PyObject* submit(PyObject* callable, PyObject* const* args, std::size_t nargsf, 
       self.generator != nullptr ? kStreamIds : std::max(self.num_returns, 1U);
   submission.id = TaskId{session->client().new_ids(num_ids)};
   submission.parent = parent_task(*session);
-  const Status status = session->client().submit(submission);
+  const Status status = self.asks ? submit_asked(session->client(), submission)
+                                  : session->client().submit(submission);
   if (!status) {
     if (status.error().kind == ErrorKind::kOverloaded) {
       set_haz_error("PendingCallsLimitExceededError", status.error().message.c_str());
@@ -183,7 +190,8 @@ bool init_submitter_type() {
 
 PyObject* make_submitter(const Session& session, FunctionId function, std::uint32_t num_returns,
                          long long min_args, long long max_args, PyObject* descriptor,
-                         PyObject* generator, PyObject* actor, const Placement& placement) {
+                         PyObject* generator, PyObject* actor, const Placement& placement,
+                         bool asks) {
   PyObject* object = submitter_type->tp_alloc(submitter_type, 0);
   if (object == nullptr) return nullptr;
   SubmitterObject& self = *as_submitter(object);
@@ -199,6 +207,7 @@ PyObject* make_submitter(const Session& session, FunctionId function, std::uint3
   self.group = placement.group.value;
   self.bundle = placement.bundle;
   self.captures = placement.captures;
+  self.asks = asks;
   return object;
 }
 

@@ -15,9 +15,11 @@ bool init_submitter_type();
 /// A callable that submits a task of `function` at each call, or a call of the method `function` of
 /// `actor`, a ref (nullptr: none), which it holds. `descriptor` checks unusual arguments.
 /// `generator`: of a streaming function, what makes of the ref of its stream what the callable
-/// returns; else nullptr.
+/// returns; else nullptr. `asks`: whether the node may refuse a call, so that each waits for its
+/// word.
 PyObject* make_submitter(const Session& session, FunctionId function, std::uint32_t num_returns,
                          long long min_args, long long max_args, PyObject* descriptor,
-                         PyObject* generator, PyObject* actor, const Placement& placement);
+                         PyObject* generator, PyObject* actor, const Placement& placement,
+                         bool asks);
 
 }  // namespace haz::py

@@ -72,8 +72,12 @@ class Client {
 
   /// The submitter gets one handle of each return; of a streaming function it is one of stream_of()
   /// the task, which takes kStreamIds ids, and num_returns is 1. The payload's block is the node's
-  /// from the call on. kOverloaded: the actor takes no more calls now.
+  /// from the call on. kOverloaded: the actor takes no more calls now; where
+  /// the scheduler is in another process, that comes as the error of the returns.
   virtual Status submit(const Submission& submission) = 0;
+  /// As submit(), but where the scheduler is in another process this waits for its word, and is not
+  /// interrupted.
+  virtual Status submit_asked(const Submission& submission, WaitHooks& hooks) = 0;
   /// Submits the call of a constructor; the submitter gets one handle of the actor, which is
   /// returned. The payload's block is the node's from the call on. kExists: the name is taken.
   virtual Result<ObjectId> create_actor(const Submission& submission, const ActorSpec& actor,

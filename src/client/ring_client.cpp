@@ -1005,6 +1005,21 @@ Status RingClient::submit(const Submission& submission) {
   return Ok{};
 }
 
+Status RingClient::submit_asked(const Submission& submission, WaitHooks& hooks) {
+  const std::uint64_t number = expect_reply();
+  MessageBuilder builder;
+  builder.add(number);
+  builder.add(submit_message(submission));
+  builder.add_bytes(near_payload(submission));
+  builder.add_bytes(bytes_of_ids(submission.dependencies));
+  builder.add_bytes(bytes_of_ids(submission.refs));
+  SteadyHooks steady(hooks);
+  const auto reply = ask(MessageKind::kAskedSubmit, builder.body(), number, steady);
+  published(submission.payload_offset);
+  if (!reply) return reply.error();
+  return Ok{};
+}
+
 Status RingClient::put(ObjectId id, const NewValue& value) {
   if (is_lost()) {
     published(value.offset);

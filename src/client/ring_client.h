@@ -151,6 +151,7 @@ class RingClient final : public Client {
   void seal(const StoreBlock& block) override;
   void discard(const StoreBlock& block) override;
   Status submit(const Submission& submission) override;
+  Status submit_asked(const Submission& submission, WaitHooks& hooks) override;
   Result<ObjectId> create_actor(const Submission& submission, const ActorSpec& actor,
                                 WaitHooks& hooks) override;
   Result<FoundActor> find_actor(const ActorSpec& actor, WaitHooks& hooks) override;

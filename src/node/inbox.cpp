@@ -108,6 +108,8 @@ bool Node::handle_body(WorkerPort& port, MessageKind kind, std::span<const std::
       return on_finished(port, body);
     case MessageKind::kSubmit:
       return on_submit(port, body);
+    case MessageKind::kAskedSubmit:
+      return on_asked_submit(port, body);
     case MessageKind::kPut:
       return on_put(port, body);
     case MessageKind::kAddReferences:
@@ -253,6 +255,22 @@ bool Node::on_submit(WorkerPort& port, std::span<const std::byte> body) {
     (void)scheduler_.put(port.process, spec.id.return_id(i),
                          NewValue{.is_error = true, .bytes = error});
   }
+  return true;
+}
+
+bool Node::on_asked_submit(WorkerPort& port, std::span<const std::byte> body) {
+  MessageReader reader(body);
+  const auto number = reader.take<std::uint64_t>();
+  TaskSpec spec;
+  if (!read_submission(port, reader, spec) || spec.function->actor) return false;
+  const Status status = scheduler_.submit(spec);
+  if (status) {
+    answer(port, number, AnswerStatus::kOk, 0, 0, {});
+    return true;
+  }
+  if (spec.payload_offset != 0) store_.free(spec.payload_offset);
+  if (status.error().kind == ErrorKind::kInvalid) return false;
+  answer_error(port, number, status.error());
   return true;
 }
 

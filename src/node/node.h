@@ -250,6 +250,7 @@ class Node final : private Actions {
   bool handle_body(WorkerPort& port, MessageKind kind, std::span<const std::byte> body);
   bool on_finished(WorkerPort& port, std::span<const std::byte> body);
   bool on_submit(WorkerPort& port, std::span<const std::byte> body);
+  bool on_asked_submit(WorkerPort& port, std::span<const std::byte> body);
   bool on_put(WorkerPort& port, std::span<const std::byte> body);
   bool on_request(WorkerPort& port, std::span<const std::byte> body);
   bool on_withdraw(WorkerPort& port, std::span<const std::byte> body);

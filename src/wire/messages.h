@@ -38,6 +38,7 @@ enum class MessageKind : std::uint32_t {
   kReturnItems,  ///< u64 stream, u64 item ids, the last first: they were taken in vain.
   kCreateGroup,  ///< CreateGroupMessage, GroupSpec, ValueEntry, bytes, refs; answered by kAnswer.
   kRemoveGroup,  ///< u64 id of a placement group.
+  kAskedSubmit,  ///< u64 number, then as kSubmit; answered by kAnswer.
   kDamaged,  ///< Empty: the process, which runs nothing, has found damage in its memory, and ends.
 
   // Host to process.

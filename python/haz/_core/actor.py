@@ -360,7 +360,11 @@ class ActorMethod(TypedRemote[P, Out]):
             options = table.options(name, self._checked)
             try:
                 submit = engine.bind_method(
-                    self._ref, table.engine_name(name), options, table.descriptor(name)
+                    self._ref,
+                    table.engine_name(name),
+                    options,
+                    table.descriptor(name),
+                    table.is_limited,
                 )
             except ObjectLostError:
                 pass  # the ref is of another engine

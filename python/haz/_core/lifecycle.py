@@ -27,7 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-__all__ = ["init", "is_initialized", "shutdown"]
+__all__ = [
+    "check_node_options",
+    "init",
+    "is_initialized",
+    "num_cpus_of_environment",
+    "shutdown",
+]
 
 _LEVELS = {"critical": 50, "error": 40, "warning": 30, "warn": 30, "info": 20, "debug": 10}
 
@@ -190,22 +196,50 @@ def init(
     if job_config is not None:
         runtime_env, namespace = _of_job_config(job_config, runtime_env, namespace)
     options = InitOptions(
-        num_cpus=_num_cpus(num_cpus, address),
-        num_gpus=_num_gpus(num_gpus),
-        resources=None if resources is None else check_resources("resources", resources),
-        memory=_bytes("_memory", _memory, 1),
-        object_store_memory=_bytes("object_store_memory", object_store_memory, _LEAST_STORE_BYTES),
+        **check_node_options(
+            num_cpus=_num_cpus(num_cpus, address),
+            num_gpus=num_gpus,
+            resources=resources,
+            memory=_bytes("_memory", _memory, 1),
+            object_store_memory=object_store_memory,
+            labels=labels,
+        ),
         namespace=None if namespace is None else check_namespace(namespace),
         log_to_driver=log_to_driver is None or check_bool("log_to_driver", log_to_driver),
         logging_level=_level(logging_level),
         preload=_preload(preload),
         **check_runtime_env(runtime_env),
-        labels=None if labels is None else check_str_dict("labels", labels),
         address=address,
     )
     started = runtime.start(engine_name, options)
     runtime.address_info = make_address_info(started)
     return HazContext(runtime.address_info)
+
+
+def check_node_options(
+    *,
+    num_cpus: Any,
+    num_gpus: Any,
+    resources: Any,
+    memory: Any,
+    object_store_memory: Any,
+    labels: Any,
+) -> dict[str, Any]:
+    """Check and return what is a node's own, whoever hosts it. None stays None: not given."""
+    return {
+        "num_cpus": None if num_cpus is None else _count("num_cpus", num_cpus, MOST),
+        "num_gpus": None if num_gpus is None else _count("num_gpus", num_gpus, _MOST_GPUS),
+        "resources": None if resources is None else check_resources("resources", resources),
+        "memory": _bytes("memory", memory, 1),
+        "object_store_memory": _bytes(
+            "object_store_memory", object_store_memory, _LEAST_STORE_BYTES
+        ),
+        "labels": None if labels is None else check_str_dict("labels", labels),
+    }
+
+
+def _count(name: str, value: Any, most: int) -> int:
+    return _at_most(most, name, check_int(name, value, 0))
 
 
 def _join(running: Any, ignore_reinit_error: bool) -> HazContext:
@@ -278,10 +312,11 @@ def _warn_of_ignored(**given: Any) -> None:
 
 
 def _num_cpus(value: int | None, address: str | None) -> int | None:
-    if value is not None:
-        return _at_most(MOST, "num_cpus", check_int("num_cpus", value, 0))
-    if address is not None:
-        return None
+    return value if value is not None or address is not None else num_cpus_of_environment()
+
+
+def num_cpus_of_environment() -> int | None:
+    """Return what HAZ_NUM_CPUS says, if it is set."""
     text = os.environ.get("HAZ_NUM_CPUS")
     if not text:
         return None
@@ -289,12 +324,6 @@ def _num_cpus(value: int | None, address: str | None) -> int | None:
         return min(check_int("HAZ_NUM_CPUS", int(text), 0), MOST)
     except ValueError:
         raise ValueError(f"HAZ_NUM_CPUS must be a number of CPUs, and is {shown(text)}") from None
-
-
-def _num_gpus(value: int | None) -> int | None:
-    if value is None:
-        return None
-    return _at_most(_MOST_GPUS, "num_gpus", check_int("num_gpus", value, 0))
 
 
 def _bytes(name: str, value: int | float | None, least: int) -> int | None:

@@ -144,6 +144,7 @@ def pack_table(cls: type, uid: bytes, options: ActorOptions) -> bytes:
     packed = (
         *(cls.__name__, str(cls.__module__), uid, methods, tuple(others)),
         *(options.max_task_retries, tuple(options.concurrency_groups)),
+        options.max_pending_calls > 0,
     )
     return marshal.dumps(packed)
 
@@ -166,6 +167,8 @@ class MethodTable:
         Name of the class, and of the module that defines it.
     names
         Names of the methods.
+    is_limited
+        Whether the actor has `max_pending_calls`.
     """
 
     __slots__ = (
@@ -176,6 +179,7 @@ class MethodTable:
         "_others",
         "_uid",
         "class_name",
+        "is_limited",
         "module",
         "packed",
     )
@@ -190,6 +194,7 @@ class MethodTable:
         self._others: tuple[str, ...] = unpacked[4]
         self._max_task_retries: int = unpacked[5]
         self._groups: tuple[str, ...] = unpacked[6]
+        self.is_limited: bool = unpacked[7]
         self._descriptors: dict[str, CallDescriptor] = {}
 
     @classmethod

@@ -20,6 +20,7 @@ from threading import Lock
 from haz import _native
 from haz._core import node_address, zygote
 from haz._core.gpus import gpu_names
+from haz._core.lifecycle import check_node_options, num_cpus_of_environment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ _PRELOADED_LATER = ("haz._core.serialize",)
 
 #: A program that has connected and says nothing may hold its connection for so many seconds.
 _GREETING_S = 10.0
+#: Longest time without work after which a node ends, in seconds: 30 years.
+_LONGEST_IDLE_S = 1e9
 #: Longest message to a driver in bytes, and what is kept for one that does not read.
 _MOST_MESSAGE = 48 * 1024
 _MOST_WAITING = 1024 * 1024
@@ -63,12 +66,25 @@ class NodeOptions:
         idle_timeout_s: float | None = None,
     ) -> None:
         self.name = node_address.check_name(name)
-        self.num_cpus = num_cpus
-        self.num_gpus = num_gpus
-        self.resources = dict(resources or {})
-        self.memory = memory
-        self.object_store_memory = object_store_memory
-        self.labels = dict(labels or {})
+        checked = check_node_options(
+            num_cpus=num_cpus_of_environment() if num_cpus is None else num_cpus,
+            num_gpus=num_gpus,
+            resources=resources or {},
+            memory=memory,
+            object_store_memory=object_store_memory,
+            labels=labels or {},
+        )
+        self.num_cpus: int | None = checked["num_cpus"]
+        self.num_gpus: int | None = checked["num_gpus"]
+        self.resources: dict[str, float] = checked["resources"]
+        self.memory: int | None = checked["memory"]
+        self.object_store_memory: int | None = checked["object_store_memory"]
+        self.labels: dict[str, str] = checked["labels"]
+        if idle_timeout_s is not None and not 0 <= idle_timeout_s < _LONGEST_IDLE_S:
+            raise ValueError(
+                f"the idle timeout is a number of seconds, {_LONGEST_IDLE_S:.0e} at most, and not "
+                f"{idle_timeout_s:g}"
+            )
         self.idle_timeout_s = idle_timeout_s
 
 
@@ -244,7 +260,7 @@ class Server:
     def _next_look(self) -> float | None:
         looks = [driver.deadline - time.monotonic() for driver in self._greeted]
         if self._options.idle_timeout_s is not None:
-            looks.append(max(self._options.idle_timeout_s / 4, 0.05))
+            looks.append(min(max(self._options.idle_timeout_s / 4, 0.05), 60.0))
         return max(min(looks), 0.0) if looks else None
 
     def _look_whether_idle(self) -> None:
@@ -511,8 +527,10 @@ class Server:
         }
 
 
-def serve(options: NodeOptions, ready_fd: int = -1) -> int:
+def serve(options: dict[str, Any], ready_fd: int = -1) -> int:
     """Be the server of a node until it ends; return the exit code.
+
+    `options` are the arguments of `NodeOptions`.
 
     What came of the start is written to `ready_fd`, if that is not negative: nothing when all is
     well, else an error; then it is closed.
@@ -521,7 +539,7 @@ def serve(options: NodeOptions, ready_fd: int = -1) -> int:
     if ready_fd >= 0:
         os.set_inheritable(ready_fd, False)
     try:
-        server = Server(options)
+        server = Server(NodeOptions(**options))
         server.start()
     except Exception as error:
         if ready_fd < 0:
@@ -543,7 +561,7 @@ def main() -> int:
     import json
 
     os.chdir("/")
-    return serve(NodeOptions(**json.loads(sys.argv[2])), int(sys.argv[1]))
+    return serve(json.loads(sys.argv[2]), int(sys.argv[1]))
 
 
 if __name__ == "__main__":

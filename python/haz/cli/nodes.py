@@ -31,7 +31,7 @@ def start(options: dict[str, Any], block: bool) -> int:
         from haz._core import server
 
         os.chdir("/")
-        return server.serve(server.NodeOptions(**options))
+        return server.serve(options)
     pid, log = start_server(options)
     address = "auto" if name == node_address.DEFAULT_NAME else name
     click.echo(

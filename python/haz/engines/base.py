@@ -496,12 +496,18 @@ class Engine(Protocol):
         """
 
     def bind_method(
-        self, actor: ObjectRef[Any], method: str, options: MethodOptions, descriptor: Descriptor
+        self,
+        actor: ObjectRef[Any],
+        method: str,
+        options: MethodOptions,
+        descriptor: Descriptor,
+        is_limited: bool = False,
     ) -> Callable[..., Any]:
         """Return the callable that submits a call of `method` of `actor`, as `bind_task` does.
 
         `descriptor` is that of the method without its first parameter. The callable holds `actor`
-        for as long as it lives. Calls of an actor that has died return refs that hold
+        for as long as it lives. `is_limited`: the actor has `max_pending_calls`, and a call beyond
+        them raises. Calls of an actor that has died return refs that hold
         :class:`haz.exceptions.ActorDiedError`.
         """
 

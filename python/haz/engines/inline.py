@@ -360,7 +360,12 @@ class InlineEngine:
         return created
 
     def bind_method(
-        self, actor: ObjectRef[Any], method: str, options: MethodOptions, descriptor: Descriptor
+        self,
+        actor: ObjectRef[Any],
+        method: str,
+        options: MethodOptions,
+        descriptor: Descriptor,
+        is_limited: bool = False,
     ) -> Callable[..., Any]:
         """See :class:`haz.engines.base.Engine`."""
         return self.actors.bind_method(actor, method, options, descriptor)

@@ -578,7 +578,12 @@ class NativeEngine:
         return number
 
     def bind_method(
-        self, actor: ObjectRef[Any], method: str, options: MethodOptions, descriptor: Descriptor
+        self,
+        actor: ObjectRef[Any],
+        method: str,
+        options: MethodOptions,
+        descriptor: Descriptor,
+        is_limited: bool = False,
     ) -> Callable[..., Any]:
         key = (descriptor.uid, method, options)
         number = self._registered.get(key)
@@ -605,6 +610,7 @@ class NativeEngine:
             descriptor,
             generator,
             actor,
+            asks=is_limited,
         )
         return submit
 

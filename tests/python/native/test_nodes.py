@@ -43,6 +43,33 @@ def test_a_node_is_started_shown_and_ended(fresh_node):
     assert "haz start" in missing.stderr
 
 
+@pytest.mark.parametrize(
+    ("option", "problem"),
+    [
+        (("--resource", "CPU=4"), "num_cpus"),
+        (("--resource", "memory=4"), "memory="),
+        (("--resource", "crane=nan"), "0 or more"),
+        (("--object-store-memory", "10"), "1000000 or more"),
+        (("--num-cpus", "99999999999"), "at most"),
+        (("--idle-timeout", "nan"), "seconds"),
+        (("--idle-timeout", "inf"), "seconds"),
+        (("--name", "../up"), "letters"),
+    ],
+)
+def test_what_a_node_cannot_have_is_an_error_of_its_start(fresh_node, option, problem):
+    done = fresh_node.command("start", *option, check=False)
+    assert done.returncode == 1, done.stdout
+    assert problem in done.stderr
+    assert "Traceback" not in done.stderr
+    assert fresh_node.command("status", check=False).returncode == 1
+
+
+def test_the_environment_says_how_many_cpus_a_node_has(fresh_node):
+    fresh_node.environ["HAZ_NUM_CPUS"] = "3"
+    fresh_node.command("start")
+    assert fresh_node.status()["total"]["CPU"] == 3
+
+
 def test_nodes_have_names(fresh_node):
     fresh_node.command("start", "--name", "one", "--num-cpus", "1")
     fresh_node.command("start", "--name", "two", "--num-cpus", "2")

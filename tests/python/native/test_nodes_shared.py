@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import threading
 
 import haz
 import pytest
-from haz.exceptions import ActorDiedError, OwnerDiedError
+from haz.exceptions import (
+    ActorDiedError,
+    NodeDiedError,
+    OwnerDiedError,
+    PendingCallsLimitExceededError,
+)
 from haz.testing import wait_until
 
 from tests.python.native.node_tools import runs, said
@@ -188,6 +195,64 @@ sys.stdin.readline()
     with pytest.raises(OwnerDiedError, match="sleep"):
         haz.get(ref)
     haz.kill(counter)
+
+
+def test_a_call_beyond_the_limit_is_refused_at_the_call(running):
+    @haz.remote
+    class Gate:
+        def __init__(self):
+            self.is_open = asyncio.Event()
+
+        async def pass_(self):
+            await self.is_open.wait()
+            return 1
+
+        async def open(self):
+            self.is_open.set()
+
+    @haz.remote
+    def call_again(gate):
+        try:
+            gate.pass_.remote()
+        except PendingCallsLimitExceededError as error:
+            return str(error)
+        return "taken"
+
+    haz.init(address="auto")
+    gate = Gate.options(max_pending_calls=3).remote()
+    refs = [gate.pass_.remote() for _ in range(2)]
+    assert "taken" in haz.get(call_again.remote(gate))  # it counts until it has ended
+    store = running.status()["store_used_bytes"]
+    for refused in (gate.pass_.remote, gate.pass_.options(num_returns=2).remote):
+        with pytest.raises(PendingCallsLimitExceededError, match="3 calls"):
+            refused()
+    assert "3 calls" in haz.get(call_again.remote(gate))
+    with pytest.raises(PendingCallsLimitExceededError):
+        gate.__ray_call__.remote(lambda self, data: len(data), bytes(3_000_000))
+    wait_until(lambda: running.status()["store_used_bytes"] <= store)
+    haz.kill(gate)
+    with pytest.raises(ActorDiedError):
+        haz.get(refs)
+    with pytest.raises(ActorDiedError):
+        haz.get(gate.pass_.remote())
+
+
+def test_a_call_of_a_limited_actor_ends_with_the_server(running):
+    @haz.remote
+    class Actor:
+        def call(self):
+            return 1
+
+    haz.init(address="auto")
+    actor = Actor.options(max_pending_calls=5).remote()
+    assert haz.get(actor.call.remote()) == 1
+    pid = running.status()["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    ends = threading.Timer(0.5, os.kill, (pid, signal.SIGKILL))
+    ends.start()
+    with pytest.raises(NodeDiedError):
+        actor.call.remote()  # waits for the answer
+    ends.join()
 
 
 def test_output_goes_to_the_program_whose_task_it_is(running):
