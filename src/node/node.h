@@ -302,6 +302,7 @@ class Node final : private Actions {
   bool try_allocation(WorkerPort& port, const AllocateMessage& message, Try how);
   Result<Function*> add_function(const FunctionOptions& options, std::span<const std::byte> code);
   void encode_query(QueryKind kind, std::uint64_t argument, std::vector<std::byte>& out);
+  void encode_named_actors(ValueWriter& writer);
   void encode_resources(bool total, ValueWriter& writer);
   void encode_groups(const QueryMessage& query, ValueWriter& writer);
 

@@ -48,15 +48,6 @@ void encode_counts(const SchedulerCounts& counts, ValueWriter& writer) {
   }
 }
 
-void encode_names(const Scheduler::ActorNames& names, ValueWriter& writer) {
-  writer.begin_list(static_cast<std::uint32_t>(names.size()));
-  for (const auto& [name, actor] : names) {
-    writer.begin_tuple(2);
-    writer.str(name.first);
-    writer.str(name.second);
-  }
-}
-
 }  // namespace
 
 void Node::encode_query(QueryKind kind, std::uint64_t argument, std::vector<std::byte>& out) {
@@ -66,7 +57,7 @@ void Node::encode_query(QueryKind kind, std::uint64_t argument, std::vector<std:
       encode_counts(scheduler_.counts(), writer);
       break;
     case QueryKind::kNamedActors:
-      encode_names(scheduler_.actor_names(), writer);
+      encode_named_actors(writer);
       break;
     case QueryKind::kGroups:
     case QueryKind::kGroupOfTask:
@@ -106,6 +97,20 @@ void Node::encode_groups(const QueryMessage& query, ValueWriter& writer) {
   writer.begin_list(static_cast<std::uint32_t>(found.size()));
   for (const auto& [group, captures] : found)
     encode_group(*group, captures, scheduler_.resources(), writer);
+}
+
+void Node::encode_named_actors(ValueWriter& writer) {
+  constexpr std::uint32_t kFields = 4;
+  const Scheduler::ActorNames& names = scheduler_.actor_names();
+  writer.begin_list(static_cast<std::uint32_t>(names.size()));
+  for (const auto& [name, actor] : names) {
+    const bool runs = actor->state == ActorState::kAlive && actor->worker != nullptr;
+    writer.begin_tuple(kFields);
+    writer.str(name.first);
+    writer.str(name.second);
+    writer.integer(actor->pending);
+    writer.integer(runs ? port_of(*actor->worker).pid : 0);
+  }
 }
 
 void Node::encode_resources(bool total, ValueWriter& writer) {

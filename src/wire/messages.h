@@ -194,7 +194,7 @@ enum class QueryKind : std::uint32_t {
   kTotalResources = 1,
   kAvailableResources,
   kSnapshot,
-  kNamedActors,  ///< A list of (namespace, name).
+  kNamedActors,  ///< A list of (namespace, name, calls that have not ended, its process or 0).
   kGroups,       ///< A list of placement groups: that of the id `argument`; 0: all.
   kGroupOfTask,  ///< The same, with that of the task `argument`, if it is in one.
   kActorName,    ///< Name of the actor `argument`.

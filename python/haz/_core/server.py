@@ -516,7 +516,7 @@ class Server:
             "tasks": counts["tasks"],
             "objects": counts["objects"],
             "actors": _native.query(_COUNTS)["actors"],
-            "named_actors": list(_native.query(_NAMED_ACTORS)),
+            "named_actors": [named[:2] for named in _native.query(_NAMED_ACTORS)],
             "store_used_bytes": counts["store_used_bytes"],
             "store_limit_bytes": counts["store_limit_bytes"],
             "drivers": [

@@ -526,6 +526,13 @@ class Engine(Protocol):
     def list_named_actors(self, all_namespaces: bool) -> list[tuple[str, str]]:
         """Return (namespace, name) of the actors that have a name and have not died."""
 
+    def named_actors(self, namespace: str) -> dict[str, tuple[int, int]]:
+        """Return, by their names, what is known of the actors of a namespace.
+
+        That is: how many calls of it have not ended; its process, or 0 while it has none that
+        takes calls.
+        """
+
     def kill_actor(self, actor: ObjectRef[Any], no_restart: bool) -> None:
         """End the actor's process at once. Unless `no_restart`, it counts as a death like others."""
 

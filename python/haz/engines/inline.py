@@ -388,6 +388,11 @@ class InlineEngine:
         """See :class:`haz.engines.base.Engine`."""
         return self.actors.list_named(all_namespaces)
 
+    def named_actors(self, namespace: str) -> dict[str, tuple[int, int]]:
+        """See :class:`haz.engines.base.Engine`."""
+        named = self.actors.list_named(all_namespaces=True)
+        return {name: (0, os.getpid()) for space, name in named if space == namespace}
+
     def kill_actor(self, actor: ObjectRef[Any], no_restart: bool) -> None:
         """See :class:`haz.engines.base.Engine`."""
         self.actors.kill(actor, no_restart)

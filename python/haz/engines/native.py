@@ -630,8 +630,18 @@ class NativeEngine:
         return _native.weak_actor(self.actor.id), self.actor.meta
 
     def list_named_actors(self, all_namespaces: bool) -> list[tuple[str, str]]:
-        names = _native.query(_NAMED_ACTORS)
-        return [name for name in names if all_namespaces or name[0] == self._namespace]
+        return [
+            (space, name)
+            for space, name, *_ in _native.query(_NAMED_ACTORS)
+            if all_namespaces or space == self._namespace
+        ]
+
+    def named_actors(self, namespace: str) -> dict[str, tuple[int, int]]:
+        return {
+            name: (calls, pid)
+            for space, name, calls, pid in _native.query(_NAMED_ACTORS)
+            if space == namespace
+        }
 
     def kill_actor(self, actor: ObjectRef[Any], no_restart: bool) -> None:
         _native.kill_actor(actor, no_restart)

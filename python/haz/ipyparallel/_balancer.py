@@ -35,6 +35,10 @@ __all__ = ["Balancer", "Flight"]
 _SHORT_S = 0.0005
 #: An engine has at most this weight: that of two flights of short calls, or of one other call.
 _ROOM = 2
+#: How old what is known of other programs' calls may be, in seconds: asking costs a round trip.
+_OTHERS_S = 0.002
+#: After so many seconds it is asked for again while calls wait.
+_LOOK_AGAIN_S = 0.01
 #: As many functions are known.
 _MOST_FUNCTIONS = 200
 _MOST_TOGETHER = 128
@@ -126,15 +130,23 @@ class Balancer:
         Returns the engines that live, in the order of their numbers.
     find
         Returns the call of an id, or None.
+    pending
+        Returns how many calls each engine has, whoever has sent them, by their numbers. None: no
+        other program sends any.
     """
 
     def __init__(
         self,
         engines: Callable[[], list[EngineHandle]],
         find: Callable[[str], Message | None],
+        pending: Callable[[], dict[int, int]] | None = None,
     ) -> None:
         self._engines = engines
         self._find = find
+        self._pending = pending
+        #: What engines have from other programs, as it was when it was asked for.
+        self._others: dict[int, int] = {}
+        self._asked = 0.0
         self._lock = threading.RLock()
         self._waiting: deque[BalancedMessage] = deque()
         self._given: dict[int, int] = {}
@@ -145,6 +157,7 @@ class Balancer:
         self._timed = 0
         self._durations: dict[Any, float] = {}
         self._timer: threading.Timer | None = None
+        self._later: threading.Timer | None = None
         self._is_due = False
 
     def submit(self, message: BalancedMessage) -> None:
@@ -157,6 +170,7 @@ class Balancer:
                 self._timed += 1
             engine = None
             if not self._flights and not self._waiting and not message.is_particular():
+                self._look_at_others()
                 engine = min(self._engines(), key=self._preference, default=None)
             if engine is not None:
                 self._send([message], engine)
@@ -191,8 +205,24 @@ class Balancer:
             return list(self._waiting)
 
     def _preference(self, engine: EngineHandle) -> tuple[int, int]:
-        """Less is better: what it has from here, then how lately it was given one."""
-        return self._load(engine), self._given.get(engine.id, 0)
+        """Less is better: what it has, then how lately it was given one from here."""
+        load = self._load(engine)
+        others = self._others.get(engine.id, 0)
+        if others:
+            # How long those take is not known: rather wait for an engine that has calls from here.
+            load += 1 + _ROOM * others
+        return load, self._given.get(engine.id, 0)
+
+    def _look_at_others(self) -> None:
+        """Learn what engines have from other programs, unless that was done lately."""
+        if self._pending is None or time.monotonic() - self._asked < _OTHERS_S:
+            return
+        others = self._pending()
+        for flight in self._flights:
+            if flight.engine.id in others:
+                others[flight.engine.id] -= 1
+        self._others = {number: calls for number, calls in others.items() if calls > 0}
+        self._asked = time.monotonic()
 
     def _load(self, engine: EngineHandle) -> int:
         return sum(flight.weight for flight in self._flights if flight.engine is engine)
@@ -264,6 +294,7 @@ class Balancer:
             if self._waiting:
                 try:
                     engines = self._engines()
+                    self._look_at_others()
                 except NoEnginesRegistered as stopped:
                     failed += [(message, stopped) for message in self._waiting]
                     self._waiting.clear()
@@ -300,6 +331,8 @@ class Balancer:
             self._look_at = len(self._waiting) + _LOOK_EVERY
             if self._timed and self._waiting:
                 self._expire_later()
+            if self._others and self._waiting:
+                self._look_later()
         for message, reason in failed:
             message._fail(reason)
 
@@ -405,7 +438,7 @@ class Balancer:
     ) -> Exception | None:
         """End a call with its reply or an error; or return the failure after which it is retried."""
         if reply is not None:
-            if reply[0] == "ok" or not self._may_retry(message, reply[0]):
+            if reply[0] in ("ok", "plain") or not self._may_retry(message, reply[0]):
                 message._settle(reply)
                 return None
             return RemoteError(**reply[1]) if reply[0] == "error" else _impossible(message)
@@ -457,6 +490,20 @@ class Balancer:
         elif len(self._durations) >= _MOST_FUNCTIONS:
             self._durations.clear()
         self._durations[function] = each
+
+    def _look_later(self) -> None:
+        """Look again soon: nobody tells of the ends of others' calls."""
+        if self._later is None:
+            self._later = threading.Timer(_LOOK_AGAIN_S, self._look_again)
+            self._later.daemon = True
+            self._later.start()
+
+    def _look_again(self) -> None:
+        with self._lock:
+            self._later = None
+            if self._waiting and not self._is_due and runtime.engine is not None:
+                self._is_due = True
+                _sender.post(self)
 
     # ---- timeouts -------------------------------------------------------------------------
 

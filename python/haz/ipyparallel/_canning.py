@@ -29,6 +29,7 @@ __all__ = [
     "can",
     "can_callable",
     "frozen",
+    "holds_plain",
     "set_user_namespace",
     "uncan",
     "uncan_callable",
@@ -240,6 +241,11 @@ def can_callable(thing: Any) -> Any:
 def uncan_callable(thing: Any) -> Any:
     """The function that `can_callable` was given."""
     return _load_kept(thing) if type(thing) is bytes else uncan(thing)
+
+
+def holds_plain(things: list[Any]) -> bool:
+    """Whether nothing in a list is changed by `can` and `uncan`, to be seen at the first look."""
+    return _PLAIN.issuperset(map(type, things))
 
 
 def can(thing: Any) -> Any:

@@ -8,6 +8,7 @@ import warnings
 from contextlib import contextmanager
 
 from haz._core.api import put
+from haz._core.checks import shown
 from haz.ipyparallel._arguments import is_large
 from haz.ipyparallel._messages import DirectMessage
 from haz.ipyparallel._sequences import (
@@ -297,10 +298,10 @@ class DirectView(View):
             If a name is no str.
         """
         if not isinstance(names, str):
-            names = list(names)
+            names = list(names) if hasattr(type(names), "__iter__") else [names]
             for name in names:
                 if not isinstance(name, str):
-                    raise TypeError(f"pull takes names as str, and not {name!r}")
+                    raise TypeError(f"pull takes names as str, and not {shown(name)}")
         return self._returned(self._send("pull", names, fname="pull", targets=targets), block)
 
     def scatter(
@@ -324,6 +325,8 @@ class DirectView(View):
         """
         if not isinstance(key, str):
             raise TypeError(f"scatter takes a name as str, and not {key!r}")
+        if isinstance(seq, dict) or not hasattr(type(seq), "__iter__"):
+            raise TypeError(f"scatter cuts lists, arrays and other sequences, and not {shown(seq)}")
         if not hasattr(type(seq), "__len__"):
             seq = list(seq)
         engines, single = self._engines(targets)

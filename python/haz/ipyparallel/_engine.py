@@ -8,7 +8,14 @@ import sys
 import time
 from types import FunctionType, ModuleType
 
-from haz.ipyparallel._canning import can, set_user_namespace, uncan, uncan_callable
+from haz._core.api import get_runtime_context
+from haz.ipyparallel._canning import (
+    can,
+    holds_plain,
+    set_user_namespace,
+    uncan,
+    uncan_callable,
+)
 from haz.ipyparallel._output import Output
 
 TYPE_CHECKING = False
@@ -16,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeAlias
 
-    #: (status, value, started, completed, output): status "ok", "error", "unmet"; times in seconds
-    #: since 1970; output None or what `Output.take` returns.
+    #: (status, value, started, completed, output): status "ok", "plain" (ok, and nothing in the value
+    #: is canned), "error", "unmet"; times in seconds since 1970; output None or what `Output.take` returns.
     Reply: TypeAlias = tuple[str, Any, float, float, Any]
 
 __all__ = ["Engine"]
@@ -39,15 +46,15 @@ class Engine:
 
     Parameters
     ----------
-    engine_id, uuid
-        Its number in the cluster, and a name that is never used again.
+    engine_id
+        Its number in the cluster.
     environment
         Environment variables to set.
     """
 
-    def __init__(self, engine_id: int, uuid: str, environment: dict[str, str] | None = None):
+    def __init__(self, engine_id: int, environment: dict[str, str] | None = None):
         self._id = engine_id
-        self._uuid = uuid
+        self._uuid = str(get_runtime_context().get_actor_id())
         os.environ.update(environment or {})
         main = ModuleType("__main__")
         main.__dict__["__builtins__"] = __builtins__
@@ -58,7 +65,7 @@ class Engine:
         self._count = 0
         self._shell: Any = None
         self._busy = False
-        self._output = Output(uuid)
+        self._output = Output(self._uuid)
         self._output.install()
         self._fresh = dict(self._namespace)
         signal.signal(signal.SIGINT, self._interrupted)
@@ -68,11 +75,9 @@ class Engine:
         if self._busy:
             raise KeyboardInterrupt
 
-    def hello(self) -> dict[str, Any]:
-        """Who it is: {uuid, pid, hostname}."""
-        import socket
-
-        return {"uuid": self._uuid, "pid": os.getpid(), "hostname": socket.gethostname()}
+    def hello(self) -> int:
+        """Its process."""
+        return os.getpid()
 
     # ---- calls ----------------------------------------------------------------------------
 
@@ -123,10 +128,15 @@ class Engine:
     def map(self, call_id: str, function: Any, sequences: Any, return_exceptions: bool) -> Reply:
         """Call a function with the items of a part of the sequences."""
 
+        is_plain = False
+
         def call() -> Any:
+            nonlocal is_plain
             f = uncan_callable(function)
             if not return_exceptions:
-                return can(list(map(f, *uncan(sequences))))
+                found = list(map(f, *uncan(sequences)))
+                is_plain = holds_plain(found)
+                return found if is_plain else can(found)
             results = []
             for items in zip(*uncan(sequences), strict=False):
                 try:
@@ -135,7 +145,8 @@ class Engine:
                     results.append(_Failed(self._describe(error, "map")))
             return can(results)
 
-        return self._run(call_id, "map", call)
+        reply = self._run(call_id, "map", call)
+        return ("plain", *reply[1:]) if is_plain and reply[0] == "ok" else reply
 
     def batch(self, calls: list[tuple[str, tuple[Any, ...]]]) -> list[Reply]:
         """Run short calls, one after the other: their ids, methods and arguments of these."""

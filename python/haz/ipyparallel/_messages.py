@@ -316,6 +316,7 @@ class Message:
 
     def _settle(self, reply: Reply) -> None:
         status, value, started, completed, output = reply
+        outcome: Any
         facts = self.facts
         facts.started = started
         facts.completed = completed
@@ -324,9 +325,11 @@ class Message:
             facts.output = output
         if facts.heard is not None:
             facts.heard = None
-        if status == "ok":
+        if status == "plain":
+            status, outcome = "ok", value
+        elif status == "ok":
             try:
-                outcome: Any = None if value is None else uncan(value)
+                outcome = None if value is None else uncan(value)
                 if self.has_execute:
                     facts.execute_result = outcome["result"]
                     outcome = ExecuteReply(

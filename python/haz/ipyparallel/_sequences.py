@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+from haz._core.checks import shown
 from haz.ipyparallel._canning import Reference
 from haz.ipyparallel.partition import mappable
 
@@ -19,6 +20,12 @@ __all__ = ["check_callable", "check_sequences", "cut_to_shortest", "equal_sequen
 def check_sequences(sequences: tuple[Any, ...]) -> None:
     if not sequences:
         raise ValueError("map takes one sequence at least")
+    for number, sequence in enumerate(sequences):
+        if not hasattr(type(sequence), "__iter__") and not hasattr(type(sequence), "__getitem__"):
+            raise TypeError(
+                f"map takes sequences, and argument {number} of the function would come from "
+                f"{shown(sequence)}"
+            )
 
 
 def check_callable(function: Any) -> None:

@@ -48,16 +48,16 @@ class EngineHandle:
     Attributes
     ----------
     id, uuid
-        Its number, and a name that is never used again.
+        Its number, and a name that is never used again: its id as an actor.
     pid : int
         Its process.
     """
 
-    def __init__(self, state: ClusterState, engine_id: int, actor: Any, about: Any) -> None:
+    def __init__(self, state: ClusterState, engine_id: int, actor: Any, pid: int) -> None:
         self._state = state
         self.id = engine_id
-        self.uuid: str = about["uuid"]
-        self.pid: int = about["pid"]
+        self.uuid = str(actor._actor_id)
+        self.pid = pid
         self._actor = actor
         self._began = _begin_of(self.pid)
         self._methods: dict[str, Any] = {}
@@ -137,7 +137,9 @@ class ClusterState:
         self.records = Records()
         self.messages = HeldMessages()
         #: Of all clients here, so that they know of each other's calls.
-        self.balancer = Balancer(self.engines, self.messages.get)
+        self.balancer = Balancer(
+            self.engines, self.messages.get, self._pending_calls if is_shared else None
+        )
 
     # ---- starting ------------------------------------------------------------------------------
 
@@ -163,14 +165,17 @@ class ClusterState:
                 lifetime="detached",
                 get_if_exists=True,
             )
-        return remote(**options)(Engine).remote(engine_id, os.urandom(8).hex(), self.environment)
+        return remote(**options)(Engine).remote(engine_id, self.environment)
 
     def _greet(self, engine_id: int, actor: Any, hello: Any) -> EngineHandle:
         try:
-            about = get(hello)
+            pid = get(hello)
         except Exception as error:
             raise EngineCreationError(f"engine {engine_id} did not start: {error}") from error
-        engine = EngineHandle(self, engine_id, actor, about)
+        return self._add(engine_id, actor, pid)
+
+    def _add(self, engine_id: int, actor: Any, pid: int) -> EngineHandle:
+        engine = EngineHandle(self, engine_id, actor, pid)
         with self._lock:
             self._engines[engine_id] = engine
             self._next_id = max(self._next_id, engine_id + 1)
@@ -179,27 +184,35 @@ class ClusterState:
     def attach(self) -> None:
         """Find the engines that other processes have started, and those that they ended."""
         from haz._core.actor_api import get_actor
-        from haz.util.named_actors import list_named_actors
 
         space = namespace_of(self.cluster_id)
-        found: dict[int, str] = {}
-        for one in list_named_actors(all_namespaces=True):
-            if one["namespace"] == space:
-                _, number, _, size = one["name"].split("-")
-                found[int(number)] = one["name"]
-                self._size = int(size)
-        for engine_id in sorted(found):
+        found: dict[int, tuple[str, int]] = {}
+        for name, (_, pid) in self._named_actors().items():
+            found[_number_of(name)] = name, pid
+            self._size = int(name.rpartition("-")[2])
+        for engine_id, (name, pid) in sorted(found.items()):
             if engine_id in self._engines:
                 continue
             try:
-                actor = get_actor(found[engine_id], namespace=space)
-                self._greet(engine_id, actor, actor.hello.remote())
+                actor = get_actor(name, namespace=space)
+                if pid:  # it may be busy for long: not asked
+                    self._add(engine_id, actor, pid)
+                else:
+                    self._greet(engine_id, actor, actor.hello.remote())
             except (ValueError, EngineCreationError):
                 pass  # it ended meanwhile
         for engine in list(self._engines.values()):
             if engine.id not in found and not engine.is_alive():
                 with self._lock:
                     self._engines.pop(engine.id, None)
+
+    def _pending_calls(self) -> dict[int, int]:
+        """How many calls each engine has, whoever has sent them."""
+        return {_number_of(name): calls for name, (calls, _) in self._named_actors().items()}
+
+    def _named_actors(self) -> dict[str, tuple[int, int]]:
+        assert runtime.engine is not None
+        return runtime.engine.named_actors(namespace_of(self.cluster_id))
 
     # ---- which there are -----------------------------------------------------------------------
 
@@ -303,6 +316,11 @@ class ClusterState:
             del _states[self.cluster_id]
 
 
+def _number_of(actor_name: str) -> int:
+    """The number of an engine, of its name as an actor."""
+    return int(actor_name.split("-")[1])
+
+
 def namespace_of(cluster_id: str) -> str:
     """Where the engines of a shared cluster are named."""
     return f"ipyparallel:{cluster_id}"
@@ -328,7 +346,7 @@ def shared_engines() -> dict[str, list[int]]:
     prefix = namespace_of("")
     for space, engine in status["named_actors"]:
         if space.startswith(prefix):
-            found.setdefault(space[len(prefix) :], []).append(int(engine.split("-")[1]))
+            found.setdefault(space[len(prefix) :], []).append(_number_of(engine))
     return {name: sorted(numbers) for name, numbers in found.items()}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 
 TYPE_CHECKING = False
@@ -53,7 +52,10 @@ class Map:
 
             return numpy.concatenate([part for part in parts if _has_length(part)])
         if isinstance(parts[0], (list, tuple)):
-            return list(itertools.chain.from_iterable(parts))
+            joined: list[Any] = []
+            for part in parts:
+                joined.extend(part)
+            return joined
         return list(parts)
 
     joinPartitions = join_partitions  # noqa: N815 - ipyparallel's name

@@ -564,3 +564,38 @@ def test_named_clusters_outlive_programs(folder):
     _haz("cluster", "stop", "--all")
     assert "No cluster runs" in _haz("cluster", "list", code=1)
     assert "No node runs" in _haz("status", code=1)
+
+
+def test_balanced_calls_pass_by_engines_that_other_programs_keep_busy(folder, tmp_path):
+    _haz("cluster", "start", "-n", "3")
+    (started, over) = (tmp_path / "started", tmp_path / "over")
+    code = _PROGRAM.format(
+        name="",
+        code=f"""
+import pathlib, time
+def wait(started, over):
+    import pathlib, time
+    pathlib.Path(started).touch()
+    while not pathlib.Path(over).exists():
+        time.sleep(0.01)
+busy = client[[0, 2]].apply_async(wait, {str(started)!r}, {str(over)!r})
+print("sent", flush=True)
+busy.get()
+""",
+    )
+    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "sent\n"
+        haz.shutdown()
+        haz.init(address="ipyparallel")
+        wait_until(started.exists)
+        balanced = ipp.Client().load_balanced_view()
+        first = [balanced.apply_async(pow, 2, 3) for _ in range(6)]
+        assert [result.get(timeout=60) for result in first] == [8] * 6
+        engines = {result.engine_id for result in first}
+        engines |= {balanced.apply_async(pow, 2, 3).get_dict(60).popitem()[0] for _ in range(6)}
+        assert engines == {1}
+    finally:
+        over.touch()
+        other.communicate(timeout=60)
+        haz.shutdown()

@@ -544,3 +544,27 @@ def test_nonsense_is_an_error_at_the_call(client):
             call(client)
         assert str(caught.value), number
         assert client[:].apply_sync(lambda: 1) == [1, 1, 1]
+
+
+def test_what_is_no_sequence_is_named_in_the_error(client):
+    view = client[:]
+    for call, what in (
+        (lambda: view.pull(5), "names as str, and not 5"),
+        (lambda: view.scatter("a", 5), "and not 5"),
+        (lambda: view.scatter("a", {1: 2}), "and not {1: 2}"),
+        (lambda: view.map_sync(abs, 5), "come from 5"),
+        (lambda: client.load_balanced_view().map_sync(pow, [1], 7), "argument 1 .* come from 7"),
+    ):
+        with pytest.raises(TypeError, match=what):
+            call()
+    view.scatter("a", {1}, block=True)
+    assert view.gather("a", block=True) == [1]
+
+
+def test_results_of_a_map_are_what_the_engines_made(client):
+    made = client[:].map_sync(lambda i: [1, 2.5, "x", b"y", None, (1, [2]), range(3)][i], range(7))
+    assert made == [1, 2.5, "x", b"y", None, (1, [2]), range(3)]
+    functions = client[:].map_sync(lambda i: lambda: i, range(4))
+    assert [function() for function in functions] == [0, 1, 2, 3]
+    with pytest.raises(ipp.RemoteError, match="ZeroDivisionError"):
+        client[:].map_sync(lambda i: 1 // (i - 2), range(3))
