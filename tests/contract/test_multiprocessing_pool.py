@@ -198,6 +198,38 @@ def test_cpus_of_tasks(engine):
     assert haz.multiprocessing.cpu_count() == multiprocessing.cpu_count()
 
 
+STANDARD_IMPORTS = """
+import haz.multiprocessing as multiprocessing
+import haz.multiprocessing.connection
+from haz.multiprocessing.shared_memory import SharedMemory
+from haz.multiprocessing.managers import BaseManager, SyncManager
+from haz.multiprocessing.dummy import Pool as ThreadPool
+from haz.multiprocessing.context import TimeoutError
+from haz.multiprocessing import connection, queues, sharedctypes, synchronize, process, reduction
+import multiprocessing.managers as standard
+assert issubclass(SyncManager, BaseManager) and SyncManager is standard.SyncManager
+assert haz.multiprocessing.connection is connection is multiprocessing.connection
+assert multiprocessing.util.get_logger() is multiprocessing.get_logger()
+with ThreadPool(2) as threads:
+    assert threads.map(abs, [-1]) == [1]
+try:
+    multiprocessing.nonsense
+except AttributeError:
+    print("done")
+"""
+
+
+def test_the_standard_modules_have_these_names_too():
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", STANDARD_IMPORTS],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("done\n", "")
+
+
 # ---- what the standard one does not have -----------------------------------------------------------
 
 

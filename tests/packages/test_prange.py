@@ -51,6 +51,36 @@ def test_numba(tmp_path):
     run_section("Numba", tmp_path)
 
 
+NUMBA_THREADS = """
+import os
+os.environ["NUMBA_NUM_THREADS"] = "3"
+import haz
+
+def threads(number):
+    import numba
+    before = numba.get_num_threads()
+    if number:
+        numba.set_num_threads(number)
+    return os.getpid(), before
+
+haz.init(num_cpus=3)
+threads = haz.remote(threads)
+seen = []
+for cpus, own in [(1, 2), (2, 0), (3, 0), (1, 3), (1, 0), (2, 1), (3, 0)] * 2:
+    pid, number = haz.get(threads.options(num_cpus=cpus).remote(own))
+    seen.append((pid, cpus, number))
+print(len({pid for pid, _, _ in seen}))
+print([number for _, _, number in seen])
+"""
+
+
+def test_threads_of_numba_are_those_of_each_task(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(NUMBA_THREADS)
+    processes, numbers = run_program(program, cwd=tmp_path).lines
+    assert (processes, numbers) == ("1", str([1, 2, 3, 1, 3, 2, 3] * 2))
+
+
 # The cell of a course (text 001), which is not changed for tasks.
 CELL = """
 %%cython --compile-args=-fopenmp --link-args=-fopenmp

@@ -1,4 +1,4 @@
-"""How many threads OpenMP's loops and BLAS have in a task: as many as it takes CPUs.
+"""How many threads OpenMP's loops, BLAS and Numba have in a task: as many as it takes CPUs.
 
 A worker begins with one, as its ``OMP_NUM_THREADS`` and the like say. For a task with ``num_cpus=4``
 these variables and what loaded libraries were told become 4, and 1 again after it. Whoever has set
@@ -8,9 +8,11 @@ a variable, for the program or for the task, is obeyed.
 from __future__ import annotations
 
 import os
+import sys
 
 from haz import _native
 from haz._core import zygote
+from haz._core.numba_threads import set_numba_threads
 from haz._core.signature import is_generator
 
 TYPE_CHECKING = False
@@ -41,6 +43,8 @@ def set_threads(threads: int) -> None:
 
 
 def _set_loaded(threads: int) -> None:
+    if "numba" in sys.modules:
+        set_numba_threads(threads)
     _native.set_library_threads(threads, "blas" not in zygote.job)
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import marshal
 import os
+import sys
 
 from haz import _native
 from haz._core import zygote
 from haz._core.gpus import VISIBLE
+from haz._core.numba_threads import NumbaThreads
 from haz._core.process_state import ProcessState, open_streams
 from haz._core.runtime import attach_worker_engine, runtime
 from haz.engines.native import NativeEngine, UnpackedFunction
@@ -185,6 +187,8 @@ def run(slot: int, process_id: int, arena_fd: int) -> int:
     engine = NativeEngine.join()
     attach_worker_engine(engine)
     errors = open_streams()
+    if "openmp" not in zygote.job:
+        sys.meta_path.insert(0, NumbaThreads())
     _signal.signal(_signal.SIGINT, _interrupt)
     state = ProcessState(errors)
     worker = _Worker(engine, state)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from haz._core.refs import ObjectRef
-    from haz._faces.group import Call, Worker
+    from haz._faces.call import Call, Worker
 
 __all__ = ["Pages", "Sent"]
 

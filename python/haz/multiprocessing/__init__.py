@@ -44,17 +44,20 @@ RawArray = default_context.RawArray
 Value = default_context.Value
 Array = default_context.Array
 
-#: Modules of the standard library's that are imported when they are used.
-_MODULES = ("connection", "managers", "process", "queues", "shared_memory", "synchronize")
+#: Submodules, imported when they are used.
+_MODULES = (
+    *("connection", "dummy", "managers", "pool", "process", "queues", "reduction"),
+    *("shared_memory", "sharedctypes", "synchronize", "util"),
+)
 
 
 def __getattr__(name: str) -> object:
-    if name == "pool":
-        return __import__("haz.multiprocessing.pool", fromlist=["Pool"])
     if name in _MODULES:
-        return __import__(f"multiprocessing.{name}", fromlist=["__name__"])
+        from importlib import import_module
+
+        return import_module(f"haz.multiprocessing.{name}")
     raise AttributeError(f"module 'haz.multiprocessing' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES, "pool"})
+    return sorted({*globals(), *_MODULES})

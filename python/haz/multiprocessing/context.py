@@ -165,5 +165,10 @@ def get_context(method: str | None = None) -> Context:
     return Context(multiprocessing.get_context(method))
 
 
+def __getattr__(name: str) -> Any:
+    """Return what else the standard library's ``multiprocessing.context`` has."""
+    return getattr(multiprocessing.context, name)
+
+
 #: What the functions of `haz.multiprocessing` are methods of.
 default_context = Context(multiprocessing)

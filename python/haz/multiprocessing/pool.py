@@ -11,8 +11,9 @@ from haz._core.api import cluster_resources, put
 from haz._core.lifecycle import init, is_initialized
 from haz._core.options import check_int
 from haz._faces.at_exit import at_exit
+from haz._faces.call import Call
 from haz._faces.functions import code_of
-from haz._faces.group import Call, WorkerGroup
+from haz._faces.group import WorkerGroup
 from haz._faces.progress import check_progress, show_progress, total_of
 from haz._faces.worker import (
     Shared,

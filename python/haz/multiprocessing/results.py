@@ -9,7 +9,7 @@ from _thread import allocate_lock
 from collections import deque
 from multiprocessing import TimeoutError
 
-from haz._faces.group import Call
+from haz._faces.call import Call
 from haz._faces.outcomes import pool_error
 from haz._faces.private import PLAIN, writable
 from haz._faces.worker import RaisedInCall
