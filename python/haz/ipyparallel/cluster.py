@@ -65,10 +65,10 @@ class EngineHandle:
 
     def call(self, method: str, *args: Any) -> Any:
         """Call a method of the engine; returns the ref of its reply."""
-        remote_method = self._methods.get(method)
-        if remote_method is None:
-            remote_method = self._methods[method] = getattr(self._actor, method).remote
-        return remote_method(*args)
+        actor_method = self._methods.get(method)
+        if actor_method is None:
+            actor_method = self._methods[method] = getattr(self._actor, method)
+        return actor_method.remote(*args)  # the method of the class the first time; it binds itself
 
     def is_alive(self) -> bool:
         """Whether its process runs."""

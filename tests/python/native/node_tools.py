@@ -77,6 +77,15 @@ def runs(pid):
         return False
 
 
+def is_suspended(pid):
+    """Whether all threads of a process have stopped, and not only been told to."""
+    states = []
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/stat") as file:
+            states.append(file.read().rpartition(")")[2].split()[0])
+    return set(states) == {"T"}
+
+
 def said(program, text):
     """Wait until a program has printed the line."""
     for line in program.stdout:

@@ -561,6 +561,15 @@ def test_what_is_no_sequence_is_named_in_the_error(client):
     assert view.gather("a", block=True) == [1]
 
 
+def test_calls_of_an_engine_are_bound_once(client):
+    client[0].apply_sync(abs, 1)
+    engine = client._state.known(0)
+    bound = vars(engine._methods["apply"])["remote"]
+    client[0].apply_sync(abs, 1)
+    client[:].apply_sync(abs, 1)
+    assert vars(engine._methods["apply"])["remote"] is bound
+
+
 def test_results_of_a_map_are_what_the_engines_made(client):
     made = client[:].map_sync(lambda i: [1, 2.5, "x", b"y", None, (1, [2]), range(3)][i], range(7))
     assert made == [1, 2.5, "x", b"y", None, (1, [2]), range(3)]

@@ -17,7 +17,7 @@ from haz.exceptions import (
 )
 from haz.testing import wait_until
 
-from tests.python.native.node_tools import runs, said
+from tests.python.native.node_tools import is_suspended, runs, said
 
 # ---- actors and refs --------------------------------------------------------------------------
 
@@ -248,6 +248,7 @@ def test_a_call_of_a_limited_actor_ends_with_the_server(running):
     assert haz.get(actor.call.remote()) == 1
     pid = running.status()["pid"]
     os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: is_suspended(pid))
     ends = threading.Timer(0.5, os.kill, (pid, signal.SIGKILL))
     ends.start()
     with pytest.raises(NodeDiedError):
