@@ -130,6 +130,9 @@ def _engine_rows() -> Iterable[Row]:
     yield Row("engines-start", "a cluster of 4 engines started and used", "ms",
               method="start_engines", arguments={"workers": ENGINES}, repeats=1,
               warm_up=False)  # fmt: skip
+    yield Row("engines-memory", "idle memory of the cluster's processes (PSS)", "MB",
+              method="engines_memory", arguments={"workers": ENGINES}, repeats=1,
+              warm_up=False)  # fmt: skip
     yield Row(
         "engine-sync",
         "sync call of an engine p50",

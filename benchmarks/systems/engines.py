@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import time
 from typing import Any
 
 from benchmarks import tasks
 from benchmarks.timing import Stopwatch, check, median_call_s
+
+
+def _memory_of_descendants() -> int:
+    import psutil
+
+    total = 0
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            total += process.memory_full_info().pss
+    return total
 
 
 class Engines:
@@ -28,6 +39,17 @@ class Engines:
         client.close()
         cluster.stop_cluster_sync()
         return watch.seconds
+
+    def engines_memory(self, workers: int) -> float:
+        """Bytes (PSS) that a cluster's processes take when they have been used once and are idle."""
+        before = _memory_of_descendants()
+        cluster, client = self._start(workers)
+        client[:].apply_sync(tasks.noop)
+        time.sleep(1)
+        taken = _memory_of_descendants() - before
+        client.close()
+        cluster.stop_cluster_sync()
+        return float(taken)
 
     def sync_engine_call(self, n: int, budget_s: float) -> float:
         """Median call of one engine."""
