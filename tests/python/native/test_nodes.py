@@ -244,6 +244,20 @@ def test_a_server_without_work_ends_when_it_was_told_to(fresh_node):
     assert not os.path.exists(fresh_node.path)
 
 
+def test_workers_that_nothing_needs_end_but_for_one_each_slot(running):
+    @haz.remote(num_cpus=0)
+    def rest():
+        time.sleep(0.5)
+        return os.getpid()
+
+    haz.init(address="auto")
+    crowd = set(haz.get([rest.remote() for _ in range(8)]))
+    assert len(crowd) > 2
+    wait_until(lambda: sum(map(runs, crowd)) <= 2)
+    assert len(running.status()["worker_pids"]) <= 2
+    assert haz.get(rest.remote())
+
+
 def test_a_lost_terminal_and_a_full_log_do_not_end_it(running):
     pid = running.status()["pid"]
     os.kill(pid, signal.SIGHUP)
