@@ -24,9 +24,13 @@ from haz._core.lifecycle import check_node_options, num_cpus_of_environment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 __all__ = ["NodeOptions", "NodeRuns", "serve"]
+
+#: What must be equal, as people call it.
+_SHOWN = {"version": "haz version", "python": "Python version"}
 
 _PRELOADED_LATER = ("haz._core.serialize",)
 
@@ -342,7 +346,7 @@ class Server:
                 self._answer(
                     driver,
                     {
-                        "error": f"it has the {what} {mine} and this program "
+                        "error": f"it has the {_SHOWN.get(what, what)} {mine} and this program "
                         f"{greeting.get(what)}: they must be the same. Start a node with the Python "
                         f"of the program, by `python -m haz start --name ...`"
                     },
@@ -527,13 +531,15 @@ class Server:
         }
 
 
-def serve(options: dict[str, Any], ready_fd: int = -1) -> int:
+def serve(
+    options: dict[str, Any], ready_fd: int = -1, on_ready: Callable[[], None] | None = None
+) -> int:
     """Be the server of a node until it ends; return the exit code.
 
     `options` are the arguments of `NodeOptions`.
 
-    What came of the start is written to `ready_fd`, if that is not negative: nothing when all is
-    well, else an error; then it is closed.
+    What came of the start is written to `ready_fd`, if that is not negative: an empty line when all
+    is well, else an error; then it is closed. `on_ready` is called when programs can join.
     """
     zygote.fill_standard_descriptors()
     if ready_fd >= 0:
@@ -549,6 +555,8 @@ def serve(options: dict[str, Any], ready_fd: int = -1) -> int:
     if ready_fd >= 0:
         os.write(ready_fd, b"\n")
         os.close(ready_fd)
+    if on_ready is not None:
+        on_ready()
     try:
         server.run()
     finally:

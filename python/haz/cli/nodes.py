@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TextIO, TypeAlias
 
 import click
 
@@ -31,15 +31,32 @@ def start(options: dict[str, Any], block: bool) -> int:
         from haz._core import server
 
         os.chdir("/")
-        return server.serve(options)
+        log = node_address.path_of(name, ".log", create=True)
+        # The server's own output goes to its log.
+        with _own_output() as terminal:
+            return server.serve(
+                options, on_ready=lambda: _tell_started(name, os.getpid(), log, terminal)
+            )
     pid, log = start_server(options)
+    _tell_started(name, pid, log)
+    return 0
+
+
+def _own_output() -> TextIO:
+    try:
+        return open(os.dup(1), "w")
+    except OSError:  # there is none
+        return open(os.devnull, "w")
+
+
+def _tell_started(name: str, pid: int, log: str, to: TextIO | None = None) -> None:
     address = "auto" if name == node_address.DEFAULT_NAME else name
     click.echo(
         f"The node {name} runs (process {pid}, log in {log}).\n"
         f"Join it:  haz.init(address={address!r})\n"
-        f"End it:   haz stop" + ("" if address == "auto" else f" --name {name}")
+        f"End it:   haz stop" + ("" if address == "auto" else f" --name {name}"),
+        file=to,
     )
-    return 0
 
 
 def start_server(options: dict[str, Any]) -> tuple[int, str]:

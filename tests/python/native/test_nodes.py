@@ -82,6 +82,23 @@ def test_nodes_have_names(fresh_node):
     assert "one, two" in fresh_node.command("stop", "--all").stdout
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_in_the_terminal_says_so_and_ends_by_a_signal(fresh_node, number):
+    server = subprocess.Popen(
+        [sys.executable, "-m", "haz", "start", "--block", "--num-cpus", "1"],
+        env=fresh_node.environ,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert f"process {server.pid}" in server.stdout.readline()
+    state = fresh_node.status()
+    assert state["pid"] == server.pid
+    server.send_signal(number)
+    server.communicate(timeout=60)
+    assert server.returncode == 0
+    wait_until(lambda: not runs(state["zygote_pid"]))
+
+
 def test_of_starts_at_once_one_succeeds(fresh_node):
     starts = [
         subprocess.Popen(
