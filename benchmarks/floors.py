@@ -85,6 +85,8 @@ def _shared() -> Iterable[Floor]:
     yield Floor("queued", Rule.AT_MOST, 5e-6)
     yield Floor("queued-memory", Rule.AT_MOST, 1e9)
     yield Floor("generator", Rule.AT_MOST, 5e-6, is_aim=True)
+    yield Floor("cpp-sync", Rule.NEAR_LIMIT, 1.2)
+    yield Floor("cpp-async", Rule.AT_MOST, 0.3e-6)
     yield from _faster("shutdown", ray=20.0)
     yield from _faster("actor-create", ray=50.0)
     yield from _faster("placement-group", ray=100.0)

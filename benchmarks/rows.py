@@ -80,6 +80,16 @@ def _sync_rows() -> Iterable[Row]:
             )
 
 
+def _cpp_rows() -> Iterable[Row]:
+    yield Row("cpp-sync", "sync call of a C++ task p50, by a C++ program", "us",
+              method="cpp_sync_call", arguments={"budget_s": 0.4}, sizes=_sizes(100_000),
+              per_item=False, shrinks=False, repeats=3, warm_up=False,
+              limits=("pingpong-0-idle/futex",), paired=True)  # fmt: skip
+    yield Row("cpp-async", "1 000 000 no-op tasks of one C++ program, each", "us",
+              method="cpp_async_calls", sizes=_sizes(MILLION), repeats=3, warm_up=False,
+              budget_s=6.0, limits=("ring/per_task",))  # fmt: skip
+
+
 def _actor_rows() -> Iterable[Row]:
     yield Row(
         "actor-sync",
@@ -365,6 +375,7 @@ def _rows() -> Iterable[Row]:
     yield Row("attach", "a long-lived node joined by a new program", "ms", method="attach",
               sizes=_sizes(5), per_item=False, shrinks=False, repeats=1,
               warm_up=False)  # fmt: skip
+    yield from _cpp_rows()
     yield from _actor_rows()
     yield from _engine_rows()
     yield from _drop_in_rows()

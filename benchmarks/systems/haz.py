@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks import cpp_program
 from benchmarks.systems import drop_in
 from benchmarks.systems.engines import Engines
 from benchmarks.systems.ray_like import RayLike
@@ -34,6 +35,16 @@ class Haz(RayLike, Engines):
         if self._executor is not None:
             self._executor.shutdown()
         super().stop()
+
+    # ---- a program of C++, with a node of its own ------------------------------------------------
+
+    def cpp_sync_call(self, n: int, budget_s: float) -> float:
+        """Median seconds of a call of a C++ task."""
+        return cpp_program.run("sync", n, budget_s, self._workers)
+
+    def cpp_async_calls(self, n: int) -> float:
+        """No-ops of one C++ driver."""
+        return cpp_program.run("async", n, self._workers)
 
     # ---- programs of the standard library, joblib and dask ---------------------------------------
 
