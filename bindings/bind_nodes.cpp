@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/build_id.h"
 #include "base/units.h"
 #include "client/driver_link.h"
 #include "node/node.h"
@@ -133,6 +134,9 @@ void bind_nodes(nb::module_& m) {
         "Make room for one more driver, of process `pid`; return its (slot, process number).\n\n"
         "`fold_output`: floods of equal lines of its tasks are told as one.",
         nb::sig("def admit_driver(pid: int, fold_output: bool) -> tuple[int, int]"));
+  m.def(
+      "build_id", [] { return build_id(); },
+      "Which build of the core this is: what shares its memory must be of the same one.");
   m.def(
       "end_driver",
       [](std::uint32_t driver) {

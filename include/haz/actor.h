@@ -69,6 +69,9 @@ struct actor_options {
   int max_restarts = 0;
   /// Calls that have not ended, of which there can be so many; 0: any number.
   int max_pending_calls = 0;
+  /// It lives until kill() or its own end, without handles and longer than this program: other
+  /// programs of the node find it by its name. Only on a node that was joined.
+  bool detached = false;
 };
 
 /// How a method is called.
@@ -160,8 +163,9 @@ class actor_class {
                   "haz: an actor takes as many arguments as the constructor in its HAZ_ACTOR");
     const std::shared_ptr<detail::binding> bound = detail::find_constructor(typeid(T));
     bound->options = detail::creation_options(options_);
-    bound->actor = std::make_shared<const detail::actor_settings>(detail::actor_settings{
-        options_.num_cpus.value_or(0), options_.max_restarts, options_.max_pending_calls});
+    bound->actor = std::make_shared<const detail::actor_settings>(
+        detail::actor_settings{options_.num_cpus.value_or(0), options_.max_restarts,
+                               options_.max_pending_calls, options_.detached, 1});
     detail::call_writer call(sizeof...(Arguments));
     constructor::add_arguments(call, std::forward<Arguments>(arguments)...);
     return actor<T>(

@@ -20,6 +20,11 @@
 /// was killed, the program is started once more, with `--haz-zygote` before its arguments. Static
 /// initialisers run in it, main gets as far as init(), and there it becomes the zygote. That is why
 /// init() stands first.
+///
+/// A program that joins a long-lived node has workers there that are this program, too: a worker of
+/// the node that is given its first task of the program starts the program's file, with
+/// `--haz-worker` and a number before its arguments, in the program's folder and with its
+/// environment. Static initialisers run in each such worker, main gets as far as init().
 #pragma once
 
 #include <cstdint>
@@ -44,6 +49,14 @@ struct runtime_options {
   std::uint64_t object_store_bytes = 0;
   /// Whether what tasks print appears in the program's output, each line with the task's name.
   bool show_output = true;
+  /// Of a long-lived node to join (`haz start`), beside other programs of C++ and Python: "auto",
+  /// the one that the environment variable HAZ_ADDRESS names, else the default one; or its name; or
+  /// the path of its socket. "local": a node of this program's own. Empty: HAZ_ADDRESS, else
+  /// "local". The options above, but for the last one, are the node's own then and can't be given.
+  std::string address{};
+  /// Where names of actors are looked up; programs that join one node share those of one namespace.
+  /// Empty: one of this program's own.
+  std::string name_space{};
 };
 
 class runtime;
@@ -52,7 +65,8 @@ class runtime;
 /// workers this does not return.
 ///
 /// Takes about a millisecond. Not thread-safe.
-/// @throws usage_error if it runs already, or for options out of range; runtime_error.
+/// @throws usage_error if it runs already, or for options out of range; node_died_error where there
+/// is no node to join; runtime_error.
 HAZ_API runtime init(int argc, char** argv, const runtime_options& options = {});
 
 /// haz, running for as long as this object exists. Its end ends all tasks and all processes. Let no

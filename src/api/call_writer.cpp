@@ -54,6 +54,8 @@ std::uint32_t bind(const binding& to) {
     held.front().amount = to.actor->num_cpus;
     actor.max_restarts = to.actor->max_restarts;
     actor.max_pending_calls = static_cast<std::uint32_t>(to.actor->max_pending_calls);
+    actor.is_detached = to.actor->detached;
+    actor.max_concurrency = static_cast<std::uint32_t>(to.actor->max_concurrency);
     actor.resources = held.data();
     actor.num_resources = held.size();
     actor.meta = code.data();

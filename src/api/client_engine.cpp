@@ -7,6 +7,7 @@
 #include <new>
 #include <vector>
 
+#include "api/program.h"
 #include "os/clock.h"
 #include "sched/actor.h"
 #include "shm/copy.h"
@@ -64,7 +65,7 @@ std::span<const ObjectId> ids_of(const std::uint64_t* ids, std::size_t count) {
   return {reinterpret_cast<const ObjectId*>(ids), count};
 }
 
-bool tell_outcome(failure& why, WaitOutcome outcome) {
+bool tell_outcome(failure& why, WaitOutcome outcome, bool is_joined) {
   switch (outcome) {
     case WaitOutcome::kDone:
       return true;
@@ -78,7 +79,11 @@ bool tell_outcome(failure& why, WaitOutcome outcome) {
       tell(why, failure_kind::lost, "the object of this ref is gone");
       break;
     case WaitOutcome::kClosed:
-      tell(why, failure_kind::node_died, "haz was shut down while this call waited");
+      tell(why, failure_kind::node_died,
+           is_joined
+               ? "the node that this program had joined has ended: see `haz status`, and start "
+                 "another by `haz start`"
+               : "haz was shut down while this call waited");
       break;
   }
   return false;
@@ -98,6 +103,8 @@ std::shared_ptr<const ActorOptions> actor_options_of(const detail::actor_spec& a
   options.max_restarts = actor.max_restarts;
   options.max_pending_calls = actor.max_pending_calls;
   options.resources = amounts_of(actor.resources, actor.num_resources);
+  options.is_detached = actor.is_detached;
+  options.is_sequential = actor.max_concurrency == 1;
   options.meta.assign(actor.meta, actor.meta + actor.meta_size);
   return std::make_shared<const ActorOptions>(std::move(options));
 }
@@ -153,6 +160,12 @@ bool guarded(failure& why, const Work& work) noexcept {
 
 }  // namespace
 
+void ClientEngine::set_program(std::string program) {
+  if (program == program_) return;
+  program_ = std::move(program);
+  name_space_ = namespace_of_program(program_);
+}
+
 bool ClientEngine::register_function(const detail::function_spec& function, std::uint32_t* id,
                                      failure& why) noexcept {
   return guarded(why, [&] {
@@ -164,7 +177,21 @@ bool ClientEngine::register_function(const detail::function_spec& function, std:
     options.timeout_ns = function.timeout_ns;
     options.priority = function.priority;
     if (function.actor != nullptr) options.actor = actor_options_of(*function.actor);
-    auto made = client_.register_function(options, {function.code, function.code_size});
+    if (options.actor && options.actor->is_detached && program_.empty()) {
+      tell(
+          why, failure_kind::invalid,
+          "a detached actor needs a node that outlives this program: start one by `haz start`, and "
+          "join it with the address of haz::init()");
+      return false;
+    }
+    std::span<const std::byte> code(function.code, function.code_size);
+    std::vector<std::byte> with;
+    if (!program_.empty()) {
+      options.environment = program_;
+      with = with_program(program_, code);
+      code = with;
+    }
+    auto made = client_.register_function(options, code);
     if (made) {
       *id = made->value;
       return true;
@@ -222,7 +249,7 @@ bool ClientEngine::create_actor(const detail::call& call, const detail::actor_na
     if (!fill(submission, call, why)) return false;
     NativeHooks hooks(ring_);
     const auto made = client_.create_actor(
-        submission, ActorSpec{name.name, name.name_space, name.get_if_exists}, hooks);
+        submission, ActorSpec{name.name, space_of(name), name.get_if_exists}, hooks);
     if (made) {
       *id = made.value().value;
       return true;
@@ -237,13 +264,20 @@ bool ClientEngine::find_actor(const detail::actor_name& name, std::uint64_t* id,
                               failure& why) noexcept {
   return guarded(why, [&] {
     NativeHooks hooks(ring_);
-    const auto found = client_.find_actor(ActorSpec{name.name, name.name_space, false}, hooks);
+    const auto found = client_.find_actor(ActorSpec{name.name, space_of(name), false}, hooks);
     if (found) {
       *id = found.value().id.value;
       receiver(context, found.value().meta.data(), found.value().meta.size());
       return true;
     }
     tell(why, found.error());
+    if (found.error().kind == ErrorKind::kLost) {
+      const std::string space = space_of(name);
+      tell(why, failure_kind::lost,
+           ("there is no actor of the name '" + std::string(name.name) + "'" +
+            (space.empty() ? "" : " in the namespace '" + space + "'") + ", or it has ended")
+               .c_str());
+    }
     return false;
   });
 }
@@ -295,7 +329,7 @@ bool ClientEngine::get(const std::uint64_t* ids, std::size_t count, std::int64_t
     FetchedValues values;
     const WaitOutcome outcome =
         client_.get(ids_of(ids, count), deadline_after(timeout_ns), hooks, values);
-    if (!tell_outcome(why, outcome)) return false;
+    if (!tell_outcome(why, outcome, is_joined())) return false;
     const auto as_told = [&](const FetchedValue& value) {
       const std::byte* data = value.in_arena ? client_.arena().at(value.offset)
                                              : values.near_bytes.data() + value.offset;
@@ -323,7 +357,7 @@ bool ClientEngine::wait(const std::uint64_t* ids, std::size_t count, std::size_t
     std::vector<bool> flags;
     const WaitOutcome outcome = client_.wait(ids_of(ids, count), static_cast<std::uint32_t>(needed),
                                              deadline_after(timeout_ns), hooks, flags);
-    if (outcome != WaitOutcome::kTimeout && !tell_outcome(why, outcome)) return false;
+    if (outcome != WaitOutcome::kTimeout && !tell_outcome(why, outcome, is_joined())) return false;
     for (std::size_t i = 0; i < count; ++i)
       ready[i] = i < flags.size() && flags[i];
     return true;

@@ -2,6 +2,8 @@
 /// The engine that the public headers use, on top of this process' client of its node.
 #pragma once
 
+#include <string>
+
 #include "client/client.h"
 #include "client/ring_client.h"
 #include "haz/detail/engine.h"
@@ -14,6 +16,10 @@ class ClientEngine final : public detail::engine {
   /// `client` outlives it. `ring`: the same one, in a worker; else null.
   ClientEngine(Client& client, RingClient* ring) : client_(client), ring_(ring) {}
 
+  /// `program`: what workers of the node have to become to run this program's tasks, as
+  /// describe_program() says it. Before other threads use the engine; of a worker by its main
+  /// thread.
+  void set_program(std::string program);
   [[nodiscard]] std::uint32_t version() const noexcept override { return detail::engine_version; }
   bool register_function(const detail::function_spec& function, std::uint32_t* id,
                          detail::failure& why) noexcept override;
@@ -46,10 +52,17 @@ class ClientEngine final : public detail::engine {
   void release_memory(void* held) noexcept override;
 
  private:
+  /// Whether this is a driver that has joined a long-lived node.
+  [[nodiscard]] bool is_joined() const { return ring_ == nullptr && !program_.empty(); }
+  [[nodiscard]] std::string space_of(const detail::actor_name& name) const {
+    return *name.name_space != '\0' ? name.name_space : name_space_;
+  }
   bool fill(Submission& submission, const detail::call& call, detail::failure& why);
 
   Client& client_;
   RingClient* ring_;
+  std::string program_;     ///< Empty: workers are this program already.
+  std::string name_space_;  ///< Of actors whose calls name none.
 };
 
 /// Fills `why`.

@@ -10,6 +10,7 @@
 #include <iostream>
 #include <memory>
 #include <new>
+#include <random>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -18,6 +19,8 @@
 #include "api/client_engine.h"
 #include "api/current_engine.h"
 #include "api/fork_guard.h"
+#include "api/node_joining.h"
+#include "api/program.h"
 #include "api/worker_process.h"
 #include "client/embedded_client.h"
 #include "node/node.h"
@@ -29,12 +32,21 @@ namespace haz {
 
 namespace {
 
-/// What runs between init() and shutdown().
+/// How long leaving a node may take: it then goes on by itself.
+constexpr std::int64_t kLeaveNs = 5 * kSecondNs;
+
+/// What runs between init() and shutdown(): a node of the program's own, or the place on a node
+/// that it has joined.
 struct Session {
-  explicit Session(std::unique_ptr<Node> made) : node(std::move(made)), client(*node) {}
+  explicit Session(std::unique_ptr<Node> made)
+      : node(std::move(made)), embedded(std::make_unique<EmbeddedClient>(*node)) {}
+  explicit Session(JoinedNode made) : joined(std::move(made)) {}
+
+  Client& client() { return embedded ? static_cast<Client&>(*embedded) : *joined.ring; }
 
   std::unique_ptr<Node> node;
-  EmbeddedClient client;
+  std::unique_ptr<EmbeddedClient> embedded;
+  JoinedNode joined;
 };
 
 std::unique_ptr<Session>& session() {
@@ -58,6 +70,23 @@ void check(const runtime_options& options) {
     if (name.empty() || name == "CPU") refuse("resources name things other than num_cpus");
     if (!is_amount(amount)) refuse("the amount of " + name + " makes no sense");
   }
+}
+
+/// The node to join; empty: one of our own.
+std::string address_of(const runtime_options& options) {
+  const char* const named = std::getenv("HAZ_ADDRESS");
+  const std::string variable = named != nullptr ? named : "";
+  std::string address = options.address.empty() ? variable : options.address;
+  if (options.address == "auto" && !variable.empty()) address = variable;
+  if (address == "local") address.clear();
+  return address;
+}
+
+void check_for_joining(const runtime_options& options) {
+  if (options.num_cpus == 0 && options.resources.empty() && options.object_store_bytes == 0) return;
+  throw usage_error(
+      "haz::init(): with an address it joins a node that runs, so num_cpus, resources and "
+      "object_store_bytes can't be given: give them to `haz start`");
 }
 
 void flush_output() {
@@ -110,20 +139,59 @@ NodeOptions node_options(int argc, char** argv, const runtime_options& options) 
 
 }  // namespace
 
+namespace {
+
+ClientEngine& start_node(int argc, char** argv, const runtime_options& options) {
+  auto node = Node::create(node_options(argc, argv, options));
+  if (!node) throw runtime_error("haz::init(): " + node.error().message);
+  session() = std::make_unique<Session>(std::move(*node));
+  return new_engine(session()->client());
+}
+
+void show_line(bool is_stderr, std::string_view text) {
+  std::FILE* const stream = is_stderr ? stderr : stdout;
+  std::fprintf(stream, "%.*s\n", static_cast<int>(text.size()), text.data());
+  std::fflush(stdout);
+}
+
+ClientEngine& start_on(int argc, char** argv, const runtime_options& options,
+                       const std::string& address) {
+  check_for_joining(options);
+  const std::string own =
+      std::to_string(std::random_device()()) + "-" + std::to_string(current_pid());
+  const std::string& name_space = options.name_space.empty() ? own : options.name_space;
+  auto program = describe_program(argc, argv, name_space);
+  if (!program) throw runtime_error("haz::init(): " + program.error().message);
+  auto joined =
+      join_node(address, argc > 0 ? argv[0] : "", options.show_output ? show_line : OnLine());
+  if (!joined) {
+    const std::string text = "haz::init(): " + joined.error().message;
+    if (joined.error().kind == ErrorKind::kNodeDied) throw node_died_error(text);
+    throw runtime_error(text);
+  }
+  session() = std::make_unique<Session>(std::move(*joined));
+  ClientEngine& engine = new_engine(session()->client());
+  engine.set_program(std::move(*program));
+  return engine;
+}
+
+}  // namespace
+
 runtime init(int argc, char** argv, const runtime_options& options) {
   if (argc > 1 && std::string_view(argv[1]) == kZygoteArgument) be_zygote();
+  if (argc > 2 && std::string_view(argv[1]) == kWorkerArgument) be_worker_of_node(argv[2]);
   if (is_forked_child()) {
     throw usage_error("haz::init(): not in a forked child of a process that uses haz");
   }
   if (session() || is_running()) throw usage_error("haz::init(): haz runs already in this process");
   check(options);
-  auto node = Node::create(node_options(argc, argv, options));
-  if (!node) throw runtime_error("haz::init(): " + node.error().message);
-  session() = std::make_unique<Session>(std::move(*node));
+  const std::string address = address_of(options);
+  ClientEngine& engine =
+      address.empty() ? start_node(argc, argv, options) : start_on(argc, argv, options, address);
   static const int kRegistered = std::atexit(shutdown);
   (void)kRegistered;
-  guard_in_forked_children(&session()->node->arena());
-  return runtime(set_current_engine(new_engine(session()->client)));
+  guard_in_forked_children(&session()->client().arena());
+  return runtime(set_current_engine(engine));
 }
 
 bool is_running() noexcept { return detail::current_generation() != 0; }
@@ -138,7 +206,8 @@ void shutdown() noexcept {
     static_cast<void>(new (std::nothrow) auto(std::move(ending)));
     return;
   }
-  ending->node->shutdown();
+  if (ending->node) ending->node->shutdown();
+  if (ending->joined.link) ending->joined.link->leave(kLeaveNs);
   ending.reset();
   shutdown_copy_threads();
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "api/function_code.h"
+#include "api/program.h"
 #include "api/registry.h"
 #include "api/task_call.h"
 #include "api/task_output.h"
@@ -20,11 +21,11 @@ namespace haz {
 TaskLoop::TaskLoop(RingClient& ring, ClientEngine& engine)
     : ring_(ring), engine_(engine), sets_threads_(std::getenv("OMP_NUM_THREADS") == nullptr) {}
 
-void TaskLoop::run() {
+void TaskLoop::run(bool is_ready) {
   name_output_by_task();
   set_threads(1);
   ring_.set_nested_runner([this](const TaskCommand& command) { execute(command); });
-  ring_.ready();
+  if (!is_ready) ring_.ready();
   NativeHooks hooks(&ring_);
   while (const TaskCommand* shared = ring_.next_task(hooks)) {
     const TaskCommand command = *shared;
@@ -42,8 +43,10 @@ const TaskLoop::Loaded& TaskLoop::load(const TaskCommand& command) {
   FunctionBlock head{};
   std::memcpy(&head, block, sizeof head);
   loaded.name.assign(reinterpret_cast<const char*>(block + sizeof head), head.name_size);
-  const auto code =
-      decode_function_code(std::span(block + sizeof head + head.name_size, head.code_size));
+  const ProgramCode parts =
+      split_program(std::span(block + sizeof head + head.name_size, head.code_size));
+  if (!parts.program.empty()) engine_.set_program(parts.program);  // for tasks that it submits
+  const auto code = decode_function_code(parts.code);
   if (!code) {
     loaded.missing = "a worker of a C++ program runs functions of C++ only";
     return loaded;

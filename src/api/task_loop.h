@@ -20,8 +20,8 @@ class TaskLoop {
  public:
   /// Both outlive it.
   TaskLoop(RingClient& ring, ClientEngine& engine);
-  /// Runs tasks until the process should end.
-  void run();
+  /// Runs tasks until the process should end. `is_ready`: the node was told that it is.
+  void run(bool is_ready = false);
 
  private:
   struct Loaded {

@@ -13,6 +13,7 @@
 #include "api/client_engine.h"
 #include "api/current_engine.h"
 #include "api/fork_guard.h"
+#include "api/program.h"
 #include "api/task_loop.h"
 #include "client/ring_client.h"
 #include "node/zygote_loop.h"
@@ -35,12 +36,11 @@ void note_interrupt(int /*signal*/) {}
   exit_now(code);
 }
 
-[[noreturn]] void be_worker(ForkedWorker& worker) {
+/// Runs tasks as the worker whose ring that is.
+[[noreturn]] void run_worker(Result<std::unique_ptr<RingClient>> ring, bool is_ready) {
   for (const int signal : {SIGTERM, SIGHUP, SIGPIPE, SIGCHLD, SIGUSR1, SIGUSR2})
     handle_signal(signal, nullptr);
   handle_signal(SIGINT, note_interrupt);
-  auto ring =
-      RingClient::join(std::move(worker.arena_fd), worker.slot, ProcessId{worker.process_id});
   if (!ring) {
     std::fprintf(stderr, "haz: a worker can't join its node: %s\n", ring.error().message.c_str());
     end_worker(kFailed);
@@ -48,11 +48,25 @@ void note_interrupt(int /*signal*/) {}
   ClientEngine engine(**ring, ring->get());
   set_current_engine(engine);
   guard_in_forked_children(&(*ring)->arena());
-  TaskLoop(**ring, engine).run();
+  unblock_all_signals();
+  TaskLoop(**ring, engine).run(is_ready);
   end_worker(0);
 }
 
 }  // namespace
+
+void be_worker_of_node(const char* place) {
+  std::optional<WorkerPlace> worker = read_worker_place(place);
+  if (!worker) {
+    std::fprintf(stderr, "haz: %s is an argument of workers; it is not meant for people\n",
+                 kWorkerArgument);
+    exit_now(kFailed);
+  }
+  ::__fpurge(stdout);  // what was printed up to here, the driver has printed, too
+  set_process_name("haz-worker");
+  run_worker(RingClient::take_over(std::move(worker->arena), worker->slot, worker->process),
+             /*is_ready=*/true);
+}
 
 void be_zygote() {
   ::__fpurge(stdout);  // what the program has printed up to here, its first process has printed too
@@ -61,7 +75,9 @@ void be_zygote() {
   std::optional<ForkedWorker> worker =
       run_zygote(UniqueFd(kFirstInheritedFd), setup->driver_pid, {});
   if (!worker) exit_now(0);
-  be_worker(*worker);
+  run_worker(
+      RingClient::join(std::move(worker->arena_fd), worker->slot, ProcessId{worker->process_id}),
+      /*is_ready=*/false);
 }
 
 }  // namespace haz

@@ -11,4 +11,8 @@ inline constexpr const char* kZygoteArgument = "--haz-zygote";
 /// from it a worker. Does not return.
 [[noreturn]] void be_zygote();
 
+/// Is the worker of a long-lived node that `place` says, as read_worker_place() reads it, whose
+/// process has become this program. Does not return.
+[[noreturn]] void be_worker_of_node(const char* place);
+
 }  // namespace haz

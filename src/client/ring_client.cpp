@@ -116,6 +116,21 @@ Result<std::unique_ptr<RingClient>> RingClient::join(UniqueFd arena_fd, std::uin
   return std::unique_ptr<RingClient>(new RingClient(std::move(*arena), slot, process));
 }
 
+Result<std::unique_ptr<RingClient>> RingClient::take_over(UniqueFd arena_fd, std::uint32_t slot,
+                                                          ProcessId process) {
+  auto client = join(std::move(arena_fd), slot, process);
+  if (!client) return client;
+  RingClient& made = **client;
+  made.tasks_.resume();
+  made.submissions_.resume();
+  made.replies_.resume();
+  // The one before may have asked for something, and have given a few ids.
+  constexpr std::uint64_t kPassedOver = 1024;
+  made.next_id_ += kPassedOver;
+  made.next_number_ += kPassedOver;
+  return client;
+}
+
 RingClient::RingClient(std::unique_ptr<Arena> arena, std::uint32_t slot, ProcessId process)
     : arena_(std::move(arena)),
       header_(reinterpret_cast<ArenaHeader*>(arena_->at(0))),

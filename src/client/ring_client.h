@@ -41,6 +41,11 @@ class RingClient final : public Client {
   /// that will run tasks.
   static Result<std::unique_ptr<RingClient>> join(UniqueFd arena_fd, std::uint32_t slot,
                                                   ProcessId process);
+  /// Joins in place of the client that this process had before it became another program (exec):
+  /// one that had claimed its first task, and had not begun it. That is next_task()'s; ready() was
+  /// called.
+  static Result<std::unique_ptr<RingClient>> take_over(UniqueFd arena_fd, std::uint32_t slot,
+                                                       ProcessId process);
   ~RingClient() override;
 
   // ---- the worker's main thread

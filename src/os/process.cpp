@@ -4,11 +4,13 @@
 #include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <climits>
@@ -358,6 +360,30 @@ OwnProcess own_process() {
   const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   return OwnProcess{stat_field(rest, kThreadsField).value_or(0),
                     stat_field(rest, kResidentField).value_or(0) * page, area.end - area.begin};
+}
+
+Result<ProgramFile> own_program_file() {
+  constexpr const char* kOwn = "/proc/self/exe";
+  std::array<char, PATH_MAX> path{};
+  struct stat status{};
+  const ssize_t size = ::readlink(kOwn, path.data(), path.size());
+  if (size < 0 || ::stat(kOwn, &status) != 0) {
+    return system_error("cannot tell which file this program is", errno);
+  }
+  constexpr std::int64_t kSecond = 1'000'000'000;
+  ProgramFile file{{path.data(), static_cast<std::size_t>(size)}, {}};
+  for (const std::int64_t part :
+       {static_cast<std::int64_t>(status.st_dev), static_cast<std::int64_t>(status.st_ino),
+        static_cast<std::int64_t>(status.st_size),
+        static_cast<std::int64_t>(status.st_mtim.tv_sec * kSecond + status.st_mtim.tv_nsec)}) {
+    file.identity += (file.identity.empty() ? "" : ":") + std::to_string(part);
+  }
+  return file;
+}
+
+std::string working_folder() {
+  std::array<char, PATH_MAX> path{};
+  return ::getcwd(path.data(), path.size()) != nullptr ? path.data() : "/";
 }
 
 pid_t current_pid() noexcept { return ::getpid(); }

@@ -60,6 +60,17 @@ struct OwnProcess {
 };
 OwnProcess own_process();
 
+/// The file of a program, and what tells whether it is the same one later.
+struct ProgramFile {
+  std::string path;
+  std::string identity;  ///< "device:inode:bytes:nanoseconds of its last change".
+};
+/// That of this process.
+Result<ProgramFile> own_program_file();
+
+/// The folder that this process is in.
+std::string working_folder();
+
 /// This process.
 pid_t current_pid() noexcept;
 

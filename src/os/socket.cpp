@@ -3,12 +3,16 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/uio.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 
 #include "base/check.h"
+#include "base/units.h"
 #include "os/system_error.h"
 
 namespace haz {
@@ -51,6 +55,30 @@ Result<SocketPair> make_socket_pair() {
     return system_error("cannot make a socket pair", errno);
   }
   return SocketPair{UniqueFd(ends[0]), UniqueFd(ends[1])};
+}
+
+Result<UniqueFd> connect_to_socket(const std::string& path, std::int64_t timeout_ns) {
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  if (path.size() >= sizeof name.sun_path) {
+    return Error{ErrorKind::kInvalid, "the path " + path + " is too long for a socket"};
+  }
+  std::memcpy(name.sun_path, path.c_str(), path.size());
+  UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  if (!socket) return system_error("cannot make a socket", errno);
+  const timeval limit{timeout_ns / kSecondNs, timeout_ns % kSecondNs / 1000};
+  (void)::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  (void)::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name) != 0) {
+    return Error{ErrorKind::kLost, std::strerror(errno)};
+  }
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 ||
+      peer.uid != ::getuid()) {
+    return Error{ErrorKind::kInvalid, path + " belongs to a process of another user"};
+  }
+  return socket;
 }
 
 SocketOutcome send_message(int socket, std::span<const std::byte> bytes, std::span<const int> fds) {

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/result.h"
@@ -22,6 +23,11 @@ struct SocketPair {
 
 /// Makes a SOCK_SEQPACKET pair, close-on-exec. Fails when there are no descriptors left.
 Result<SocketPair> make_socket_pair();
+
+/// Connects to the SOCK_SEQPACKET socket at `path`, close-on-exec. Waiting for it and for messages
+/// ends after `timeout_ns`. kLost: nobody listens there, the message says why; kInvalid: somebody
+/// else's process does, or the path is too long.
+Result<UniqueFd> connect_to_socket(const std::string& path, std::int64_t timeout_ns);
 
 /// How an attempt to send or receive ended.
 enum class SocketOutcome : std::uint8_t {

@@ -111,6 +111,9 @@ class ByteRingWriter {
   /// Bytes ever appended.
   [[nodiscard]] std::uint64_t tail() const { return tail_; }
 
+  /// Goes on where the producer before this one, in the same process, has stopped.
+  void resume() { tail_ = header_->tail.load(std::memory_order_relaxed); }
+
  private:
   static std::uint64_t record_bytes(std::uint32_t size_bytes) {
     return align_up(sizeof(RecordHeader) + std::uint64_t{size_bytes}, kRecordAlignment);
@@ -204,6 +207,9 @@ class ByteRingReader {
   void release() {
     header_->head.store(head_, std::memory_order_release);  // pairs with acquire in has_room()
   }
+
+  /// Goes on where the consumer before this one, in the same process, has stopped.
+  void resume() { head_ = cached_tail_ = header_->head.load(std::memory_order_relaxed); }
 
   /// Whether records wait that next() has not seen. Cheap enough to poll.
   [[nodiscard]] bool has_news() const {

@@ -136,6 +136,18 @@ class ClaimRingReader {
     }
   }
 
+  /// Goes on where the consumer before this one, in the same process, has stopped. An entry that
+  /// that one had claimed and not released is there again.
+  void resume() {
+    const std::uint64_t head = ring_->head.load(std::memory_order_relaxed);
+    head_.store(head, std::memory_order_relaxed);
+    std::uint64_t word = detail::claim_word(head, detail::kClaimClaimed);
+    ring_->slots[head & (Ring::kCapacity - 1)].claim.compare_exchange_strong(
+        word, detail::claim_word(head, detail::kClaimReady),
+        std::memory_order_acq_rel,  // pairs with take_back()
+        std::memory_order_relaxed);
+  }
+
   /// Whether claim_next() has found what the producer can't have written, nor this end.
   [[nodiscard]] bool is_damaged() const { return damaged_; }
 

@@ -5,19 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import haz
 import pytest
 from haz.testing import leak_check
 
-from tests.e2e.programs import ROOT
+from tests.e2e.cpp_programs import BUILD_DEADLINE_S, EXAMPLES, run
 
-EXAMPLES = ROOT / "examples" / "cpp"
-
-# Compilers take their time on a busy machine.
-BUILD_DEADLINE_S = 600
 pytestmark = pytest.mark.timeout(BUILD_DEADLINE_S + 60)
 
 #: What lines of an example's output must be, in this order.
@@ -34,47 +28,9 @@ EXPECTED = {
 }
 
 
-def _run(*command, **options):
-    done = subprocess.run(
-        [str(part) for part in command],
-        capture_output=True,
-        text=True,
-        timeout=BUILD_DEADLINE_S,
-        stdin=subprocess.DEVNULL,
-        **options,
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory):
-    """The prefix of an installed copy, as ``cmake --install`` makes it."""
-    build = ROOT / "build" / f"cp{sys.version_info[0]}{sys.version_info[1]}"
-    prefix = tmp_path_factory.mktemp("prefix")
-    cmake = Path(sys.executable).parent / "cmake"
-    _run(cmake, "--install", build, "--component", "cpp", "--prefix", prefix)
-    return prefix
-
-
-@pytest.fixture(scope="module")
-def built(installed, tmp_path_factory):
-    """The folder of the built programs and, below it, of the examples."""
-    folder = tmp_path_factory.mktemp("programs")
-    cmake = Path(sys.executable).parent / "cmake"
-    ninja = cmake.with_name("ninja")
-    _run(
-        *(cmake, "-S", ROOT / "tests" / "e2e" / "cpp", "-B", folder, "-G", "Ninja"),
-        *(f"-DCMAKE_MAKE_PROGRAM={ninja}", f"-DCMAKE_PREFIX_PATH={installed}"),
-        *(f"-DHAZ_EXAMPLES={EXAMPLES}", "-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O0"),
-    )
-    _run(cmake, "--build", folder, "-j", "2")
-    return folder
-
-
 @pytest.fixture
 def life(built):
-    def run(way, code=0):
+    def run_life(way, code=0):
         with leak_check():
             done = subprocess.run(
                 [built / "life", way],
@@ -86,7 +42,7 @@ def life(built):
         assert done.returncode == code, f"{way}: {done.stdout}\n{done.stderr}"
         return done
 
-    return run
+    return run_life
 
 
 def test_every_example_is_known():
@@ -96,7 +52,7 @@ def test_every_example_is_known():
 @pytest.mark.parametrize("name", EXPECTED)
 def test_example(built, name):
     with leak_check():
-        done = _run(built / "examples" / name)
+        done = run(built / "examples" / name)
     assert done.stderr == ""
     rest = iter(done.stdout.splitlines())
     for pattern in EXPECTED[name]:
@@ -148,17 +104,17 @@ def test_exit_ends_everything(life):
 
 def test_program_that_has_threads_before_init(built):
     with leak_check():
-        assert _run(built / "early_thread").stdout == "42\n"
+        assert run(built / "early_thread").stdout == "42\n"
 
 
 def test_pkg_config_finds_it(installed, tmp_path):
     if shutil.which("pkg-config") is None:
         pytest.skip("no pkg-config")
     files = next(installed.rglob("haz.pc")).parent
-    flags = _run("pkg-config", "--cflags", "--libs", "haz", env={"PKG_CONFIG_PATH": str(files)})
+    flags = run("pkg-config", "--cflags", "--libs", "haz", env={"PKG_CONFIG_PATH": str(files)})
     program = tmp_path / "hello"
-    _run("c++", EXAMPLES / "hello.cpp", "-o", program, *flags.stdout.split())
-    assert _run(program).stdout == "hello, world\n"
+    run("c++", EXAMPLES / "hello.cpp", "-o", program, *flags.stdout.split())
+    assert run(program).stdout == "hello, world\n"
 
 
 #: What must not compile, and what the compiler must say.

@@ -25,6 +25,8 @@ struct actor_settings {
   double num_cpus = 0;  ///< Held while the actor lives.
   int max_restarts = 0;
   int max_pending_calls = 0;
+  bool detached = false;
+  int max_concurrency = 1;
 };
 
 /// A function with its options, and what it is called in the node.

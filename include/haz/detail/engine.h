@@ -11,7 +11,7 @@
 namespace haz::detail {
 
 /// Changes with anything below.
-inline constexpr std::uint32_t engine_version = 2;
+inline constexpr std::uint32_t engine_version = 3;
 
 enum class failure_kind : std::uint32_t {
   invalid,     ///< The caller's input is wrong.
@@ -69,6 +69,8 @@ struct actor_spec {
   std::size_t num_resources;
   const std::byte* meta;  ///< Kept for those who ask for the actor by name.
   std::size_t meta_size;
+  bool is_detached;               ///< Lives without handles, and longer than this program.
+  std::uint32_t max_concurrency;  ///< Calls that run at a time.
 };
 
 struct function_spec {

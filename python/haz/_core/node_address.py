@@ -150,11 +150,13 @@ def build_identity() -> dict[str, Any]:
     }
 
 
-def send(connection: socket.socket, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
-    """Send one message, with descriptors."""
+def send(
+    connection: socket.socket, message: dict[str, Any] | str, fds: tuple[int, ...] = ()
+) -> None:
+    """Send one message, with descriptors; text as it is, for programs of C++."""
     import json
 
-    data = json.dumps(message).encode()
+    data = message.encode() if isinstance(message, str) else json.dumps(message).encode()
     if fds:
         socket.send_fds(connection, [data], list(fds))
     else:

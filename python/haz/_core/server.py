@@ -138,6 +138,20 @@ class _Driver:
         self.waiting: deque[bytes] = deque()
         self.waiting_bytes = 0
         self.lost_lines = 0
+        self.is_cpp = False
+
+
+def _packed(lines: list[tuple[bool, str]], for_cpp: bool) -> bytes:
+    """Return lines as one message; read_lines() of src/api/node_joining.cpp reads those for C++."""
+    if for_cpp:
+        parts = []
+        for is_stderr, text in lines:
+            line = text.encode(errors="surrogateescape")
+            parts.append(bytes([is_stderr]) + len(line).to_bytes(4, "little") + line)
+        return b"".join(parts)
+    import marshal
+
+    return marshal.dumps(lines)
 
 
 class Server:
@@ -325,7 +339,9 @@ class Server:
                 self._answer(driver, {"pid": os.getpid()})
             self._close(driver)
 
-    def _answer(self, driver: _Driver, message: dict[str, Any], fds: tuple[int, ...] = ()) -> bool:
+    def _answer(
+        self, driver: _Driver, message: dict[str, Any] | str, fds: tuple[int, ...] = ()
+    ) -> bool:
         try:
             node_address.send(driver.connection, message, fds)
         except OSError:
@@ -341,41 +357,59 @@ class Server:
     # ---- drivers ---------------------------------------------------------------------------------
 
     def _join(self, driver: _Driver, greeting: dict[str, Any]) -> None:
-        for what, mine in self._identity.items():
-            if greeting.get(what) != mine:
-                self._answer(
-                    driver,
-                    {
-                        "error": f"it has the {_SHOWN.get(what, what)} {mine} and this program "
-                        f"{greeting.get(what)}: they must be the same. Start a node with the Python "
-                        f"of the program, by `python -m haz start --name ...`"
-                    },
-                )
-                self._close(driver)
-                return
+        driver.is_cpp = greeting.get("language") == "C++"
+        problem = self._mismatch(driver, greeting)
+        if problem:
+            self._refuse(driver, problem)
+            return
         self._watch_process(driver.pid)
         try:
             slot, driver.process = _native.admit_driver(
                 driver.pid, greeting.get("fold_output") is not False
             )
         except RuntimeError as error:
-            self._answer(driver, {"error": str(error)})
-            self._close(driver)
+            self._refuse(driver, str(error))
             return
         self._greeted.discard(driver)
         self._drivers[driver.process] = driver
         driver.argv = " ".join(str(part) for part in greeting.get("argv", ()))
-        answer = {
+        answer: dict[str, Any] | str = {
             "slot": slot,
             "process": driver.process,
             "address": self._path,
             "gpus": self._gpus,
             "labels": self._options.labels,
         }
+        if driver.is_cpp:
+            answer = f"joined {slot} {driver.process}"
         if not self._answer(driver, answer, (_native.arena_fd(),)):
             self._end(driver)
             return
         self.log.write(f"driver {driver.process} has joined: process {driver.pid} {driver.argv}")
+
+    def _mismatch(self, driver: _Driver, greeting: dict[str, Any]) -> str:
+        """Why the program can't share the node's memory; empty: it can."""
+        if driver.is_cpp:
+            mine = _native.build_id()
+            if greeting.get("core") == mine:
+                return ""
+            return (
+                f"it is of the build {mine} of haz, and this program is linked with "
+                f"{greeting.get('core')}: link it with the library that the node's Python shows, "
+                f"by haz.get_cmake_dir(), and start it again"
+            )
+        for what, mine in self._identity.items():
+            if greeting.get(what) != mine:
+                return (
+                    f"it has the {_SHOWN.get(what, what)} {mine} and this program "
+                    f"{greeting.get(what)}: they must be the same. Start a node with the Python "
+                    f"of the program, by `python -m haz start --name ...`"
+                )
+        return ""
+
+    def _refuse(self, driver: _Driver, problem: str) -> None:
+        self._answer(driver, problem if driver.is_cpp else {"error": problem})
+        self._close(driver)
 
     def _end(self, driver: _Driver) -> None:
         """The program has ended, or wants to leave."""
@@ -461,8 +495,6 @@ class Server:
                     self._wake()
 
     def _queue(self, driver: _Driver, lines: list[tuple[bool, str]]) -> None:
-        import marshal
-
         batch: list[tuple[bool, str]] = []
         size = 0
         for is_stderr, text in lines:
@@ -471,10 +503,10 @@ class Server:
                 batch.append((is_stderr, piece))
                 size += 16 + 4 * len(piece)
                 if size > _MOST_MESSAGE // 2:
-                    driver.waiting.append(marshal.dumps(batch))
+                    driver.waiting.append(_packed(batch, driver.is_cpp))
                     batch, size = [], 0
         if batch:
-            driver.waiting.append(marshal.dumps(batch))
+            driver.waiting.append(_packed(batch, driver.is_cpp))
         while sum(map(len, driver.waiting)) > _MOST_WAITING:
             driver.waiting.popleft()  # a program that does not read loses what is oldest
 

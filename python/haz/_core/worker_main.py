@@ -38,7 +38,10 @@ def _interrupt(_number: int, _frame: Any) -> None:
 class _Worker:
     """The native loop's hooks; see WorkerHooks in bindings/bind_worker.cpp."""
 
-    def __init__(self, engine: NativeEngine, state: ProcessState) -> None:
+    def __init__(
+        self, engine: NativeEngine, state: ProcessState, place: tuple[int, int, int]
+    ) -> None:
+        self._place = place
         self._engine = engine
         self._state = state
         self._environment: bytes = b""
@@ -47,6 +50,10 @@ class _Worker:
         self._retried: dict[int, Callable[[BaseException], bool]] = {}
 
     def load(self, code: bytes, number: int) -> Callable[..., Any] | str:
+        if code.startswith(b"haz-exec"):
+            from haz._core import cpp_program
+
+            cpp_program.enter(code, *self._place)
         parts = marshal.loads(code)
         if parts[-1] and parts[0] != "method":
             self._set_up(parts[-1])
@@ -191,7 +198,7 @@ def run(slot: int, process_id: int, arena_fd: int) -> int:
         sys.meta_path.insert(0, NumbaThreads())
     _signal.signal(_signal.SIGINT, _interrupt)
     state = ProcessState(errors)
-    worker = _Worker(engine, state)
+    worker = _Worker(engine, state, (slot, process_id, _native.arena_fd()))
     code = _native.worker_run(
         worker.load,
         worker.fail,

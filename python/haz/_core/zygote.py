@@ -30,7 +30,7 @@ _BLAS_LIMITS = (b"OPENBLAS_NUM_THREADS", b"MKL_NUM_THREADS", b"BLIS_NUM_THREADS"
 THREAD_LIMITS = (b"OMP_NUM_THREADS", *_BLAS_LIMITS, b"LOKY_MAX_CPU_COUNT")
 
 #: The variable by which the processes of a node are found when their zygote was killed.
-_NODE_MARK = b"HAZ_NODE"
+NODE_MARK = b"HAZ_NODE"
 
 #: Facts of the driver's interpreter that workers show too.
 _COPIED = (
@@ -153,7 +153,7 @@ def make_setup(
     import os
 
     variables = dict(os.environb if environ is None else environ)
-    variables.pop(_NODE_MARK, None)
+    variables.pop(NODE_MARK, None)
     # A library without a setting of its own follows OMP_NUM_THREADS.
     facts = dict(job or {})
 
@@ -325,7 +325,7 @@ def become_program(packed: bytes) -> None:
 
     setup = marshal.loads(packed)
     environ = os.environb
-    for name in environ.keys() - setup["environ"].keys() - {_NODE_MARK}:
+    for name in environ.keys() - setup["environ"].keys() - {NODE_MARK}:
         del environ[name]
     _resemble(setup)
     if setup["warnings"]:

@@ -83,6 +83,23 @@ TEST(ByteRing, ARecordThatWasNotConsumedComesAgain) {
   EXPECT_EQ(ring.receive(), "(empty)");
 }
 
+TEST(ByteRing, OtherEndsOfTheSameProcessesGoOn) {
+  Ring ring;
+  for (int i = 0; i < 40; ++i) {
+    EXPECT_TRUE(ring.send(1, "one of a length that is no multiple of eight"));
+    EXPECT_NE(ring.receive(), "(empty)");
+  }
+  EXPECT_TRUE(ring.send(2, "left"));
+  ring.writer = ByteRingWriter(&ring.header, ring.data.data(), 1024);
+  ring.writer.resume();
+  EXPECT_TRUE(ring.send(3, "after"));
+  EXPECT_EQ(ring.receive(), "2:left");
+  ring.reader = ByteRingReader(&ring.header, ring.data.data(), 1024);
+  ring.reader.resume();
+  EXPECT_EQ(ring.receive(), "3:after");
+  EXPECT_EQ(ring.receive(), "(empty)");
+}
+
 TEST(ByteRing, RecordsAreAligned) {
   Ring ring;
   for (int i = 0; i < 200; ++i) {

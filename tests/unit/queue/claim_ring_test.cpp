@@ -12,6 +12,15 @@ namespace {
 
 using SmallRing = ClaimRing<std::uint64_t, 8>;
 
+/// The next value claimed, and its slot given back; 0 when there is none.
+std::uint64_t take(ClaimRingReader<SmallRing>& reader) {
+  const std::uint64_t* entry = reader.claim_next();
+  if (entry == nullptr) return 0;
+  const std::uint64_t value = *entry;
+  reader.release();
+  return value;
+}
+
 struct Ends {
   std::unique_ptr<SmallRing> ring = std::make_unique<SmallRing>();  // zeroed
   ClaimRingWriter<SmallRing> writer{ring.get()};
@@ -22,14 +31,7 @@ struct Ends {
     writer.next_entry() = value;
     return writer.push();
   }
-  /// The next value claimed, and its slot given back; 0 when there is none.
-  std::uint64_t take() {
-    const std::uint64_t* entry = reader.claim_next();
-    if (entry == nullptr) return 0;
-    const std::uint64_t value = *entry;
-    reader.release();
-    return value;
-  }
+  std::uint64_t take() { return haz::take(reader); }
 };
 
 TEST(ClaimRing, EntriesComeInOrder) {
@@ -71,6 +73,36 @@ TEST(ClaimRing, WhatIsTakenBackIsNotClaimed) {
   EXPECT_FALSE(ends.reader.has_news());
   EXPECT_EQ(ends.push(7), 6U);
   EXPECT_EQ(ends.take(), 7U);
+}
+
+TEST(ClaimRing, AnotherConsumerOfTheProcessGoesOn) {
+  Ends ends;
+  for (std::uint64_t i = 1; i <= 11; ++i) {
+    ends.push(i);
+    EXPECT_EQ(ends.take(), i);
+  }
+  const std::uint64_t claimed = ends.push(12);
+  ends.push(13);
+  ASSERT_NE(ends.reader.claim_next(), nullptr);  // and not released
+  ClaimRingReader<SmallRing> other(ends.ring.get());
+  other.resume();
+  EXPECT_EQ(take(other), 12U);
+  EXPECT_FALSE(ends.writer.take_back(claimed));
+  EXPECT_EQ(take(other), 13U);
+  EXPECT_EQ(take(other), 0U);
+  EXPECT_FALSE(other.is_damaged());
+}
+
+TEST(ClaimRing, ConsumerThatHadClaimedNothingIsFollowedByAnother) {
+  Ends ends;
+  ends.push(1);
+  EXPECT_EQ(ends.take(), 1U);
+  ClaimRingReader<SmallRing> other(ends.ring.get());
+  other.resume();
+  EXPECT_EQ(take(other), 0U);
+  EXPECT_FALSE(other.is_damaged());
+  ends.push(2);
+  EXPECT_EQ(take(other), 2U);
 }
 
 TEST(ClaimRing, WhatIsClaimedIsNotTakenBack) {

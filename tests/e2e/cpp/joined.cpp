@@ -1,0 +1,142 @@
+// A program that joins the long-lived node of HAZ_ADDRESS, in the ways that its first argument
+// names.
+#include <haz/haz.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace {
+
+using namespace std::chrono_literals;
+
+int initialised = 0;
+struct counting {
+  counting() { ++initialised; }
+} count_once;
+
+int initialisations() { return initialised; }
+HAZ_REMOTE(initialisations);
+
+int twice(int x) { return 2 * x; }
+HAZ_REMOTE(twice);
+
+int nested(int x) { return haz::get(haz::task(twice).remote(x)) + 1; }
+HAZ_REMOTE(nested);
+
+int said(const std::string& text) {
+  std::cout << text << "\n";
+  std::cerr << text << " again\n";
+  return 0;
+}
+HAZ_REMOTE(said);
+
+std::string surroundings(const std::string& variable) {
+  const char* const value = std::getenv(variable.c_str());
+  char folder[4096];
+  return std::string(value != nullptr ? value : "none") + " " + ::getcwd(folder, sizeof folder);
+}
+HAZ_REMOTE(surroundings);
+
+int crash() { std::abort(); }
+HAZ_REMOTE(crash);
+
+void sleep_for_ever() { std::this_thread::sleep_for(1h); }
+HAZ_REMOTE(sleep_for_ever);
+
+class tally {
+ public:
+  int add(int amount) { return sum_ += amount; }
+  int pid() { return ::getpid(); }
+
+ private:
+  int sum_ = 0;
+};
+HAZ_ACTOR(tally(), &tally::add, &tally::pid);
+
+haz::actor<tally> shared_tally() {
+  return haz::actor_of<tally>()
+      .options({.name = "tally", .get_if_exists = true, .max_restarts = 1, .detached = true})
+      .remote();
+}
+
+// A file of the same path that is another one.
+void replace_this_program() {
+  char path[4096];
+  const ssize_t size = ::readlink("/proc/self/exe", path, sizeof path - 1);
+  const std::string own(path, static_cast<std::size_t>(size));
+  const std::string copy =
+      "cp '" + own + "' '" + own + ".new' && mv '" + own + ".new' '" + own + "'";
+  if (std::system(copy.c_str()) != 0) std::abort();
+}
+
+int run(const std::string& way) {
+  if (way == "tasks") {
+    std::vector<haz::ref<int>> refs;
+    for (int i = 0; i < 500; ++i)
+      refs.push_back(haz::task(twice).remote(i));
+    int sum = 0;
+    for (const int one : haz::get(refs))
+      sum += one;
+    std::printf("%d %d %d\n", sum, haz::get(haz::task(nested).remote(20)),
+                haz::get(haz::task(initialisations).remote()));
+  } else if (way == "arrays") {
+    const haz::ref<std::vector<double>> lent = haz::put(std::vector<double>(100'000, 1.5));
+    const haz::view<double> view = haz::get(haz::ref<haz::view<double>>(lent));
+    std::printf("%g\n", view[99'999]);
+  } else if (way == "output") {
+    haz::get(haz::task(said).remote("told"));
+  } else if (way == "surroundings") {
+    std::printf("%s\n", haz::get(haz::task(surroundings).remote("JOINED_TEST")).c_str());
+  } else if (way == "add") {
+    std::printf("%d\n", haz::get(shared_tally().call(&tally::add, 1)));
+  } else if (way == "kill-process") {
+    const haz::actor<tally> one = shared_tally();
+    ::kill(haz::get(one.call(&tally::pid)), SIGKILL);
+    for (;;) {
+      try {
+        std::printf("%d\n", haz::get(one.call(&tally::add, 1)));
+        return 0;
+      } catch (const haz::actor_unavailable_error&) {
+        // The call had begun when the process died.
+      }
+    }
+  } else if (way == "kill") {
+    haz::kill(haz::get_actor<tally>("tally"));
+  } else if (way == "crash") {
+    haz::get(haz::task(crash).options({.max_retries = 0}).remote());
+  } else if (way == "wait") {
+    const haz::ref<void> never = haz::task(sleep_for_ever).remote();
+    std::printf("waiting\n");
+    std::fflush(stdout);
+    haz::get(never);
+  } else if (way == "replaced") {
+    replace_this_program();
+    haz::get(haz::task(twice).remote(1));
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string way = argc > 1 ? argv[1] : "tasks";
+  try {
+    haz::runtime_options options{.address = "auto", .name_space = "tests"};
+    if (way == "own-options") options.num_cpus = 2;
+    const auto runtime = haz::init(argc, argv, options);
+    return run(way);
+  } catch (const haz::node_died_error& error) {
+    std::printf("node died: %s\n", error.what());
+    return 2;
+  } catch (const haz::error& error) {
+    std::printf("%s\n", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,126 @@
+"""Programs of C++ on a long-lived node, beside programs of Python."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+
+import haz
+import pytest
+from haz._core import node_address
+from haz.testing import leak_check
+
+from tests.e2e.cpp_programs import BUILD_DEADLINE_S
+from tests.nodes import Nodes
+
+pytestmark = pytest.mark.timeout(BUILD_DEADLINE_S + 60)
+
+
+@pytest.fixture
+def address():
+    nodes = Nodes()
+    with leak_check():
+        yield nodes.path(("--num-cpus", "2"))
+        nodes.end()
+
+
+@pytest.fixture
+def joined(built, address):
+    """Run the program in one of its ways; its output."""
+
+    def run(way, code=0, program=built / "joined", **environ):
+        done = subprocess.run(
+            [program, way],
+            env={**os.environ, "HAZ_ADDRESS": address, **environ},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            stdin=subprocess.DEVNULL,
+        )
+        assert done.returncode == code, f"{way}: {done.stdout}\n{done.stderr}"
+        return done
+
+    return run
+
+
+def test_tasks_run_in_workers_that_are_the_program(joined):
+    # 2 * (0 + ... + 499), a task that submits another, static initialisers run in each worker.
+    assert joined("tasks").stdout == "249500 41 1\n"
+
+
+def test_arrays_lie_in_the_store_of_the_node(joined):
+    assert joined("arrays").stdout == "1.5\n"
+
+
+def test_output_comes_to_the_program_that_has_submitted_the_task(joined):
+    done = joined("output")
+    assert re.fullmatch(r"\(said pid=\d+\) told\n", done.stdout)
+    assert re.fullmatch(r"\(said pid=\d+\) told again\n", done.stderr)
+
+
+def test_workers_have_the_environment_and_the_folder_of_the_program(joined):
+    assert joined("surroundings", JOINED_TEST="set").stdout == f"set {os.getcwd()}\n"
+
+
+def test_several_programs_share_a_detached_actor(joined):
+    assert [joined("add").stdout for _ in range(3)] == ["1\n", "2\n", "3\n"]
+    # The program that has made it is gone: its process is started again all the same.
+    assert joined("kill-process").stdout == "1\n"
+    assert joined("add").stdout == "2\n"
+    joined("kill")
+    assert "there is no actor" in joined("kill", code=1).stdout
+
+
+def test_crash_is_the_error_of_its_task(joined):
+    assert "was killed by signal 6 (SIGABRT)" in joined("crash", code=1).stdout
+    assert joined("tasks").stdout == "249500 41 1\n"
+
+
+def test_python_programs_use_the_node_beside_it(joined, address):
+    haz.init(address=address)
+    try:
+        square = haz.remote(lambda x: x * x)
+        assert haz.get(square.remote(3)) == 9
+        assert joined("tasks").stdout == "249500 41 1\n"
+        assert haz.get([square.remote(i) for i in range(4)]) == [0, 1, 4, 9]
+    finally:
+        haz.shutdown()
+
+
+def test_end_of_the_node_is_an_error_of_what_waits(built, address):
+    program = subprocess.Popen(
+        [built / "joined", "wait"],
+        env={**os.environ, "HAZ_ADDRESS": address},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert program.stdout.readline() == "waiting\n"
+    os.kill(node_address.ask(address, {"op": "status"})["pid"], signal.SIGKILL)
+    output, _ = program.communicate(timeout=60)
+    assert output.startswith("node died: the node that this program had joined has ended")
+    assert program.returncode == 2
+
+
+def test_no_node_is_an_error_that_says_what_to_do(built, tmp_path):
+    done = subprocess.run(
+        [built / "joined", "tasks"],
+        env={**os.environ, "HAZ_ADDRESS": "nobody", "XDG_RUNTIME_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "start one by `haz start --name nobody`" in done.stdout
+
+
+def test_options_of_the_node_can_not_be_given(joined):
+    assert "give them to `haz start`" in joined("own-options", code=1).stdout
+
+
+def test_program_that_was_replaced_is_told(joined, built, tmp_path):
+    program = tmp_path / "joined"
+    shutil.copy(built / "joined", program)
+    assert "was replaced since it has joined" in joined("replaced", 1, program).stdout
