@@ -364,13 +364,14 @@ def test_nobody_waits_for_a_result_that_has_no_memory(native, monkeypatch):
 
 
 def test_the_first_call_is_the_first_to_begin(native):
+    both_run = native.Barrier(2)
     with native.Pool(2) as pool:
-        numbers = [pool.apply_async(_number_of_process) for _ in range(2)]
+        numbers = [pool.apply_async(_number_of_process, (both_run,)) for _ in range(2)]
         assert [number.get(60) for number in numbers] == [1, 2]
 
 
-def _number_of_process():
-    time.sleep(0.5)
+def _number_of_process(both_run):
+    both_run.wait(60)
     return multiprocessing.current_process()._identity[0]
 
 
