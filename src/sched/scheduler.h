@@ -463,7 +463,7 @@ class Scheduler {
   void end_actor(Actor& actor, ValueBytes error);
   void end_calls(Actor& actor);
   void end_creation(Actor& actor);
-  void stop_process_of(Actor& actor);
+  void stop_process(Worker* worker);
   void forget_if_over(Actor& actor);
   [[nodiscard]] static bool may_restart(const Actor& actor);
   [[nodiscard]] static std::int64_t lent_cpu_of(const Task& task);

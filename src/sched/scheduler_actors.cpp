@@ -122,8 +122,9 @@ void Scheduler::actor_constructed(Task* task, const NewValue& value) {
 
 void Scheduler::constructor_failed(Task* task, const ValueBytes& error) {
   Actor& actor = *task->actor;
+  Worker* worker = actor.worker;  // without one the actor may be gone with its last call
   end_actor(actor, ValueBytes(actor_died_error(actor, ActorEnd::kConstructor, nullptr, &error)));
-  stop_process_of(actor);
+  stop_process(worker);
 }
 
 // ---- calls -------------------------------------------------------------------------------------
@@ -434,7 +435,7 @@ void Scheduler::unreferenced(ObjectId id) {
   actor->referenced = false;
   if (actor->state != ActorState::kDead) {
     end_actor(*actor, ValueBytes(actor_died_error(*actor, ActorEnd::kOutOfScope, nullptr)));
-    stop_process_of(*actor);
+    stop_process(actor->worker);
   }
   forget_if_over(*actor);
 }
@@ -511,8 +512,7 @@ void Scheduler::end_creation(Actor& actor) {
   release_task(task);
 }
 
-void Scheduler::stop_process_of(Actor& actor) {
-  Worker* worker = actor.worker;
+void Scheduler::stop_process(Worker* worker) {
   if (worker == nullptr || worker->doomed) return;
   worker->doomed = true;
   actions_.stop_worker(*worker);

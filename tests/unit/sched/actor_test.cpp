@@ -332,6 +332,17 @@ TEST_F(ActorTest, AConstructorsArgumentThatFailedIsTheCause) {
   node.end();
 }
 
+TEST_F(ActorTest, AConstructorsArgumentFailsWhileOnlyACallHoldsTheActor) {
+  const TaskId argument = node.submit(node.function("slow"));
+  const ObjectId actor = create(actor_class(), {.dependencies = {argument.return_id(0)}});
+  const TaskId early = call(actor, method());
+  node.drop(actor);
+  node.cancel(argument);
+  EXPECT_EQ(node.error_field(early.return_id(0), "reason"), "constructor");
+  EXPECT_EQ(node.scheduler->find_actor(actor), nullptr);
+  node.end();
+}
+
 TEST_F(ActorTest, DeathEndsAllCallsWithoutRestarts) {
   const ObjectId actor = alive(actor_class());
   Worker& worker = worker_of(actor);
