@@ -491,7 +491,7 @@ void free_objects(nb::handle refs) {
 bool subscribe(nb::handle ref, std::uint64_t token) {
   const std::shared_ptr<Session> session = session_or_throw();
   const std::vector<ObjectId> ids = ids_of(*session, nb::make_tuple(ref), "not_a_ref");
-  if (session->ring() != nullptr) return session->ring()->subscribe(ids.front(), token);
+  if (session->ring() != nullptr) return session->ring()->subscribe(ids.front(), token, true);
   return session->node()->subscribe(ids.front(), token);
 }
 

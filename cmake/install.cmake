@@ -15,7 +15,7 @@ set(haz_cmake_dir "${haz_lib_dir}/cmake/haz")
 install(DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}/include/haz" DESTINATION "${haz_prefix}include"
         COMPONENT cpp FILES_MATCHING PATTERN "*.h")
 install(TARGETS haz EXPORT hazTargets LIBRARY DESTINATION "${haz_lib_dir}" COMPONENT cpp
-        NAMELINK_COMPONENT cpp INCLUDES DESTINATION "${haz_prefix}include")
+        NAMELINK_COMPONENT cpp ARCHIVE DESTINATION "${haz_lib_dir}" COMPONENT cpp INCLUDES DESTINATION "${haz_prefix}include")
 install(EXPORT hazTargets NAMESPACE haz:: DESTINATION "${haz_cmake_dir}" COMPONENT cpp)
 
 configure_package_config_file(cmake/hazConfig.cmake.in "${CMAKE_CURRENT_BINARY_DIR}/hazConfig.cmake"

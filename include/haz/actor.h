@@ -69,6 +69,9 @@ struct actor_options {
   int max_restarts = 0;
   /// Calls that have not ended, of which there can be so many; 0: any number.
   int max_pending_calls = 0;
+  /// Calls that run at a time, each in a thread of its own: the methods have to be thread-safe
+  /// then, and calls end in any order.
+  int max_concurrency = 1;
   /// It lives until kill() or its own end, without handles and longer than this program: other
   /// programs of the node find it by its name. Only on a node that was joined.
   bool detached = false;
@@ -82,6 +85,8 @@ struct call_options {
   std::optional<double> timeout_s{};
   /// Greater ones start earlier.
   int priority = 0;
+  /// Whether it is also tried again, up to `max_retries` times, when it has thrown.
+  bool retry_exceptions = false;
 };
 
 /// A handle of an actor of the class T. The actor ends when nobody has a handle, its destructor
@@ -110,6 +115,7 @@ class actor {
     made.max_retries = options.max_retries;
     made.timeout_s = options.timeout_s;
     made.priority = options.priority;
+    made.retry_exceptions = options.retry_exceptions;
     detail::check_options(made);
     detail::binding bound(detail::find_binding(detail::key_of(method))->function, made);
     return submit(bound, method, std::forward<Arguments>(arguments)...);
@@ -151,6 +157,8 @@ class actor_class {
     if (options.max_restarts < -1) throw usage_error("actor_options: max_restarts is -1 or more");
     if (options.max_pending_calls < 0)
       throw usage_error("actor_options: max_pending_calls is 0 (any number) or more");
+    if (options.max_concurrency < 1 || options.max_concurrency > 1000)
+      throw usage_error("actor_options: max_concurrency is a number of threads from 1 to 1000");
     return actor_class(std::move(options));
   }
 
@@ -163,9 +171,9 @@ class actor_class {
                   "haz: an actor takes as many arguments as the constructor in its HAZ_ACTOR");
     const std::shared_ptr<detail::binding> bound = detail::find_constructor(typeid(T));
     bound->options = detail::creation_options(options_);
-    bound->actor = std::make_shared<const detail::actor_settings>(
-        detail::actor_settings{options_.num_cpus.value_or(0), options_.max_restarts,
-                               options_.max_pending_calls, options_.detached, 1});
+    bound->actor = std::make_shared<const detail::actor_settings>(detail::actor_settings{
+        options_.num_cpus.value_or(0), options_.max_restarts, options_.max_pending_calls,
+        options_.detached, options_.max_concurrency});
     detail::call_writer call(sizeof...(Arguments));
     constructor::add_arguments(call, std::forward<Arguments>(arguments)...);
     return actor<T>(
@@ -194,6 +202,12 @@ template <class T>
 actor<T> get_actor(const std::string& name) {
   return actor<T>(ref<void>::adopt(detail::find_actor(name, typeid(T))));
 }
+
+/// In a method: ends the actor, which is not started again. The call that runs and those that wait
+/// fail with actor_died_error; the destructor runs. Does not return: the method is left by what
+/// this throws, which is no std::exception and must not be kept from leaving.
+/// @throws usage_error elsewhere.
+[[noreturn]] HAZ_API void exit_actor();
 
 /// How kill() does it.
 struct kill_options {

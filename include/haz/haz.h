@@ -13,8 +13,11 @@
 ///     }
 #pragma once
 
-#include "haz/actor.h"     // IWYU pragma: export
-#include "haz/array.h"     // IWYU pragma: export
+#include "haz/actor.h"  // IWYU pragma: export
+#include "haz/array.h"  // IWYU pragma: export
+#if defined(__cpp_impl_coroutine)
+#include "haz/await.h"  // IWYU pragma: export
+#endif
 #include "haz/codec.h"     // IWYU pragma: export
 #include "haz/error.h"     // IWYU pragma: export
 #include "haz/parallel.h"  // IWYU pragma: export

@@ -19,13 +19,15 @@
 ///     HAZ_REMOTE(area);
 ///
 /// At namespace scope, in one source file of the program or the library. The function may stand in
-/// a namespace (`HAZ_REMOTE(geometry::area)`), and must not be overloaded. What it takes and
+/// a namespace (`HAZ_REMOTE(geometry::area)`), and must not be overloaded. It may be a member
+/// function (`HAZ_REMOTE(circle::area)`), of which the task gets a copy of the object, or that of a
+/// functor (`HAZ_REMOTE(scaling::operator())`). What it takes and
 /// returns is copied between processes: see haz/codec.h.
 #define HAZ_REMOTE(function) HAZ_DETAIL_REMOTE(function, __COUNTER__)
 #define HAZ_DETAIL_REMOTE(function, number) HAZ_DETAIL_REMOTE_NAMED(function, number)
 #define HAZ_DETAIL_REMOTE_NAMED(function, number)                                 \
   [[maybe_unused]] static const ::haz::detail::registration haz_remote_##number = \
-      ::haz::detail::make_registration<&(function)>(#function)
+      ::haz::detail::make_registration<&function>(#function)
 
 namespace haz {
 
@@ -71,6 +73,52 @@ remote_task<Result, Parameters...> task(Result (*function)(Parameters...)) {
 template <class Result, class... Parameters>
 remote_task<Result, Parameters...> task(Result (*function)(Parameters...) noexcept) {
   return task(static_cast<Result (*)(Parameters...)>(function));
+}
+
+/// The task of a member function that HAZ_REMOTE registers: its first argument is the object, or a
+/// ref of one: `haz::task(&circle::area).remote(circle{2.0})`. What it changes in its copy is lost.
+/// @throws usage_error if it is not registered.
+template <class T, class Result, class... Parameters>
+remote_task<Result, T, Parameters...> task(Result (T::*method)(Parameters...)) {
+  return remote_task<Result, T, Parameters...>(
+      detail::find_binding(detail::key_of_function(method)));
+}
+/// As above.
+template <class T, class Result, class... Parameters>
+remote_task<Result, T, Parameters...> task(Result (T::*method)(Parameters...) const) {
+  return remote_task<Result, T, Parameters...>(
+      detail::find_binding(detail::key_of_function(method)));
+}
+
+/// What task() returns for a functor: a copy of it goes with each call.
+template <class Functor, class Task>
+class remote_functor {
+ public:
+  remote_functor(Functor functor, Task task)
+      : functor_(std::move(functor)), task_(std::move(task)) {}
+
+  /// As of remote_task.
+  [[nodiscard]] remote_functor options(const task_options& options) const {
+    return remote_functor(functor_, task_.options(options));
+  }
+  /// As of remote_task.
+  template <class... Arguments>
+  auto remote(Arguments&&... arguments) const {
+    return task_.remote(functor_, std::forward<Arguments>(arguments)...);
+  }
+
+ private:
+  Functor functor_;
+  Task task_;
+};
+
+/// The task of a functor whose `operator()` HAZ_REMOTE registers:
+/// `haz::task(scaling{2.0}).remote(3.0)`. The functor is a value that can be passed to another
+/// process, so no lambda that captures something.
+template <class Functor>
+  requires std::is_class_v<Functor> && requires { &Functor::operator(); }
+auto task(Functor functor) {
+  return remote_functor(std::move(functor), task(&Functor::operator()));
 }
 
 }  // namespace haz

@@ -47,9 +47,10 @@ class HAZ_API task_error : public runtime_error {
  public:
   struct report {
     std::string task_name;
-    std::string type_name;            ///< "std::out_of_range"
-    std::string message;              ///< What its what() said.
-    std::string traceback;            ///< Of Python; of C++ the exception and its causes.
+    std::string type_name;           ///< "std::out_of_range"
+    std::string message;             ///< What its what() said.
+    std::string traceback;           ///< Of Python; of C++ the exception, its stack and its causes.
+    std::vector<std::string> stack;  ///< Of C++: functions, the one that has thrown first.
     std::vector<std::string> causes;  ///< "type: message" of each nested exception.
     std::int64_t pid = 0;
   };
@@ -64,6 +65,11 @@ class HAZ_API task_error : public runtime_error {
   /// What was said by what was thrown.
   [[nodiscard]] const std::string& message() const { return report_->message; }
   [[nodiscard]] const std::string& traceback() const { return report_->traceback; }
+  /// Of C++: the functions that were active when it was thrown, the innermost first, up to the
+  /// task's own, as "simulate(int) (program+0x1234)", where the number is for addr2line. Functions
+  /// that the compiler has put into others are not there. Empty where it is not known: it was
+  /// thrown in another thread, the C++ library is linked statically.
+  [[nodiscard]] const std::vector<std::string>& stack() const { return report_->stack; }
   /// Of std::throw_with_nested, outermost first.
   [[nodiscard]] const std::vector<std::string>& causes() const { return report_->causes; }
   /// Process in which it was thrown.

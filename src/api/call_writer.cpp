@@ -31,7 +31,9 @@ std::uint32_t bind(const binding& to) {
   const bool is_method = to.function->kind == function_kind::method;
   // An actor's methods have the threads of its constructor.
   const auto threads = is_method ? 0 : static_cast<std::uint32_t>(std::max(options.num_cpus, 1.0));
-  const std::vector<std::byte> code = encode_function_code(threads, to.function->name);
+  const auto concurrency = static_cast<std::uint32_t>(to.actor ? to.actor->max_concurrency : 1);
+  const std::vector<std::byte> code =
+      encode_function_code({threads, to.function->name, {}, concurrency, options.retry_exceptions});
   std::vector<named_amount> resources;
   if (!is_method) resources.push_back({"CPU", options.num_cpus});
   for (const auto& [resource, amount] : options.resources)

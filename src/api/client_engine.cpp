@@ -368,6 +368,29 @@ void ClientEngine::cancel(std::uint64_t id, bool force, bool recursive) noexcept
   client_.cancel(ObjectId{id}, force, recursive);
 }
 
+bool ClientEngine::notify(std::uint64_t id, detail::ready_callback resume, void* context,
+                          bool* is_ready, failure& why) noexcept {
+  return guarded(why, [&] {
+    auto known = completions_.notify(ObjectId{id}, resume, context);
+    if (known) {
+      *is_ready = *known;
+      return true;
+    }
+    tell(why, known.error());
+    return false;
+  });
+}
+
+bool ClientEngine::exit_actor(failure& why) noexcept {
+  if (!is_actor_.load(std::memory_order_relaxed)) {
+    tell(why, failure_kind::invalid, "haz::exit_actor() ends the actor whose method calls it");
+    return false;
+  }
+  ring_->exit_actor();
+  ring_->stop();
+  return true;
+}
+
 void* ClientEngine::hold_memory() noexcept {
   // Null where there is no memory: then the mapping may go before what points there.
   return new (std::nothrow) std::shared_ptr<const ArenaMapping>(client_.arena().mapping());

@@ -2,8 +2,10 @@
 /// The engine that the public headers use, on top of this process' client of its node.
 #pragma once
 
+#include <atomic>
 #include <string>
 
+#include "api/completions.h"
 #include "client/client.h"
 #include "client/ring_client.h"
 #include "haz/detail/engine.h"
@@ -14,7 +16,8 @@ namespace haz {
 class ClientEngine final : public detail::engine {
  public:
   /// `client` outlives it. `ring`: the same one, in a worker; else null.
-  ClientEngine(Client& client, RingClient* ring) : client_(client), ring_(ring) {}
+  ClientEngine(Client& client, RingClient* ring)
+      : client_(client), ring_(ring), completions_(client) {}
 
   /// `program`: what workers of the node have to become to run this program's tasks, as
   /// describe_program() says it. Before other threads use the engine; of a worker by its main
@@ -48,6 +51,13 @@ class ClientEngine final : public detail::engine {
     ring_->note_interrupts();
     return true;
   }
+  bool notify(std::uint64_t id, detail::ready_callback resume, void* context, bool* is_ready,
+              detail::failure& why) noexcept override;
+  bool exit_actor(detail::failure& why) noexcept override;
+  /// Whoever waits for notify() goes on now. Before the client goes.
+  void end_notifications() noexcept { completions_.end(); }
+  /// In an actor's process: exit_actor() does something. By the main thread.
+  void become_actor() { is_actor_ = true; }
   [[nodiscard]] void* hold_memory() noexcept override;
   void release_memory(void* held) noexcept override;
 
@@ -61,6 +71,8 @@ class ClientEngine final : public detail::engine {
 
   Client& client_;
   RingClient* ring_;
+  Completions completions_;
+  std::atomic<bool> is_actor_{false};
   std::string program_;     ///< Empty: workers are this program already.
   std::string name_space_;  ///< Of actors whose calls name none.
 };

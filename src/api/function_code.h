@@ -2,6 +2,8 @@
 /// What a node keeps as the code of a function of C++, for its workers.
 #pragma once
 
+#include <algorithm>
+#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -13,30 +15,51 @@
 
 namespace haz {
 
-/// Name by which the function is registered, and how many threads its loops have.
+/// How a function is found and run.
 struct FunctionCode {
-  std::uint32_t threads = 1;
-  std::string name;
+  std::uint32_t threads = 1;      ///< Of its loops.
+  std::string name;               ///< By which it is registered.
+  std::string library;            ///< Path of the one that registers it; empty: the program does.
+  std::uint32_t concurrency = 1;  ///< Of a constructor: how many calls its actor runs at a time.
+  bool is_retried = false;        ///< Also where it has thrown.
 };
 
 inline constexpr std::string_view kFunctionCodeMark = "haz-cpp1";
 
-inline std::vector<std::byte> encode_function_code(std::uint32_t threads, std::string_view name) {
-  std::vector<std::byte> bytes(kFunctionCodeMark.size() + sizeof threads + name.size());
-  std::memcpy(bytes.data(), kFunctionCodeMark.data(), kFunctionCodeMark.size());
-  std::memcpy(bytes.data() + kFunctionCodeMark.size(), &threads, sizeof threads);
-  std::memcpy(bytes.data() + kFunctionCodeMark.size() + sizeof threads, name.data(), name.size());
-  return bytes;
+/// Mark, threads, then the others in their order with zero bytes between them.
+inline std::vector<std::byte> encode_function_code(const FunctionCode& code) {
+  std::string text(kFunctionCodeMark);
+  text.append(reinterpret_cast<const char*>(&code.threads), sizeof code.threads);
+  text += code.name;
+  text += '\0';
+  text += code.library;
+  text += '\0';
+  text += std::to_string(code.concurrency);
+  text += '\0';
+  text += code.is_retried ? "retried" : "";
+  const auto* const bytes = reinterpret_cast<const std::byte*>(text.data());
+  return {bytes, bytes + text.size()};
 }
 
 /// nullopt: it is the code of something else.
 inline std::optional<FunctionCode> decode_function_code(std::span<const std::byte> bytes) {
-  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   FunctionCode code;
   const std::size_t head = kFunctionCodeMark.size() + sizeof code.threads;
   if (text.size() < head || !text.starts_with(kFunctionCodeMark)) return std::nullopt;
   std::memcpy(&code.threads, text.data() + kFunctionCodeMark.size(), sizeof code.threads);
-  code.name = text.substr(head);
+  text.remove_prefix(head);
+  const auto next = [&text] {
+    const std::size_t end = std::min(text.find('\0'), text.size());
+    const std::string part(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+    return part;
+  };
+  code.name = next();
+  code.library = next();
+  const std::string concurrency = next();
+  std::from_chars(concurrency.data(), concurrency.data() + concurrency.size(), code.concurrency);
+  code.is_retried = !next().empty();
   return code;
 }
 

@@ -11,12 +11,20 @@
 #include <utility>
 #include <vector>
 
+#include "api/actor_exit.h"
 #include "api/function_code.h"
+#include "haz/actor.h"
 #include "haz/detail/actor.h"
 #include "haz/detail/call.h"
 #include "haz/task_error.h"
 
 namespace haz {
+
+void exit_actor() {
+  detail::failure why;
+  if (!detail::current_engine().exit_actor(why)) detail::throw_failure(why);
+  throw ActorExit();
+}
 
 namespace {
 

@@ -56,10 +56,14 @@ std::unique_ptr<Session>& session() {
 }
 
 /// Engines outlive their sessions, since views do: what they hold is given back through them.
-ClientEngine& new_engine(Client& client) {
+std::vector<std::unique_ptr<ClientEngine>>& engines() {
   static auto* all = new std::vector<std::unique_ptr<ClientEngine>>;
-  all->push_back(std::make_unique<ClientEngine>(client, nullptr));
-  return *all->back();
+  return *all;
+}
+
+ClientEngine& new_engine(Client& client) {
+  engines().push_back(std::make_unique<ClientEngine>(client, nullptr));
+  return *engines().back();
 }
 
 void check(const runtime_options& options) {
@@ -200,6 +204,7 @@ void shutdown() noexcept {
   std::unique_ptr<Session> ending = std::move(session());
   if (!ending) return;
   clear_current_engine();
+  ClientEngine& engine = *engines().back();
   guard_in_forked_children(nullptr);
   if (is_forked_child()) {
     // A forked child: what there is of the node is its parent's.
@@ -208,6 +213,7 @@ void shutdown() noexcept {
   }
   if (ending->node) ending->node->shutdown();
   if (ending->joined.link) ending->joined.link->leave(kLeaveNs);
+  engine.end_notifications();
   ending.reset();
   shutdown_copy_threads();
 }

@@ -7,8 +7,10 @@
 #include <optional>
 #include <string>
 
+#include "api/actor_exit.h"
 #include "api/fork_guard.h"
 #include "api/task_failure.h"
+#include "api/throw_stack.h"
 #include "base/units.h"
 #include "haz/task_error.h"
 #include "os/process.h"
@@ -107,6 +109,7 @@ void run_call(const detail::remote_function& function, std::string_view task_nam
               const TaskCommand& command, std::shared_ptr<void>& self, Arena& arena,
               detail::engine& engine, const std::function<void(const CallOutcome&)>& done) {
   std::vector<std::byte> error;
+  const ThrowStacks noted;
   try {
     detail::writer out;
     {
@@ -125,6 +128,8 @@ void run_call(const detail::remote_function& function, std::string_view task_nam
       return;
     }
     error = plain_error("object_store_full", why.text);
+  } catch (const ActorExit&) {
+    return;  // the actor has no result for it
   } catch (...) {
     if (is_forked_child()) leave_forked_child(1);
     error = pack_current_exception(task_name);

@@ -28,7 +28,8 @@ struct CallOutcome {
 };
 
 /// Calls `function` with the arguments of `command`, which stay in `arena` until the attempt's end;
-/// `self` is the actor of this process, if it has one. Then gives what it has come to to `done`.
+/// `self` is the actor of this process, if it has one. Then gives what it has come to to `done`,
+/// but where the function has called exit_actor().
 /// Only `done` may throw.
 void run_call(const detail::remote_function& function, std::string_view task_name,
               const TaskCommand& command, std::shared_ptr<void>& self, Arena& arena,

@@ -2,13 +2,13 @@
 
 #include <cxxabi.h>
 
-#include <cstdlib>
 #include <exception>
-#include <memory>
 #include <string>
 #include <typeinfo>
 
+#include "api/throw_stack.h"
 #include "haz/task_error.h"
+#include "os/code_names.h"
 #include "os/process.h"
 #include "wire/value.h"
 
@@ -18,17 +18,7 @@ namespace {
 
 constexpr std::size_t kMostCauses = 16;
 
-std::string readable(const std::type_info& type) {
-  int status = 0;
-  const std::unique_ptr<char, decltype(&std::free)> name(
-      abi::__cxa_demangle(type.name(), nullptr, nullptr, &status), &std::free);
-  std::string text = status == 0 && name ? name.get() : type.name();
-  for (const std::string_view part : {"__cxx11::", "__1::"}) {
-    for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part))
-      text.erase(at, part.size());
-  }
-  return text;
-}
+std::string readable(const std::type_info& type) { return demangled(type.name()); }
 
 /// "type: message" of what `exception` was thrown with, outermost first.
 void add_causes(const std::exception& exception, std::vector<std::string>& causes) {
@@ -44,6 +34,8 @@ void add_causes(const std::exception& exception, std::vector<std::string>& cause
 
 std::string traceback_of(const task_error::report& report) {
   std::string text = report.type_name + ": " + report.message;
+  for (const std::string& line : report.stack)
+    text += "\n  at " + line;
   for (const std::string& cause : report.causes)
     text += "\n  caused by " + cause;
   return text;
@@ -59,6 +51,7 @@ task_error::report current_report() {
     report.type_name = error.type_name();
     report.message = error.message();
     report.causes = error.causes();
+    report.stack = error.stack();
     report.traceback = error.traceback() + "\nwhich get() has thrown again in another task";
     return report;
   } catch (const std::exception& error) {
@@ -70,6 +63,7 @@ task_error::report current_report() {
     report.type_name = type != nullptr ? readable(*type) : "something foreign";
     report.message = "no std::exception, so it has no message";
   }
+  report.stack = stack_of(std::current_exception());
   report.traceback = traceback_of(report);
   return report;
 }
@@ -84,7 +78,7 @@ std::vector<std::byte> pack_current_exception(std::string_view task_name) {
   const task_error::report report = current_report();
   ValueWriter writer;
   // As pack_exception() in _core/errors.py makes them.
-  writer.begin_dict(11);
+  writer.begin_dict(12);
   const auto add = [&writer](std::string_view key, std::string_view text) {
     writer.str(key);
     writer.str(text);
@@ -106,6 +100,10 @@ std::vector<std::byte> pack_current_exception(std::string_view task_name) {
   writer.begin_list(static_cast<std::uint32_t>(report.causes.size()));
   for (const std::string& cause : report.causes)
     writer.str(cause);
+  writer.str("stack");
+  writer.begin_list(static_cast<std::uint32_t>(report.stack.size()));
+  for (const std::string& line : report.stack)
+    writer.str(line);
   return copy_of(writer);
 }
 

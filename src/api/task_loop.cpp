@@ -4,6 +4,7 @@
 #include <cstring>
 #include <span>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "api/task_output.h"
 #include "os/clock.h"
 #include "os/shared_library.h"
+#include "os/thread.h"
 #include "wire/plain_error.h"
 
 namespace haz {
@@ -27,16 +29,52 @@ void TaskLoop::run(bool is_ready) {
   ring_.set_nested_runner([this](const TaskCommand& command) { execute(command); });
   if (!is_ready) ring_.ready();
   NativeHooks hooks(&ring_);
-  while (const TaskCommand* shared = ring_.next_task(hooks)) {
+  while (concurrency_ == 1) {
+    const TaskCommand* const shared = ring_.next_task(hooks);
+    if (shared == nullptr) break;
     const TaskCommand command = *shared;
     ring_.release_task();
     execute(command);
   }
+  if (concurrency_ > 1) run_call_threads();
   actor_.reset();  // its destructor may print, and use haz
   flush_task_output(false);
 }
 
+/// Calls of an actor in this thread, until the process should end: claims in turn with the others.
+void TaskLoop::run_calls() {
+  NativeHooks hooks(&ring_);
+  for (;;) {
+    std::unique_lock claim(claim_mutex_);
+    const TaskCommand* const shared = ring_.next_task(hooks);
+    if (shared == nullptr) return;
+    const TaskCommand command = *shared;
+    ring_.release_task();
+    claim.unlock();
+    const Loaded& loaded = load(command);
+    const auto outer = ring_.begin_attempt(TaskId{command.task}, command.attempt,
+                                           (command.flags & kReportStart) != 0);
+    set_output_task(loaded.name);
+    execute_here(command, loaded, true);
+    ring_.end_attempt(outer);
+  }
+}
+
+/// The main thread runs calls, too. Where the system has not so many threads, fewer run at a time.
+void TaskLoop::run_call_threads() {
+  std::vector<std::thread> threads;
+  for (std::uint32_t i = 1; i < concurrency_; ++i) {
+    auto thread = start_thread([this] { run_calls(); });
+    if (!thread) break;
+    threads.push_back(std::move(*thread));
+  }
+  run_calls();
+  for (std::thread& thread : threads)
+    thread.join();
+}
+
 const TaskLoop::Loaded& TaskLoop::load(const TaskCommand& command) {
+  const std::lock_guard lock(functions_mutex_);
   Loaded& loaded = functions_[command.function];
   if (loaded.function != nullptr || !loaded.missing.empty()) return loaded;
   const std::byte* const block = ring_.arena().at(command.function_offset);
@@ -52,6 +90,8 @@ const TaskLoop::Loaded& TaskLoop::load(const TaskCommand& command) {
     return loaded;
   }
   loaded.threads = code->threads;
+  loaded.concurrency = code->concurrency;
+  loaded.is_retried = code->is_retried;
   loaded.function = find_function(code->name);
   if (loaded.function == nullptr) {
     loaded.missing = "this program has no HAZ_REMOTE(" + code->name +
@@ -68,6 +108,15 @@ void TaskLoop::execute(const TaskCommand& command) {
   const std::string* const outer_name = std::exchange(output_name_, &loaded.name);
   set_output_task(loaded.name);
   set_threads(loaded.threads);
+  execute_here(command, loaded, !outer.first);
+  if (actor_ == nullptr) set_threads(outer_threads);  // else it has those of its constructor
+  if (outer_name != nullptr) set_output_task(*outer_name);
+  output_name_ = outer_name;
+  ring_.end_attempt(outer);
+}
+
+/// In any thread.
+void TaskLoop::execute_here(const TaskCommand& command, const Loaded& loaded, bool outermost) {
   if ((command.flags & kNoMemory) != 0) {
     const std::vector<std::byte> error = plain_error(
         "object_store_full", "the object store had no room for the arguments of this task");
@@ -78,16 +127,13 @@ void TaskLoop::execute(const TaskCommand& command) {
     finish(command, monotonic_ns(), Outcome::kRaised,
            {.size = error.size(), .is_error = true, .bytes = error});
   } else {
-    call(loaded, command, !outer.first);
+    call(loaded, command, outermost);
   }
-  if (actor_ == nullptr) set_threads(outer_threads);  // else it has those of its constructor
-  if (outer_name != nullptr) set_output_task(*outer_name);
-  output_name_ = outer_name;
-  ring_.end_attempt(outer);
 }
 
 void TaskLoop::call(const Loaded& loaded, const TaskCommand& command, bool outermost) {
   const std::int64_t began_ns = monotonic_ns();
+  const bool was_actor = actor_ != nullptr;
   run_call(*loaded.function, loaded.name, command, actor_, ring_.arena(), engine_,
            [&](const CallOutcome& result) {
              flush_task_output(outermost);
@@ -95,13 +141,17 @@ void TaskLoop::call(const Loaded& loaded, const TaskCommand& command, bool outer
                give_up(command, began_ns, result);
                return;
              }
-             finish(command, began_ns, result.outcome,
+             const bool is_final = result.outcome == Outcome::kRetryable && !loaded.is_retried;
+             finish(command, began_ns, is_final ? Outcome::kRaised : result.outcome,
                     {.offset = result.offset,
                      .size = result.size,
                      .is_error = result.outcome != Outcome::kReturned,
                      .bytes = result.bytes,
                      .refs = result.refs});
            });
+  if (was_actor || actor_ == nullptr) return;
+  concurrency_ = loaded.concurrency;
+  engine_.become_actor();
 }
 
 /// The task was told to stop: what it has returned since then counts as if it had thrown.

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <unordered_map>
 
@@ -28,11 +29,16 @@ class TaskLoop {
     const detail::remote_function* function = nullptr;
     std::string name;  ///< Of the task.
     std::uint32_t threads = 1;
+    std::uint32_t concurrency = 1;
+    bool is_retried = false;
     std::string missing;  ///< Why there is no function.
   };
 
   const Loaded& load(const TaskCommand& command);
   void execute(const TaskCommand& command);
+  void execute_here(const TaskCommand& command, const Loaded& loaded, bool outermost);
+  void run_calls();
+  void run_call_threads();
   void call(const Loaded& loaded, const TaskCommand& command, bool outermost);
   void give_up(const TaskCommand& command, std::int64_t began_ns, const CallOutcome& result);
   void finish(const TaskCommand& command, std::int64_t began_ns, Outcome outcome, NewValue value);
@@ -40,10 +46,13 @@ class TaskLoop {
 
   RingClient& ring_;
   ClientEngine& engine_;
+  std::mutex functions_mutex_;                           ///< Guards functions_.
   std::unordered_map<std::uint32_t, Loaded> functions_;  ///< By number; the places stay.
   std::uint32_t threads_ = 0;                            ///< What OpenMP was told; 0: nothing yet.
   std::shared_ptr<void> actor_;                          ///< That of this process.
   const std::string* output_name_ = nullptr;             ///< Of the task that runs.
+  std::uint32_t concurrency_ = 1;                        ///< Calls of the actor at a time.
+  std::mutex claim_mutex_;   ///< Held by the thread that waits for a call.
   const bool sets_threads_;  ///< Nobody has set OMP_NUM_THREADS for the program.
 };
 

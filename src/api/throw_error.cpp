@@ -22,6 +22,7 @@ struct ErrorValue {
   std::vector<std::pair<std::string, std::string>> texts;
   std::vector<std::pair<std::string, std::int64_t>> integers;
   std::vector<std::string> causes;
+  std::vector<std::string> stack;
   std::vector<std::string> through;
   double timeout_s = 0;
 
@@ -68,9 +69,12 @@ bool read_field(ValueReader& reader, const std::string& key, ErrorValue& error) 
       if (key == "timeout_s") error.timeout_s = item->number;
       break;
     case ValueItem::Kind::kList:
-      if (key != "causes" && key != "through") return reader.skip().ok();
+      if (key != "causes" && key != "through" && key != "stack") return reader.skip().ok();
       (void)reader.next();
-      return read_texts(reader, item->count, key == "causes" ? error.causes : error.through);
+      return read_texts(reader, item->count,
+                        key == "causes"  ? error.causes
+                        : key == "stack" ? error.stack
+                                         : error.through);
     case ValueItem::Kind::kShared: {
       ValueReader again = ahead.shared(item->count);
       if (!read_field(again, key, error)) return false;
@@ -133,12 +137,15 @@ std::string last_words(const ErrorValue& error) {
   report.message = error.text("message");
   report.traceback = error.text("traceback");
   report.causes = error.causes;
+  report.stack = error.stack;
   report.pid = error.integer("pid");
   std::string text = "task " + report.task_name + " (pid " + std::to_string(report.pid) +
                      ") has thrown " + report.type_name + ": " + report.message;
   if (error.text("language") != "C++") {
     text += "\n" + report.traceback;
   } else {
+    for (const std::string& line : report.stack)
+      text += "\n  at " + line;
     for (const std::string& cause : report.causes)
       text += "\n  caused by " + cause;
   }

@@ -107,6 +107,12 @@ class Client {
   virtual TakenItem take_item(ObjectId stream, ObjectId* item, WaitHooks& hooks) = 0;
   /// To be called before another process gets a reference of `stream` from this one.
   virtual void share_stream(ObjectId stream) = 0;
+  /// Reports `token` once the object is ready: completions_fd() is readable then, and
+  /// take_completions() has it. False: it is ready, or there is no such object. `near`: a small
+  /// value may come along.
+  virtual bool subscribe(ObjectId id, std::uint64_t token, bool near) = 0;
+  virtual std::vector<std::uint64_t> take_completions() = 0;
+  virtual Result<int> completions_fd() = 0;
   virtual void cancel(ObjectId id, bool force, bool recursive) = 0;
   virtual void free(std::span<const ObjectId> ids) = 0;
   /// Counts one more handle of this process. Only while the object is kept by something else.

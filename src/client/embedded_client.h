@@ -73,6 +73,11 @@ class EmbeddedClient final : public Client {
     return node_.take_item(stream, item != nullptr ? *item : ObjectId{});
   }
   void share_stream(ObjectId /*stream*/) override {}
+  bool subscribe(ObjectId id, std::uint64_t token, bool /*near*/) override {
+    return node_.subscribe(id, token);
+  }
+  std::vector<std::uint64_t> take_completions() override { return node_.take_completions(); }
+  Result<int> completions_fd() override { return node_.completions_fd(); }
   void cancel(ObjectId id, bool force, bool recursive) override {
     node_.cancel(id, force, recursive);
   }

@@ -131,17 +131,6 @@ class RingClient final : public Client {
   void await_writers(std::int64_t timeout_ns);
   [[nodiscard]] bool is_lost() const { return lost_.load(std::memory_order_relaxed); }
 
-  // ---- completions, from any thread
-  // -------------------------------------------------------------------
-
-  /// As Node::subscribe(). `near`: a small value comes along, so that get() has it; not for what is
-  /// ready more than once.
-  bool subscribe(ObjectId id, std::uint64_t token, bool near = true);
-  /// As Node::take_completions().
-  std::vector<std::uint64_t> take_completions();
-  /// As Node::completions_fd().
-  Result<int> completions_fd();
-
   // ---- Client
   // --------------------------------------------------------------------------------------
 
@@ -174,6 +163,9 @@ class RingClient final : public Client {
                    WaitHooks& hooks, std::vector<bool>& ready) override;
   TakenItem take_item(ObjectId stream, ObjectId* item, WaitHooks& hooks) override;
   void share_stream(ObjectId stream) override;
+  bool subscribe(ObjectId id, std::uint64_t token, bool near) override;
+  std::vector<std::uint64_t> take_completions() override;
+  Result<int> completions_fd() override;
   void cancel(ObjectId id, bool force, bool recursive) override;
   void free(std::span<const ObjectId> ids) override;
   void add_reference(ObjectId id) override;

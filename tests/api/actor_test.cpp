@@ -3,9 +3,11 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <condition_variable>
 #include <csignal>
 #include <cstdlib>
 #include <map>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -50,6 +52,55 @@ class registry {
   std::map<std::string, int> values_;
 };
 HAZ_ACTOR(registry(), &registry::set, &registry::get, &registry::kind);
+
+/// Whose methods may run at a time.
+class meeting {
+ public:
+  /// How many are here together, once `count` are or some time has passed.
+  int meet(int count) {
+    std::unique_lock lock(mutex_);
+    ++here_;
+    arrived_.notify_all();
+    arrived_.wait_for(lock, 30s, [&] { return here_ >= count; });
+    return here_;
+  }
+  int fail() { throw std::out_of_range("no such item"); }
+  int nested(int x) { return haz::get(haz::task(tripled).remote(x)); }
+  std::string stop() { haz::exit_actor(); }
+  void stop_in_vain() {
+    try {
+      haz::exit_actor();
+    } catch (const std::exception&) {
+      // It is none.
+    }
+  }
+
+  static int tripled(int x) { return 3 * x; }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable arrived_;
+  int here_ = 0;
+};
+HAZ_ACTOR(meeting(), &meeting::meet, &meeting::fail, &meeting::nested, &meeting::stop,
+          &meeting::stop_in_vain);
+HAZ_REMOTE(meeting::tripled);
+
+/// Fails until it was tried so often.
+class stubborn {
+ public:
+  int try_until(int count) {
+    if (++tries_ < count) throw std::runtime_error("not yet");
+    return tries_;
+  }
+
+ private:
+  int tries_ = 0;
+};
+HAZ_ACTOR(stubborn(), &stubborn::try_until);
+
+int exits_no_actor() { haz::exit_actor(); }
+HAZ_REMOTE(exits_no_actor);
 
 /// Called from a task with a handle.
 int add_from_a_task(const haz::actor<counter>& handle, int amount) {
@@ -166,6 +217,61 @@ TEST(Actor, CallHasATimeLimit) {
   const haz::ref<void> slow = c.call({.timeout_s = 0.05}, &counter::sleep_ms, 60'000);
   EXPECT_THROW(haz::get(slow), haz::task_timeout_error);
   EXPECT_EQ(haz::get(c.call(&counter::value)), 0);
+}
+
+TEST(Actor, RunsSeveralCallsAtATimeWhereThatIsAskedFor) {
+  const haz::actor<meeting> room =
+      haz::actor_of<meeting>().options({.max_concurrency = 4}).remote();
+  std::vector<haz::ref<int>> calls;
+  for (int i = 0; i < 4; ++i)
+    calls.push_back(room.call(&meeting::meet, 4));
+  EXPECT_EQ(haz::get(calls), std::vector<int>(4, 4));
+  // More than there are threads; each submits a task and waits for it.
+  std::vector<haz::ref<int>> nested;
+  for (int i = 0; i < 20; ++i)
+    nested.push_back(room.call(&meeting::nested, i));
+  for (int i = 0; i < 20; ++i)
+    EXPECT_EQ(haz::get(nested[static_cast<std::size_t>(i)]), 3 * i);
+  EXPECT_THROW(haz::get(room.call(&meeting::fail)), haz::task_error);
+}
+
+TEST(Actor, EndsItself) {
+  for (const int concurrency : {1, 3}) {
+    const haz::actor<meeting> room =
+        haz::actor_of<meeting>()
+            .options({.max_restarts = 5, .max_concurrency = concurrency})
+            .remote();
+    EXPECT_EQ(haz::get(room.call(&meeting::meet, 1)), 1);
+    try {
+      (void)haz::get(room.call(&meeting::stop));
+      FAIL();
+    } catch (const haz::actor_died_error& error) {
+      EXPECT_NE(std::string(error.what()).find("it has ended itself"), std::string::npos)
+          << error.what();
+    }
+    EXPECT_THROW((void)haz::get(room.call(&meeting::meet, 1)), haz::actor_died_error);
+  }
+  const haz::actor<meeting> other = haz::make_actor<meeting>();
+  EXPECT_THROW(haz::get(other.call(&meeting::stop_in_vain)), haz::actor_died_error);
+}
+
+TEST(Actor, OnlyAnActorEndsItself) {
+  EXPECT_THROW(haz::exit_actor(), haz::usage_error);
+  EXPECT_THROW((void)haz::get(haz::task(exits_no_actor).remote()), haz::task_error);
+}
+
+TEST(Actor, CallIsTriedAgainWhereItHasThrown) {
+  const haz::actor<stubborn> one = haz::make_actor<stubborn>();
+  EXPECT_EQ(
+      haz::get(one.call({.max_retries = 3, .retry_exceptions = true}, &stubborn::try_until, 3)), 3);
+  const haz::actor<stubborn> other = haz::make_actor<stubborn>();
+  EXPECT_THROW((void)haz::get(other.call({.max_retries = 3}, &stubborn::try_until, 3)),
+               haz::task_error);
+}
+
+TEST(Actor, DetachedNeedsANodeThatOutlivesTheProgram) {
+  EXPECT_THROW((void)haz::actor_of<stubborn>().options({.name = "d", .detached = true}).remote(),
+               haz::error);
 }
 
 TEST(Actor, OptionsAreChecked) {

@@ -8,6 +8,8 @@
 #include <csignal>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
+#include <fstream>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -22,6 +24,12 @@ HAZ_REMOTE(identity);
 
 int throws_range() { throw std::out_of_range("no item 7"); }
 HAZ_REMOTE(throws_range);
+
+int notes_and_throws(const std::string& path) {
+  std::ofstream(path, std::ios::app) << 'x';
+  throw std::runtime_error("noted");
+}
+HAZ_REMOTE(notes_and_throws);
 
 int throws_number() { throw 42; }  // NOLINT
 HAZ_REMOTE(throws_number);
@@ -73,6 +81,34 @@ int forks() {
 }
 HAZ_REMOTE(forks);
 
+[[gnu::noinline]] void innermost(int depth) {
+  if (depth == 0) throw std::logic_error("deep down");
+  innermost(depth - 1);
+  asm volatile("" ::: "memory");  // so that it stays a call
+}
+[[gnu::noinline]] int throws_deep_down() {
+  innermost(2);
+  return 0;
+}
+HAZ_REMOTE(throws_deep_down);
+
+struct catches_another {
+  ~catches_another() {
+    try {
+      throw std::runtime_error("of no interest");
+    } catch (const std::exception&) {
+      // Thrown while another one is on its way.
+    }
+  }
+};
+[[gnu::noinline]] int throws_past_others() {
+  const catches_another one;
+  const catches_another two;
+  innermost(0);
+  return 0;
+}
+HAZ_REMOTE(throws_past_others);
+
 haz::task_options once() { return {.max_retries = 0}; }
 
 void expect_others_go_on() { EXPECT_EQ(haz::get(haz::task(identity).remote(5)), 5); }
@@ -94,6 +130,32 @@ TEST(Failure, ExceptionComesWithTypeAndText) {
     EXPECT_TRUE(has(error.what(), "std::out_of_range: no item 7")) << error.what();
   }
   expect_others_go_on();
+}
+
+TEST(Failure, ExceptionComesWithItsStack) {
+  try {
+    (void)haz::get(haz::task(throws_deep_down).remote());
+    FAIL();
+  } catch (const haz::task_error& error) {
+    const std::vector<std::string>& stack = error.stack();
+    ASSERT_EQ(stack.size(), 4U) << error.what();
+    for (const std::size_t i : {0U, 1U, 2U})
+      EXPECT_TRUE(has(stack[i], "innermost(int)")) << stack[i];
+    EXPECT_TRUE(has(stack[3], "throws_deep_down()")) << stack[3];
+    EXPECT_TRUE(has(stack[3], "haz_api_tests+0x")) << stack[3];
+    EXPECT_TRUE(has(error.what(), "\n  at " + stack[0])) << error.what();
+    EXPECT_TRUE(has(error.traceback(), "\n  at " + stack[3])) << error.traceback();
+  }
+}
+
+TEST(Failure, StackIsThatOfWhatHasLeftTheTask) {
+  try {
+    (void)haz::get(haz::task(throws_past_others).remote());
+    FAIL();
+  } catch (const haz::task_error& error) {
+    ASSERT_FALSE(error.stack().empty());
+    EXPECT_TRUE(has(error.stack().front(), "innermost(int)")) << error.what();
+  }
 }
 
 TEST(Failure, WhatIsNoExceptionIsTold) {
@@ -231,8 +293,17 @@ TEST(Failure, ForkedChildOfTheProgramHasNoHaz) {
 }
 
 TEST(Failure, ExceptionIsRetriedWhereThatIsAskedFor) {
-  const auto task = haz::task(throws_range).options({.max_retries = 2, .retry_exceptions = true});
-  EXPECT_THROW((void)haz::get(task.remote()), haz::task_error);
+  const auto tries = [](const haz::task_options& options) {
+    char path[] = "/tmp/haz-tries-XXXXXX";
+    ::close(::mkstemp(path));
+    EXPECT_THROW((void)haz::get(haz::task(notes_and_throws).options(options).remote(path)),
+                 haz::task_error);
+    const auto size = std::filesystem::file_size(path);
+    ::unlink(path);
+    return size;
+  };
+  EXPECT_EQ(tries({.max_retries = 2, .retry_exceptions = true}), 3U);
+  EXPECT_EQ(tries({.max_retries = 2}), 1U);
 }
 
 }  // namespace

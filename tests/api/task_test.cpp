@@ -52,6 +52,45 @@ TEST(Task, ReturnsWhatItsFunctionReturns) {
   haz::get(haz::task(nothing).remote());
 }
 
+struct circle {
+  double radius = 0;
+  [[nodiscard]] double area(double pi) const { return pi * radius * radius; }
+  double grown(double by) { return radius += by; }
+};
+HAZ_REMOTE(circle::area);
+HAZ_REMOTE(circle::grown);
+
+struct scaling {
+  double factor = 1;
+  std::string unit;
+  std::string operator()(const std::vector<int>& all, int index) const {
+    return std::to_string(static_cast<int>(factor * all.at(static_cast<std::size_t>(index)))) +
+           unit;
+  }
+};
+auto haz_fields(scaling& s) { return std::tie(s.factor, s.unit); }
+HAZ_REMOTE(scaling::operator());
+
+struct not_registered {
+  int operator()() const { return 1; }
+};
+
+TEST(Task, MayBeAMemberFunction) {
+  const circle unit{2};
+  EXPECT_EQ(haz::get(haz::task(&circle::area).remote(unit, 3.0)), 12);
+  EXPECT_EQ(haz::get(haz::task(&circle::area).remote(haz::put(unit), haz::put(3.0))), 12);
+  EXPECT_EQ(haz::get(haz::task(&circle::grown).remote(unit, 1)), 3);
+  EXPECT_EQ(unit.radius, 2) << "a copy";
+}
+
+TEST(Task, MayBeAFunctor) {
+  const auto in_m = haz::task(scaling{100, "m"});
+  EXPECT_EQ(haz::get(in_m.remote(std::vector<int>{1, 2, 3}, 2)), "300m");
+  EXPECT_EQ(haz::get(in_m.options({.num_cpus = 2}).remote(haz::put(std::vector<int>{5}), 0)),
+            "500m");
+  EXPECT_THROW((void)haz::task(not_registered{}), haz::usage_error);
+}
+
 TEST(Task, RunsInAnotherProcess) {
   EXPECT_NE(haz::get(haz::task(process_id).remote()), ::getpid());
 }

@@ -122,29 +122,56 @@ WRONG = {
     "takes as many arguments": "haz::task(square).remote(1, 2);",
     "can't be converted to the type": 'haz::task(square).remote("one");',
     "of another type than the parameter": "haz::task(square).remote(haz::put(std::string()));",
+    "a method of another class": "haz::make_actor<a>().call(&b::g);",
+    "as many arguments as it has parameters": "haz::make_actor<a>().call(&a::f, 1, 2);",
+    "as many arguments as the constructor": "haz::make_actor<a>(1);",
     "can't pass values of this type": "struct file { virtual ~file(); }; haz::put(file());",
 }
 WRONG_FUNCTIONS = {
     "can't take a reference to something": "void f(int& x) { ++x; } HAZ_REMOTE(f);",
     "can't take a pointer": "void f(int* x) { ++*x; } HAZ_REMOTE(f);",
+    "returns a value, no pointer and no reference": "int& f() { static int x; return x; } "
+    "HAZ_REMOTE(f);",
+    "give it a default constructor": "struct p { int x; p(int y) : x(y) {} }; "
+    "auto haz_fields(p& one) { return std::tie(one.x); } void f(p) {} HAZ_REMOTE(f);",
+    "not long double": "void f(long double) {} HAZ_REMOTE(f);",
 }
 
 
+CLASSES = """
+struct a { int f(int x) { return x; } };
+HAZ_ACTOR(a(), &a::f);
+struct b { int g() { return 1; } };
+HAZ_ACTOR(b(), &b::g);
+"""
+
+COMPILERS = [one for one in ("g++", "clang++") if shutil.which(one)]
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
 @pytest.mark.parametrize("said", [*WRONG, *WRONG_FUNCTIONS])
-def test_what_makes_no_sense_does_not_compile(said, tmp_path):
+def test_what_makes_no_sense_does_not_compile(said, compiler, tmp_path):
     file = tmp_path / "wrong.cpp"
     file.write_text(
         "#include <haz/haz.h>\n"
         "int square(int x) { return x * x; }\nHAZ_REMOTE(square);\n"
+        f"{CLASSES}\n"
         f"{WRONG_FUNCTIONS.get(said, '')}\nvoid use() {{ {WRONG.get(said, '')} }}\n"
     )
     done = subprocess.run(
-        ["c++", "-std=c++20", "-fsyntax-only", f"-I{haz.get_include()}", str(file)],
+        [compiler, "-std=c++20", "-fsyntax-only", f"-I{haz.get_include()}", str(file)],
         capture_output=True,
         text=True,
     )
     assert done.returncode != 0
     assert said in done.stderr
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_examples_compile_without_a_warning(compiler):
+    for example in EXAMPLES.glob("*.cpp"):
+        flags = ("-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Werror")
+        run(compiler, *flags, f"-I{haz.get_include()}", example)
 
 
 def test_a_checkout_says_where_its_library_can_be_had():

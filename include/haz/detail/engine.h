@@ -117,6 +117,8 @@ struct fetched {
 };
 using fetched_receiver = void (*)(void* context, const fetched* values, std::size_t count) noexcept;
 
+using ready_callback = void (*)(void* context) noexcept;
+
 /// Members may be called from any thread. Those that return bool say with false that they have
 /// failed, and why.
 class engine {
@@ -149,6 +151,12 @@ class engine {
   virtual void drop_reference(std::uint64_t id) noexcept = 0;
   /// Whether the running task is to end.
   [[nodiscard]] virtual bool is_interrupted() const noexcept = 0;
+  /// Calls `resume` once, in haz's own thread, when the object is ready or haz ends; not if it is
+  /// ready already, which `is_ready` says. Fails where another language has that thread.
+  virtual bool notify(std::uint64_t id, ready_callback resume, void* context, bool* is_ready,
+                      failure& why) noexcept = 0;
+  /// Ends the actor of this process when the call that runs has ended. Fails where there is none.
+  virtual bool exit_actor(failure& why) noexcept = 0;
   /// Keeps the shared memory mapped, also beyond the end of haz, until release_memory().
   [[nodiscard]] virtual void* hold_memory() noexcept = 0;
   virtual void release_memory(void* held) noexcept = 0;

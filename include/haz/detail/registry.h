@@ -47,6 +47,14 @@ function_key key_of(Function function) noexcept {
   return key;
 }
 
+/// As key_of(), of a function that is called as a task: a method of an actor is another one.
+template <class Function>
+function_key key_of_function(Function function) noexcept {
+  function_key key = key_of(function);
+  if constexpr (std::is_member_function_pointer_v<Function>) key.words[2] ^= 1;
+  return key;
+}
+
 enum class function_kind : std::uint8_t { function, constructor, method };
 
 /// A function, a constructor of actors or a method that can be called by its name.
@@ -146,6 +154,21 @@ function_traits<Function, Result, Parameters...> traits_of(Result (*)(Parameters
 template <auto Function, class Result, class... Parameters>
 function_traits<Function, Result, Parameters...> traits_of(Result (*)(Parameters...) noexcept);
 
+/// Of a member function, with the object as the first parameter.
+template <auto Method, class T, class Result, class... Parameters>
+struct member_traits {
+  static Result call(T object, Parameters... arguments) {
+    return (object.*Method)(std::forward<Parameters>(arguments)...);
+  }
+  using type = function_traits<&call, Result, T, Parameters...>;
+};
+template <auto Method, class T, class Result, class... Parameters>
+typename member_traits<Method, T, Result, Parameters...>::type traits_of(
+    Result (T::*)(Parameters...));
+template <auto Method, class T, class Result, class... Parameters>
+typename member_traits<Method, T, Result, Parameters...>::type traits_of(
+    Result (T::*)(Parameters...) const);
+
 /// Enters a function into the registry, for as long as its library is loaded.
 class HAZ_API registration {
  public:
@@ -161,8 +184,8 @@ class HAZ_API registration {
 template <auto Function>
 registration make_registration(const char* name) {
   using traits = decltype(traits_of<Function>(Function));
-  return registration({name, function_kind::function, key_of(Function), traits::num_parameters,
-                       &traits::invoke, &traits::signature});
+  return registration({name, function_kind::function, key_of_function(Function),
+                       traits::num_parameters, &traits::invoke, &traits::signature});
 }
 
 }  // namespace haz::detail
