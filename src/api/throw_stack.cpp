@@ -89,8 +89,8 @@ using Throw = void (*)(void*, std::type_info*, void (*)(void*));
 }  // namespace haz
 
 // Weak, so that it gives way where the C++ library is linked statically.
-// NOLINTNEXTLINE(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp,readability-identifier-naming):
-// the C++ library's name
+// NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp,readability-identifier-naming)
+// The C++ library's name.
 extern "C" [[noreturn]] HAZ_API __attribute__((weak)) void __cxa_throw(void* object,
                                                                        std::type_info* type,
                                                                        void (*destroy)(void*)) {
@@ -99,3 +99,4 @@ extern "C" [[noreturn]] HAZ_API __attribute__((weak)) void __cxa_throw(void* obj
   if (kNext != nullptr) kNext(object, type, destroy);
   std::abort();
 }
+// NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp,readability-identifier-naming)
