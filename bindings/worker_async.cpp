@@ -177,9 +177,11 @@ void WorkerLoop::start_call(const TaskCommand& command, std::int64_t now_ns) {
   const Call attempt{call.active.task, call.active.attempt, call.num_returns, call.function,
                      call.began_ns};
   CallResults results;
-  if (!has_memory) {
+  if (exiting_) {
+    PyErr_Clear();  // what was raised on the way out
+  } else if (!has_memory) {
     add_no_memory(results);
-  } else if (!exiting_) {
+  } else {
     pack(results, returned, attempt);
   }
   finish_call(results, attempt);

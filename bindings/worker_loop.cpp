@@ -225,7 +225,11 @@ void WorkerLoop::execute(const TaskCommand& command, bool in_ring,
     PyObject* returned = call(command, in_ring, claim, attempt);
     if (forked()) leave_forked_child(returned);
     if (returned == nullptr && instance_ != nullptr) leave_if_exit();
-    if (!exiting_) pack(results, returned, attempt);
+    if (exiting_) {
+      PyErr_Clear();  // of exit_actor(), from a constructor too, or what was raised on its way out
+    } else {
+      pack(results, returned, attempt);
+    }
   }
   // From here on an interrupt comes too late: what follows must not be its victim.
   ring_.end_attempt({});

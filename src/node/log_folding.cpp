@@ -20,7 +20,8 @@ bool has_words(std::string_view text) {
 
 void LogFolding::add(LogLine line, std::int64_t now_ns, std::vector<LogLine>& out) {
   expire(now_ns, out);
-  if (!line.may_fold || line.text.size() > kMaxFoldedBytes || !has_words(line.text)) {
+  if (!line.may_fold || line.is_bar || line.text.size() > kMaxFoldedBytes ||
+      !has_words(line.text)) {
     out.push_back(std::move(line));
     return;
   }

@@ -47,6 +47,9 @@ std::string shortened(std::string_view text, std::size_t limit) {
 
 std::string shown(const LogLine& line, bool colour) {
   if (line.is_plain) return line.text;
+  if (line.is_bar) {
+    return std::string(kBarMarker) + std::to_string(line.pid) + " " + line.text;
+  }
   std::string text;
   text.reserve(line.task_name.size() + line.text.size() + 40);
   if (colour) text += "\x1b[36m";
@@ -91,6 +94,7 @@ void LogLines::finish(std::vector<LogLine>& out) {
     const std::string line = std::exchange(state_of(stream).pending, {});
     if (!line.empty()) end_line(stream, line, out);
   }
+  if (std::exchange(has_bars_, false)) emit_bar({}, out);
 }
 
 std::vector<std::string> LogLines::stderr_tail() const {
@@ -110,6 +114,13 @@ std::vector<std::string> LogLines::stderr_tail() const {
 }
 
 void LogLines::end_line(LogStream stream, std::string_view line, std::vector<LogLine>& out) {
+  if (const std::size_t bar = line.find(kBarMarker); bar != std::string_view::npos) {
+    const std::string_view before = after_last_return(line.substr(0, bar));
+    if (!before.empty()) emit(stream, before, out);
+    has_bars_ = true;
+    emit_bar(line.substr(bar + kBarMarker.size()), out);
+    return;
+  }
   const std::size_t marker = line.find(kTaskMarker);
   if (marker == std::string_view::npos) {
     emit(stream, after_last_return(line), out);
@@ -146,7 +157,13 @@ void LogLines::cut_long_line(LogStream stream, std::vector<LogLine>& out) {
   pending.erase(0, cut);
 }
 
-// Every line passes here once.
+void LogLines::emit_bar(std::string_view state, std::vector<LogLine>& out) {
+  LogLine line{LogStream::kStdout, pid_, {}, std::string(state)};
+  line.is_bar = true;
+  out.push_back(std::move(line));
+}
+
+// Every line passes here once, but for those of bars.
 void LogLines::emit(LogStream stream, std::string_view text, std::vector<LogLine>& out) {
   const Stream& state = state_of(stream);
   LogLine& line = out.emplace_back();

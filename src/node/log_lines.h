@@ -21,6 +21,10 @@ inline constexpr std::string_view kTaskEnd = "\x1e";
 /// print is the program's own output, as with the standard library's pools.
 inline constexpr std::string_view kPlainOutput = "\x1f";
 
+/// A worker writes this, the state of a progress bar as JSON, and a newline; it is no output, but
+/// for who shows the bars.
+inline constexpr std::string_view kBarMarker = "\x1ehaz:bar:";
+
 /// Longer lines are cut into pieces, each shown as a line.
 inline constexpr std::size_t kMaxLineBytes = 64 * 1024;
 /// Longer task names are cut; so is what stands between a marker and the next newline.
@@ -41,11 +45,12 @@ struct LogLine {
   std::uint32_t job = 0;  ///< Whose driver the line is for; 0: nobody's.
   bool may_fold = true;   ///< As one of a flood; not where the driver wants all.
   bool is_plain = false;  ///< Of a task that wrote kPlainOutput.
+  bool is_bar = false;    ///< `text` is the state of a progress bar; empty: the worker has ended.
 };
 
 /// The line as a terminal shows it, without a newline: "(name pid=123) text", or "(pid=123) text"
 /// without a name, "(haz) text" without a process; the bracket in cyan if `colour`. Of a plain
-/// line, its text.
+/// line, its text; of a bar, kBarMarker, the pid, a space and its state.
 std::string shown(const LogLine& line, bool colour = false);
 
 /// The output of one worker. Memory is bounded, whatever the worker writes. Not thread-safe.
@@ -74,11 +79,13 @@ class LogLines {
   Stream& state_of(LogStream stream) { return streams_[static_cast<std::size_t>(stream)]; }
   void end_line(LogStream stream, std::string_view line, std::vector<LogLine>& out);
   void cut_long_line(LogStream stream, std::vector<LogLine>& out);
+  void emit_bar(std::string_view state, std::vector<LogLine>& out);
   void emit(LogStream stream, std::string_view text, std::vector<LogLine>& out);
 
   std::int64_t pid_;
   Stream streams_[2];
   std::deque<std::string> stderr_tail_;
+  bool has_bars_ = false;
 };
 
 }  // namespace haz

@@ -11,6 +11,7 @@ import os
 from haz import _native
 from haz._core import plain_functions
 from haz._core.gpus import VISIBLE
+from haz._core.process_state import name_output
 from haz._core.runtime import runtime
 from haz._core.threads import set_threads, threads_for
 
@@ -145,6 +146,7 @@ def _constructor(
         except BaseException:
             engine.actor = None
             raise
+        name_output(host.instance)
         if concurrency == 1:
             _native.become_actor(host.instance, _MAIN_THREAD, 1, _run_nothing)
         else:
@@ -192,6 +194,7 @@ def _construct_on_loop(
         host.instance = cls(*args, **kwargs)
 
     loop.run_until_complete(construct())
+    name_output(host.instance)
     _native.become_actor(
         host.instance, _EVENT_LOOP, concurrency, lambda: _run_loop(loop, selector), loop
     )

@@ -31,7 +31,14 @@ else:
     import _locale
     import _signal  # `signal` costs milliseconds, and wraps these
 
-__all__ = ["ProcessState", "open_streams", "plain_output", "show_plain_output"]
+__all__ = [
+    "ProcessState",
+    "name_output",
+    "open_streams",
+    "plain_output",
+    "show_plain_output",
+    "write_to_driver",
+]
 
 _set_handler = _signal.signal
 _set_mask = _signal.pthread_sigmask
@@ -56,11 +63,15 @@ class _TaskStream(io.TextIOWrapper):
 
     #: Of both streams: whether lines are shown without that.
     is_plain = False
+    #: What an actor whose class has a `__repr__` is called instead of its calls; for all streams.
+    actor_name: str | None = None
     _task_name: str | None = None
     _has_text = False
 
     def write(self, text: str, /) -> int:
-        name = _PLAIN_OUTPUT if _TaskStream.is_plain else _native.running_name()
+        name = self.actor_name or _native.running_name()
+        if _TaskStream.is_plain:
+            name = _PLAIN_OUTPUT
         if name is not None and name != self._task_name:
             self._task_name = name
             super().write(f"\x1ehaz:task:{name}\n")
@@ -73,6 +84,11 @@ class _TaskStream(io.TextIOWrapper):
         if self._has_text:
             self._has_text = False
             super().write("\x1ehaz:task:\x1e\n")
+
+    def write_line(self, line: str) -> None:
+        """Write a line that is no text of a task's."""
+        super().write(line)
+        self.flush()
 
     def detach(self) -> Any:
         self.flush()
@@ -111,9 +127,30 @@ def _open_stream(fd: int) -> _TaskStream:
 
 def open_streams() -> _TaskStream:
     """Make standard output and error the streams that lead to the driver; the latter."""
-    sys.stdout = _open_stream(1)
+    global _to_driver
+    sys.stdout = _to_driver = _open_stream(1)
     sys.stderr = errors = _open_stream(2)
     return errors
+
+
+_to_driver: _TaskStream | None = None
+
+
+def write_to_driver(line: str) -> None:
+    """Send the driver a line that is not shown as output, whatever ``sys.stdout`` is."""
+    if _to_driver is not None:
+        _to_driver.write_line(line)
+
+
+def name_output(instance: object) -> None:
+    """Let the lines of this process, an actor's, begin with what its class' `__repr__` returns."""
+    if type(instance).__repr__ is object.__repr__:
+        return
+    try:
+        name = " ".join(repr(instance).split())
+    except Exception:
+        return
+    _TaskStream.actor_name = name.replace("\x1e", "") or None
 
 
 # ---- parts of the state ----------------------------------------------------------------------

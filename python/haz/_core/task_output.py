@@ -23,6 +23,11 @@ def show(lines: Iterable[tuple[bool, str]]) -> None:
     once, unless it is a pipe that nobody reads; the other stream gets its own.
     """
     for is_stderr, text in lines:
+        if text.startswith("\x1ehaz:bar:"):
+            from haz._core import task_bars
+
+            task_bars.take(text)
+            continue
         stream = sys.stderr if is_stderr else sys.stdout
         if stream is not None:
             try:

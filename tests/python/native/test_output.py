@@ -168,3 +168,92 @@ def test_output_that_nobody_reads(tmp_path):
         errors = process.stderr.read()
     assert process.returncode == 0
     assert "Traceback" not in errors
+
+
+def test_an_actor_with_a_repr_is_called_that(run_program):
+    done = run_program(
+        """
+        import asyncio, sys
+        import haz
+
+        class Named:
+            def __init__(self, index):
+                self.index = index
+                print("constructed", index)
+
+            def __repr__(self):
+                return f"Named(\\n  index={self.index})"
+
+            def say(self):
+                print("said", self.index)
+                print("complained", self.index, file=sys.stderr)
+
+            def rename(self):
+                self.index = "other"
+
+        class Async(Named):
+            async def wait(self):
+                print("waited", self.index)
+
+        class Fails:
+            def __repr__(self):
+                raise ValueError
+
+            def say(self):
+                print("said too")
+
+        one, other = haz.remote(Named).remote(1), haz.remote(Async).remote(2)
+        third = haz.remote(max_concurrency=2)(Named).remote(3)
+        haz.get([one.rename.remote(), one.say.remote(), other.wait.remote(), third.say.remote()])
+        haz.get(haz.remote(Fails).remote().say.remote())
+        haz.get(haz.remote(lambda: print("of a task")).options(name="task").remote())
+        """
+    )
+    out = re.sub(r"pid=\d+", "pid", done.stdout).splitlines()
+    assert sorted(out) == sorted(
+        [
+            *(f"(Named.__init__ pid) constructed {index}" for index in (1, 3)),
+            "(Async.__init__ pid) constructed 2",
+            "(Named( index=1) pid) said other",
+            "(Named( index=2) pid) waited 2",
+            "(Named( index=3) pid) said 3",
+            "(Fails.say pid) said too",
+            "(task pid) of a task",
+        ]
+    )
+    assert "(Named( index=1) pid" in done.stderr
+
+
+def test_an_actor_that_ends_itself_says_nothing(run_program):
+    done = run_program(
+        """
+        import haz
+
+        @haz.remote
+        class Ends:
+            def __init__(self, at_once):
+                if at_once:
+                    haz.actor.exit_actor()
+
+            def end(self):
+                try:
+                    haz.actor.exit_actor()
+                finally:
+                    raise ValueError("on the way out")
+
+            async def end_later(self):
+                haz.actor.exit_actor()
+
+        for make in (
+            lambda: Ends.remote(True).end.remote(),
+            lambda: Ends.remote(False).end.remote(),
+            lambda: Ends.remote(False).end_later.remote(),
+        ):
+            try:
+                haz.get(make())
+            except haz.exceptions.ActorDiedError as error:
+                print(error.reason)
+        """
+    )
+    assert done.stdout == "exited\n" * 3
+    assert done.stderr == ""

@@ -52,6 +52,16 @@ TEST(LogFolding, DifferentLinesAreShownAtOnce) {
   EXPECT_EQ(terminal.finish().lines.size(), 3U);
 }
 
+TEST(LogFolding, BarsAreAllPassedOn) {
+  Terminal terminal;
+  for (int pid = 1; pid <= 3; ++pid) {
+    LogLine line{LogStream::kStdout, pid, "", "{\"done\": 1}"};
+    line.is_bar = true;
+    terminal.folding.add(std::move(line), 0, terminal.lines);
+  }
+  EXPECT_EQ(terminal.texts().size(), 3U);
+}
+
 TEST(LogFolding, EqualLinesOfSeveralWorkersAreShownOnceAndCounted) {
   Terminal terminal;
   for (int pid = 1; pid <= 5; ++pid)

@@ -108,6 +108,20 @@ TEST(LogLinesTest, EachStreamHasItsOwnName) {
   EXPECT_EQ(shown_all(reader.out), (Texts{"(f pid=123) x", "(pid=123) y"}));
 }
 
+TEST(LogLinesTest, BarsAreNoOutput) {
+  Reader reader;
+  const std::string bar = std::string(kBarMarker) + "{\"done\": 1}\n";
+  reader.add(marker("f")).add("text\n").add(bar).add("half").add(bar).add("of a line\n").finish();
+  EXPECT_EQ(shown_all(reader.out),
+            (Texts{"(f pid=123) text", std::string(kBarMarker) + "123 {\"done\": 1}",
+                   "(f pid=123) half", std::string(kBarMarker) + "123 {\"done\": 1}",
+                   "(f pid=123) of a line", std::string(kBarMarker) + "123 "}))
+      << "the last says that the worker has ended";
+  EXPECT_TRUE(reader.log().stderr_tail().empty());
+  reader.finish();
+  EXPECT_EQ(reader.out.size(), 6U) << "and is said once";
+}
+
 TEST(LogLinesTest, OtherRecordSeparatorsAreText) {
   EXPECT_EQ(Reader().add("\x1e{\"a\":1}\n").out.at(0).text, "\x1e{\"a\":1}");
   EXPECT_EQ(Reader().add("\x1ehaz:tas").finish().out.at(0).text, "\x1ehaz:tas");

@@ -1,0 +1,1 @@
+"""What Ray calls experimental: the module `haz.experimental.tqdm_ray`."""
