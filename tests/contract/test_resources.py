@@ -170,3 +170,25 @@ def test_memory_by_default(engine_name):
         haz.shutdown()
         with pytest.raises((TypeError, ValueError), match="_memory"):
             haz.init(engine=engine_name, num_cpus=1, _memory=wrong)
+
+
+@pytest.mark.own_node
+def test_a_type_of_accelerator(engine_name):
+    haz.init(engine=engine_name, num_cpus=1, resources={"accelerator_type:A100": 1})
+
+    @haz.remote(accelerator_type="A100")
+    def f():
+        return haz.get_runtime_context().get_assigned_resources()
+
+    assert haz.get(f.remote())["accelerator_type:A100"] == 0.001
+    with pytest.raises(exceptions.InfeasibleResourcesError, match="accelerator_type:H100"):
+        f.options(accelerator_type="H100").remote()
+
+    @haz.remote(accelerator_type="A100")
+    class Actor:
+        def get(self):
+            return 1
+
+    assert haz.get(Actor.remote().get.remote()) == 1
+    with pytest.raises(exceptions.InfeasibleResourcesError, match="accelerator_type:H100"):
+        Actor.options(accelerator_type="H100").remote()

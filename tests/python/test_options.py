@@ -115,12 +115,19 @@ def test_what_is_wrong(given, error, words):
 
 
 def test_options_without_a_meaning_here():
-    runtime._warned.discard("accelerator_type")
     assert made(scheduling_strategy=None, enable_task_events=False) == TaskOptions()
     assert made(accelerator_type=None, placement_group="default") == TaskOptions()
-    with pytest.warns(RuntimeWarning, match="ignores accelerator_type"):
-        made(accelerator_type="H100")
-    made(accelerator_type="H100")  # once is enough
+
+
+def test_a_type_of_accelerator_is_a_resource():
+    given = made(accelerator_type="H100", resources={"crane": 1})
+    assert given.resources == {"crane": 1, "accelerator_type:H100": 0.001}
+    assert made(accelerator_type="H100").resources == {"accelerator_type:H100": 0.001}
+    changed = haz.remote(accelerator_type="H100")(f.__wrapped__).options(resources={"crane": 2})
+    assert changed._options.resources == {
+        "crane": 2,
+        "accelerator_type:H100": 0.001,
+    }
 
 
 def test_max_calls_is_not_for_options():

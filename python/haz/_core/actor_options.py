@@ -94,6 +94,7 @@ _ACTOR_CHECKS: dict[str, Callable[[Any], Any]] = {
     "max_pending_calls": _max_pending_calls,
     "allow_out_of_order_execution": lambda value: check_bool("allow_out_of_order_execution", value),
     "runtime_env": CHECKS["runtime_env"],
+    "accelerator_type": CHECKS["accelerator_type"],
     "label_selector": CHECKS["label_selector"],
     "fallback_strategy": CHECKS["fallback_strategy"],
 }

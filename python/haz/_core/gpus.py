@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["VISIBLE", "gpu_names", "shown_ids"]
+__all__ = ["VISIBLE", "gpu_names", "gpu_resources", "shown_ids"]
 
 #: The variable that CUDA follows.
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -60,6 +60,43 @@ def gpu_names(num_gpus: int | None) -> list[str]:
             f"it, or give at most {len(visible)}"
         )
     return visible[:num_gpus]
+
+
+def gpu_resources(names: list[str], given: dict[str, float]) -> dict[str, float]:
+    """Return the resources that the node has by its GPUs: ``GPU``, and ``accelerator_type:...`` for
+    each kind that the driver's files tell of, unless `given` names some."""
+    if not names:
+        return {}
+    found = {"GPU": float(len(names))}
+    if not any(name.startswith("accelerator_type:") for name in given):
+        found.update(dict.fromkeys(_kinds(), 1.0))
+    return found
+
+
+_MODELS = "/proc/driver/nvidia/gpus"
+
+
+def _kinds(folder: str = _MODELS) -> list[str]:
+    """The GPUs' kinds as Ray names them: ``accelerator_type:A100`` of an NVIDIA A100-SXM4-40GB."""
+    found = []
+    try:
+        for entry in os.listdir(folder):
+            with open(f"{folder}/{entry}/information") as file:
+                model = next((line for line in file if line.startswith("Model:")), "")
+            kind = _kind_of(model.partition(":")[2])
+            if kind:
+                found.append(f"accelerator_type:{kind}")
+    except OSError:
+        pass  # another driver, or none
+    return found
+
+
+def _kind_of(model: str) -> str:
+    """The first word of a model's name that begins with a letter and has a digit."""
+    for word in model.replace("-", " ").split():
+        if word.isalnum() and word[0].isalpha() and any(char.isdigit() for char in word):
+            return word
+    return ""
 
 
 def shown_ids(names: list[str]) -> list[int | str]:

@@ -273,6 +273,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "priority": _priority,
     "label_selector": label_selector,
     "fallback_strategy": fallback_strategy,
+    "accelerator_type": lambda value: check_text("accelerator_type", value),
     "_generator_backpressure_num_objects": _items_ahead,
 }
 
@@ -288,15 +289,11 @@ def _check_dict(name: str, value: Any) -> object:
 
 #: Options of Ray's that have no meaning on one machine, with their checks.
 WITHOUT_MEANING: dict[str, Callable[[str, Any], object]] = {
-    "accelerator_type": check_str,
     "enable_task_events": check_bool,
     "object_store_memory": check_memory,
     "_labels": check_str_dict,
     "_metadata": _check_dict,
 }
-
-#: Those of them that a user would miss.
-_MISSED = ("accelerator_type",)
 
 
 #: Options that say where a task or actor runs: together they make the one called ``placement``.
@@ -317,14 +314,9 @@ def add_placement(checked: dict[str, Any], given: Mapping[str, Any], where: str)
 
 
 def ignore_option(name: str, value: Any) -> None:
-    """Check an option of `WITHOUT_MEANING`; warn where a user would miss its effect."""
-    if value is None:
-        return
-    WITHOUT_MEANING[name](name, value)
-    if name in _MISSED:
-        from haz._core.runtime import runtime
-
-        runtime.warn_once(name, f"haz runs on one machine and ignores {name}={shown(value)}")
+    """Check an option of `WITHOUT_MEANING`."""
+    if value is not None:
+        WITHOUT_MEANING[name](name, value)
 
 
 #: Options that only actors have: a frequent mistake with its own words.
@@ -371,9 +363,18 @@ def check_task_options(given: Mapping[str, Any], where: str) -> dict[str, Any]:
     return checked
 
 
+#: How much of a node's resource ``accelerator_type:...`` a task takes: as good as nothing.
+_OF_ACCELERATOR = 0.001
+
+
 def with_labels(checked: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the checked options with what they say of labels as part of their ``placement``."""
+    """Return the checked options with what they say of labels as part of their ``placement``, and
+    the type of accelerator as one of their ``resources``."""
     given = dict(checked)
+    accelerator = given.pop("accelerator_type", None)
+    if accelerator is not None:
+        kind = {f"accelerator_type:{accelerator}": _OF_ACCELERATOR}
+        given["resources"] = {**given.get("resources", {}), **kind}
     selector = given.pop("label_selector", None)
     fallbacks = given.pop("fallback_strategy", [])
     if selector:
@@ -385,6 +386,6 @@ def with_labels(checked: Mapping[str, Any]) -> dict[str, Any]:
 
 def make_task_options(checked: Mapping[str, Any]) -> TaskOptions:
     """Make the record from what `check_task_options` returned, merged."""
-    if "label_selector" in checked or "fallback_strategy" in checked:
+    if any(name in checked for name in ("label_selector", "fallback_strategy", "accelerator_type")):
         checked = with_labels(checked)
     return TaskOptions(**checked)

@@ -19,7 +19,7 @@ from threading import Lock
 
 from haz import _native
 from haz._core import node_address, zygote
-from haz._core.gpus import gpu_names
+from haz._core.gpus import gpu_names, gpu_resources
 from haz._core.lifecycle import check_node_options, num_cpus_of_environment
 
 TYPE_CHECKING = False
@@ -200,8 +200,7 @@ class Server:
         num_cpus = options.num_cpus if options.num_cpus is not None else _native.usable_cpus()
         resources = dict(options.resources)
         self._gpus = gpu_names(options.num_gpus)
-        if self._gpus:
-            resources["GPU"] = float(len(self._gpus))
+        resources |= gpu_resources(self._gpus, resources)
         if options.memory is not None:
             resources["memory"] = float(options.memory)
         _native.serve_node(
