@@ -52,7 +52,7 @@ void WorkerLoop::send(CallResults& results, const Call& call) {
     }
     values[i].refs = {results.ids.data() + entry.ids_at, entry.num_ids};
   }
-  ring_.finish({call.task, call.attempt, results.outcome, monotonic_ns() - call.began_ns, values});
+  ring_.finish({call.task, call.attempt, results.outcome, call.began_ns, values});
 }
 
 bool WorkerLoop::add_value(CallResults& results, PyObject* value, bool is_error) {

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from haz._core.refs import ObjectRef as ObjectRef
     from haz._core.remote import RemoteFunction as RemoteFunction
     from haz._core.remote import remote as remote
+    from haz._core.timeline import timeline as timeline
     from haz._faces.mapping import map as map
     from haz.executor import Executor as Executor
 
@@ -76,6 +77,7 @@ _HOME = {
     "put": "haz._core.api",
     "remote": "haz._core.remote",
     "shutdown": "haz._core.lifecycle",
+    "timeline": "haz._core.timeline",
     "wait": "haz._core.api",
 }
 

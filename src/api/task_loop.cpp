@@ -184,8 +184,7 @@ void TaskLoop::finish(const TaskCommand& command, std::int64_t began_ns, Outcome
       value.bytes = shortened;
     }
   }
-  ring_.finish({TaskId{command.task}, command.attempt, outcome, monotonic_ns() - began_ns,
-                std::span(&value, 1)});
+  ring_.finish({TaskId{command.task}, command.attempt, outcome, began_ns, std::span(&value, 1)});
 }
 
 void TaskLoop::set_threads(std::uint32_t threads) {

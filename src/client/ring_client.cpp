@@ -383,11 +383,13 @@ void RingClient::stop() {
 
 void RingClient::finish(const FinishedTask& finished) {
   const std::span<const NewValue> values = finished.values;
+  const std::int64_t now_ns = monotonic_ns();
   const FinishedMessage message{
       finished.task.value,
       finished.attempt,
       static_cast<std::uint32_t>(finished.outcome),
-      static_cast<std::uint64_t>(std::max<std::int64_t>(finished.run_ns, 0)),
+      static_cast<std::uint64_t>(std::max<std::int64_t>(now_ns - finished.began_ns, 0)),
+      now_ns,
       static_cast<std::uint32_t>(values.size()),
       0};
   const std::uint64_t finished_count = finished_count_.fetch_add(1, std::memory_order_relaxed) + 1;

@@ -28,7 +28,7 @@ struct FinishedTask {
   TaskId task;
   std::uint32_t attempt = 0;
   Outcome outcome = Outcome::kReturned;
-  std::int64_t run_ns = 0;
+  std::int64_t began_ns = 0;  ///< By the machine's monotonic clock.
   std::span<const NewValue> values;
 };
 

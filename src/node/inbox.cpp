@@ -197,7 +197,7 @@ bool Node::on_finished(WorkerPort& port, std::span<const std::byte> body) {
   }
   scheduler_.finished(*port.worker, TaskId{message.task}, message.attempt,
                       static_cast<Outcome>(message.outcome), values,
-                      static_cast<std::int64_t>(message.run_ns));
+                      static_cast<std::int64_t>(message.run_ns), message.ended_ns);
   return true;
 }
 

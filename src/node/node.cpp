@@ -219,6 +219,7 @@ Status Node::submit(TaskSpec& spec, FunctionId function) {
   Round round(*this);
   if (shut_down_) return Error{ErrorKind::kLost, "the node has been shut down"};
   if (spec.id.value % kPumpEvery == 0) pump();
+  scheduler_.story().note_time(rough_monotonic_ns());
   spec.submitter = process_;
   spec.function = scheduler_.function(function);
   HAZ_CHECK(spec.function != nullptr, "submit of a function that is not registered");
@@ -231,6 +232,7 @@ Result<ObjectId> Node::create_actor(TaskSpec& spec, FunctionId function, const A
   Round round(*this);
   if (shut_down_) return Error{ErrorKind::kLost, "the node has been shut down"};
   pump();
+  scheduler_.story().note_time(rough_monotonic_ns());
   spec.submitter = process_;
   spec.function = scheduler_.function(function);
   HAZ_CHECK(spec.function != nullptr, "creation of a class that is not registered");

@@ -305,6 +305,11 @@ class Node final : private Actions {
   void encode_named_actors(ValueWriter& writer);
   void encode_resources(bool total, ValueWriter& writer);
   void encode_groups(const QueryMessage& query, ValueWriter& writer);
+  // What there is and what has ended (state.cpp).
+  void encode_tasks(std::size_t most, ValueWriter& writer);
+  void encode_actors(std::size_t most, ValueWriter& writer);
+  void encode_objects(std::size_t most, ValueWriter& writer) const;
+  void encode_workers(ValueWriter& writer);
 
   // Progress (pump.cpp).
   void drain_drops();

@@ -76,6 +76,21 @@ void Node::encode_query(QueryKind kind, std::uint64_t argument, std::vector<std:
     case QueryKind::kIsWanted:
       writer.boolean(scheduler_.is_result_wanted(TaskId{argument}));
       break;
+    case QueryKind::kTasks:
+      encode_tasks(argument, writer);
+      break;
+    case QueryKind::kActors:
+      encode_actors(argument, writer);
+      break;
+    case QueryKind::kObjects:
+      encode_objects(argument, writer);
+      break;
+    case QueryKind::kTaskOf:
+      writer.integer(static_cast<std::int64_t>(scheduler_.task_of(ObjectId{argument}).value));
+      break;
+    case QueryKind::kWorkers:
+      encode_workers(writer);
+      break;
     default:
       encode_resources(kind == QueryKind::kTotalResources, writer);
   }

@@ -92,6 +92,7 @@ struct Actor {
   bool seen_waiting = false;     ///< For resources, at the last tell_waiting().
   bool told_waiting = false;     ///< That was told.
   Worker* worker = nullptr;      ///< Its process, from the start of the constructor on.
+  ProcessId process;             ///< The latest one.
   ActorState state = ActorState::kPending;
   bool referenced = true;                     ///< Its object exists.
   bool is_kept = false;                       ///< The node itself has a handle.

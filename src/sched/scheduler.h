@@ -129,9 +129,9 @@ class Scheduler {
   /// is in use, kLost when a dependency is unknown: the payload then stays the caller's.
   Status submit(const TaskSpec& spec);
   /// An attempt ended: with a value for each return, or one error. Late and unknown attempts are
-  /// ignored (their values are freed). Batched.
+  /// ignored (their values are freed). `ended_ns`: by the worker's clock; 0: by story(). Batched.
   void finished(Worker& worker, TaskId task, std::uint32_t attempt, Outcome outcome,
-                std::span<const NewValue> values, std::int64_t run_ns);
+                std::span<const NewValue> values, std::int64_t run_ns, std::int64_t ended_ns = 0);
   /// Cancels the task that makes `object`. `force` ends its worker if it runs: at once, or where
   /// others lie on its stack, only if it does not heed an interrupt; these are then tried again,
   /// and lose no try. `recursive` cancels the tasks that it submitted, too. Without effect when it
@@ -348,6 +348,20 @@ class Scheduler {
   /// What a task that is assigned was given, or its actor.
   [[nodiscard]] static const ResourceGrant& grant_of(const Task& task);
   [[nodiscard]] Story& story() { return story_; }
+  [[nodiscard]] const History& history() const { return history_; }
+  /// The task that makes `object`, or made it, if it has ended lately; no id: not known.
+  [[nodiscard]] TaskId task_of(ObjectId object) const;
+  /// All tasks that have not ended, in no order; constructors while they have not returned.
+  [[nodiscard]] std::vector<const Task*> live_tasks() const;
+  /// All actors, dead ones too while they have handles.
+  [[nodiscard]] const std::unordered_map<std::uint64_t, std::unique_ptr<Actor>>& actors() const {
+    return actors_;
+  }
+  /// Calls `visit(object)` for each object that exists; nothing must be changed meanwhile.
+  template <typename Visit>
+  void for_each_object(Visit&& visit) const {
+    objects_.for_each([&](std::uint64_t /*id*/, const Object* object) { visit(*object); });
+  }
   /// Checks the invariants that tests rely on; aborts when one is broken. Slow.
   void check_invariants() const;
 
@@ -407,6 +421,8 @@ class Scheduler {
   void end_task(Task* task, std::span<const NewValue> values);
   void publish(Task* task, std::span<const NewValue> values);
   void release_task(Task* task);
+  void note_attempt_end(Task* task, std::int64_t run_ns, std::int64_t ended_ns);
+  void remember(const Task& task, bool failed);
   void fail_task(Task* task, const ValueBytes& error, std::span<const ObjectId> refs = {});
   void fail_task(Task* task, std::span<const std::byte> error, std::span<const ObjectId> refs = {});
   void end_attempt_badly(Task* task, Outcome outcome, std::span<const NewValue> values);
@@ -568,6 +584,7 @@ class Scheduler {
   SchedulerOptions options_;
   ResourcePool pool_;
   Story story_;
+  History history_;
   std::uint32_t next_process_ = 1;
   std::uint32_t next_function_ = 1;
   Pool<Object> object_pool_;

@@ -87,6 +87,7 @@ bool Scheduler::place_actor(ResourceClass* resources, Task* task) {
   actor.grant = acquire(*resources);
   actor.acquired = &resources->request;
   actor.worker = worker;
+  actor.process = worker->process;
   actor.placed_ns = story_.time();
   worker->actor = &actor;
   std::erase(task_workers_, worker);
@@ -106,6 +107,7 @@ void Scheduler::actor_constructed(Task* task, const NewValue& value) {
   amounts_of(actor.grant).exchange(*actor.acquired, actor.held);
   actor.acquired = &actor.held;
   story_.add(StoryEvent::kActorAlive, actor.id.value, actor.restarts, actor.worker->slot);
+  remember(*task, false);
   task->state = TaskState::kWaiting;
   want_feeding(actor);
   if (first) {
@@ -442,9 +444,15 @@ void Scheduler::unreferenced(ObjectId id) {
 
 void Scheduler::end_actor(Actor& actor, ValueBytes error) {
   story_.add(StoryEvent::kActorDied, actor.id.value, actor.restarts);
+  if (actor.state != ActorState::kAlive && actor.creation != nullptr) {
+    remember(*actor.creation, true);
+  }
   actor.state = ActorState::kDead;
   actor.restart_at_ns = 0;
   actor.death = std::move(error);
+  history_.actors.add({actor.id, actor.function->id, actor.process, actor.restarts,
+                       actor.function->actor->is_detached, actor.name, actor.name_space,
+                       actor.death.share()});
   if (!actor.name.empty()) actor_names_.erase({actor.name_space, actor.name});
   if (actor.owns_groups) {
     for (const auto& [id, group] : groups_)

@@ -190,6 +190,9 @@ void Scheduler::assign(Task* task, Worker* worker) {
   looks_at_all_ = false;
   task->state = TaskState::kAssigned;
   task->worker = worker;
+  task->process = worker->process;
+  task->has_reported = false;
+  task->times.began_ns = story_.time();
   ++task->attempt;
   worker->assigned.push_back(task);
   if (task->wanted_soon) ++worker->wanted_soon;

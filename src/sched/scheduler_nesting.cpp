@@ -137,6 +137,9 @@ void Scheduler::run_nested(Task* task, Worker* worker) {
   task->state = TaskState::kAssigned;
   task->worker = worker;
   task->nested = true;
+  task->process = worker->process;
+  task->has_reported = false;
+  task->times.began_ns = story_.time();
   ++task->attempt;
   task->grant = std::make_unique<ResourceGrant>(acquire(*task->resources));
   worker->assigned.push_front(task);

@@ -54,6 +54,9 @@ Result<ResourceRequest> Scheduler::request_of(
 
 namespace {
 
+/// A longer run is nonsense of a worker.
+constexpr std::int64_t kMaxRunNs = std::int64_t{1} << 50;
+
 /// How messages name what is registered: an actor by its class.
 std::string shown_function(const FunctionOptions& options) {
   return options.actor ? "actor " + std::string(class_name_of(options.name)) : options.name;
@@ -156,6 +159,8 @@ Task* Scheduler::make_task(const TaskSpec& spec) {
   task->submitter = spec.submitter;
   task->priority = spec.function->priority;
   task->num_returns = spec.num_returns;
+  task->parent_id = spec.parent;
+  task->times.submitted_ns = story_.time();
   task->payload_offset = spec.payload_offset;
   task->payload_size = spec.payload_size;
   if (spec.payload_offset == 0) task->payload.assign(spec.payload);
@@ -312,14 +317,15 @@ void Scheduler::unqueue(Task* task) {
 
 void Scheduler::remember_run(Function& function, std::int64_t run_ns) {
   constexpr std::int64_t kWeight = 8;
-  run_ns = std::clamp<std::int64_t>(run_ns, 0, std::int64_t{1} << 50);
+  run_ns = std::clamp<std::int64_t>(run_ns, 0, kMaxRunNs);
   function.mean_run_ns = function.mean_run_ns < 0
                              ? run_ns
                              : function.mean_run_ns + (run_ns - function.mean_run_ns) / kWeight;
 }
 
 void Scheduler::finished(Worker& worker, TaskId id, std::uint32_t attempt, Outcome outcome,
-                         std::span<const NewValue> values, std::int64_t run_ns) {
+                         std::span<const NewValue> values, std::int64_t run_ns,
+                         std::int64_t ended_ns) {
   Task* task = worker.assigned.front();
   if (task == nullptr || task->id != id) task = find_task(id);
   if (task == nullptr || task->worker != &worker || task->attempt != attempt) {
@@ -331,6 +337,7 @@ void Scheduler::finished(Worker& worker, TaskId id, std::uint32_t attempt, Outco
   worker.stuck = false;
   ++task->starts;
   remember_run(*task->function, run_ns);
+  note_attempt_end(task, run_ns, ended_ns);
   leave_worker(task);
   const bool complete = values.size() == task->num_returns &&
                         std::none_of(values.begin(), values.end(), [](const NewValue& value) {
@@ -388,9 +395,64 @@ void Scheduler::end_task(Task* task, std::span<const NewValue> values) {
   const bool failed = values.size() == 1 && values.front().is_error;
   story_.add(failed ? StoryEvent::kTaskFailed : StoryEvent::kTaskFinished, task->id.value,
              task->attempt);
+  remember(*task, failed);
   if (task->place != CallPlace::kNone) forget_call(task);
   publish(task, values);
   release_task(task);
+}
+
+/// `ended_ns` comes from a worker, which may say anything.
+void Scheduler::note_attempt_end(Task* task, std::int64_t run_ns, std::int64_t ended_ns) {
+  task->has_reported = true;
+  task->times.ended_ns = ended_ns > 0 ? ended_ns : story_.time();
+  task->times.began_ns = task->times.ended_ns - std::clamp<std::int64_t>(run_ns, 0, kMaxRunNs);
+}
+
+void Scheduler::remember(const Task& task, bool failed) {
+  TaskEnd end = TaskEnd::kReturned;
+  if (failed && task.cancel_requested) {
+    end = TaskEnd::kCancelled;
+  } else if (failed && task.timed_out) {
+    end = TaskEnd::kTimedOut;
+  } else if (failed && task.has_reported) {
+    end = TaskEnd::kRaised;
+  } else if (failed) {
+    const bool with_actor = task.actor != nullptr && task.actor->state == ActorState::kDead;
+    end =
+        task.starts != 0 || with_actor || task.creates_actor ? TaskEnd::kCrashed : TaskEnd::kNotRun;
+  }
+  TaskTimes times = task.times;
+  if (!task.has_reported) times.ended_ns = story_.time();
+  history_.tasks.add({task.id, task.parent_id, task.actor != nullptr ? task.actor->id : ObjectId{},
+                      task.function->id, task.process, task.attempt, task.num_returns, end,
+                      task.creates_actor, times});
+}
+
+TaskId Scheduler::task_of(ObjectId object) const {
+  const Object* found = objects_.find(object.value);
+  if (found != nullptr && found->producer != nullptr) return found->producer->id;
+  for (std::size_t i = history_.tasks.size(); i > 0; --i) {
+    const EndedTask& task = history_.tasks[i - 1];
+    const bool is_its = object.value - task.id.value < std::max<std::uint32_t>(task.num_returns, 1);
+    if (is_its) return task.id;
+  }
+  return {};
+}
+
+std::vector<const Task*> Scheduler::live_tasks() const {
+  std::vector<const Task*> found;
+  for_each_object([&found](const Object& object) {
+    const Task* task = object.producer;
+    if (task != nullptr && task->id.value == object.id.value && !task->creates_actor) {
+      found.push_back(task);
+    }
+  });
+  for (const auto& [id, actor] : actors_) {
+    const bool is_being_made =
+        actor->state == ActorState::kPending || actor->state == ActorState::kRestarting;
+    if (is_being_made && actor->creation != nullptr) found.push_back(actor->creation);
+  }
+  return found;
 }
 
 void Scheduler::publish(Task* task, std::span<const NewValue> values) {

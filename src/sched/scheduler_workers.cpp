@@ -96,6 +96,7 @@ bool Scheduler::worker_died(Worker& worker, const DeathCause& reported) {
   story_.add(StoryEvent::kWorkerDied, worker.process.value,
              static_cast<std::uint32_t>(cause.signal != 0 ? cause.signal : cause.exit_code),
              worker.slot);
+  history_.workers.add({worker.process, worker.job, cause.pid, cause.exit_code, cause.signal});
   bool has_begun = worker.finished != 0;
   if (worker.actor != nullptr) {
     has_begun = actor_process_died(worker, cause) || has_begun;

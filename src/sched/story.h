@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "sched/recent.h"
+
 namespace haz {
 
 enum class StoryEvent : std::uint16_t {
@@ -40,39 +42,34 @@ static_assert(sizeof(StoryRecord) == 24);
 /// A bounded ring of records: the oldest are overwritten. Not thread-safe.
 class Story {
  public:
-  explicit Story(std::size_t capacity = 8192) : capacity_(capacity) {}
+  explicit Story(std::size_t capacity = 8192) : records_(capacity) {}
 
   /// The host tells the time once per batch of events; the scheduler has no clock.
   void set_time(std::int64_t now_ns) { now_ns_ = now_ns; }
+  /// Likewise, by a clock that may be some milliseconds behind.
+  void note_time(std::int64_t rough_ns) {
+    if (rough_ns > now_ns_) now_ns_ = rough_ns;
+  }
   [[nodiscard]] std::int64_t time() const { return now_ns_; }
 
   void add(StoryEvent event, std::uint64_t subject, std::uint32_t detail = 0,
            std::uint32_t worker = 0) {
-    const StoryRecord record{now_ns_, subject, detail, static_cast<std::uint16_t>(worker), event};
-    if (records_.size() < capacity_) {
-      records_.push_back(record);
-    } else {
-      records_[next_] = record;
-    }
-    if (++next_ == capacity_) next_ = 0;
+    records_.add({now_ns_, subject, detail, static_cast<std::uint16_t>(worker), event});
   }
 
   /// Records of `subject`, oldest first; of everything when `subject` is 0.
   [[nodiscard]] std::vector<StoryRecord> of(std::uint64_t subject) const {
     std::vector<StoryRecord> found;
-    const std::size_t start = records_.size() < capacity_ ? 0 : next_;
     for (std::size_t i = 0; i < records_.size(); ++i) {
-      const StoryRecord& record = records_[(start + i) % records_.size()];
+      const StoryRecord& record = records_[i];
       if (subject == 0 || record.subject == subject) found.push_back(record);
     }
     return found;
   }
 
  private:
-  std::size_t capacity_;
-  std::size_t next_ = 0;  ///< Where the next record goes.
   std::int64_t now_ns_ = 0;
-  std::vector<StoryRecord> records_;
+  Recent<StoryRecord> records_;
 };
 
 }  // namespace haz

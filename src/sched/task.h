@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/ids.h"
+#include "sched/history.h"
 #include "sched/list.h"
 #include "sched/object.h"
 #include "sched/resources.h"
@@ -149,6 +150,10 @@ struct Task : Waiter {
   std::uint16_t group = 0;               ///< Index of its group in the actor.
   std::unique_ptr<ResourceGrant> grant;  ///< What a nested one was given.
   ProcessId submitter;
+  ProcessId process;          ///< That of its latest attempt.
+  TaskId parent_id;           ///< Of `parent`, also when that has ended.
+  bool has_reported = false;  ///< The latest attempt has ended and said so.
+  TaskTimes times;
 };
 
 /// Tasks in the order in which they should start: awaited by a blocked task first, then by

@@ -72,10 +72,11 @@ struct FinishedMessage {
   std::uint32_t attempt;
   std::uint32_t outcome;  ///< An Outcome.
   std::uint64_t run_ns;
+  std::int64_t ended_ns;  ///< By the machine's monotonic clock.
   std::uint32_t num_values;
   std::uint32_t reserved;
 };
-static_assert(sizeof(FinishedMessage) == 32);
+static_assert(sizeof(FinishedMessage) == 40);
 
 struct YieldMessage {
   std::uint64_t task;
@@ -200,6 +201,13 @@ enum class QueryKind : std::uint32_t {
   kActorName,    ///< Name of the actor `argument`.
   kIsCancelled,  ///< Whether the task `argument` was cancelled.
   kIsWanted,     ///< Whether anybody has a ref of the first result of the task `argument`.
+  // What there is and what has ended, as src/node/state.cpp describes it; `argument`: the most
+  // entries of what there is.
+  kTasks,
+  kActors,
+  kObjects,
+  kWorkers,
+  kTaskOf,  ///< Number of the task that makes, or made, the object `argument`; 0: not known.
 };
 
 struct QueryMessage {

@@ -212,7 +212,7 @@ config = ray.job_config.JobConfig(
 context = ray.init(num_cpus=2, job_config=config)
 print("probe", importlib.util.find_spec("ray.tune"), importlib.util.find_spec("ray.no_such"))
 for module in (
-    "ray.util.state", "ray.experimental.tqdm_ray", "ray.autoscaler.sdk", "ray._private.worker",
+    "ray.experimental.channel", "ray.autoscaler.sdk", "ray._private.worker",
     "ray.no_such",
 ):
     try:
@@ -230,7 +230,7 @@ with warnings.catch_warnings(record=True) as caught:
 print("dashboard", *(warning.message for warning in caught))
 print("nil", ray.ObjectRef.nil().is_nil(), ray.put(1).is_nil(), ray.ObjectRef.size())
 print("file", __file__ == sys.modules["os"].path.abspath(sys.argv[0]))
-for name in ("autoscaler", "experimental", "no_such"):
+for name in ("autoscaler", "no_such"):
     try:
         getattr(ray, name)
     except AttributeError as error:
@@ -239,7 +239,7 @@ try:
     import ray.util.collective
 except ImportError as error:
     print("collective", "torch.distributed" in str(error))
-for name in ("timeline", "client", "java_function", "cpp_function"):
+for name in ("client", "java_function", "cpp_function"):
     try:
         getattr(ray, name)("any")
     except NotImplementedError as error:
@@ -252,6 +252,12 @@ def of_task():
     assert context.task_id.hex() == context.get_task_id()
     assert context.current_placement_group_id.is_nil()
     return os.environ["COLOUR"], context.namespace, context.job_id, context.get_resource_ids()
+
+from ray.experimental import tqdm_ray
+from ray.util.state import list_actors, list_tasks, summarize_tasks
+from ray.util.state import get_actor as actor_state
+print("state", list_actors(), list_tasks(), summarize_tasks()["cluster"]["total_tasks"])
+print("timeline", ray.timeline())
 
 @ray.remote
 class Actor:
@@ -283,8 +289,7 @@ def test_names_of_ray(tmp_path):
         "annotations 2 Old",
         "log_once True False True",
         "probe None None",
-        "missing ray.util.state True",
-        "missing ray.experimental True",
+        "missing ray.experimental.channel True",
         "missing ray.autoscaler True",
         "missing ray._private.worker True",
         "missing ray.no_such True",
@@ -293,13 +298,11 @@ def test_names_of_ray(tmp_path):
         "nil True False 16",
         "file True",
         "attribute autoscaler 3",
-        "attribute experimental 2",
         "attribute no_such 1",
         "collective True",
-        *(
-            f"refused {name} True"
-            for name in ("timeline", "client", "java_function", "cpp_function")
-        ),
+        *(f"refused {name} True" for name in ("client", "java_function", "cpp_function")),
+        "state [] [] 0",
+        "timeline []",
         "job blue from the job {'CPU': [(0, 1.0)]}",
         "ids True True",
         "actor True True False",

@@ -203,7 +203,8 @@ class NativeWorker {
   void hand_in(const TaskCommand& command, Outcome outcome, const std::string& result) {
     const NewValue value = value_of(result, outcome != Outcome::kReturned);
     if (value.is_error) outcome = Outcome::kRaised;
-    ring_.finish({TaskId{command.task}, command.attempt, outcome, 1000, std::span(&value, 1)});
+    ring_.finish({TaskId{command.task}, command.attempt, outcome, monotonic_ns() - 1000,
+                  std::span(&value, 1)});
   }
 
   RingClient& ring_;

@@ -224,7 +224,6 @@ TOP_LEVEL: dict[str, Any] = {
     "WORKER_MODE": 1,
     "LOCAL_MODE": 2,
     "show_in_dashboard": _show_in_dashboard,
-    "timeline": _refused("timeline", "time the tasks in the program, or run it under a profiler"),
     "client": _refused("client", _NO_CLIENT),
     "ClientBuilder": _refused("ClientBuilder", _NO_CLIENT),
     "java_function": _refused("java_function", _PYTHON_ONLY),
@@ -271,8 +270,7 @@ MISSING = {
     "ray.client_builder": _NO_CLIENT,
     "ray.cluster_utils": _ONE_MACHINE + ", there is one node",
     "ray.cross_language": _PYTHON_ONLY,
-    "ray.experimental.tqdm_ray": "haz.map(..., progress=True) shows a bar for tasks",
-    "ray.experimental": "what Ray calls experimental has no counterpart in haz",
+    "ray.experimental": "of what Ray calls experimental haz has ray.experimental.tqdm_ray",
     "ray.job_submission": "run the program itself, by `python program.py`",
     "ray.scripts": "the command of haz is `haz`: see `haz --help`",
     "ray.util.client": _NO_CLIENT,
@@ -285,11 +283,6 @@ MISSING = {
     "ray.util.pdb": _IN_PROCESS,
     "ray.util.rpdb": _IN_PROCESS,
     "ray.util.tpu": _ONE_MACHINE,
-    "ray.util.state": (
-        "there is no list of tasks and objects; ray.util.list_named_actors(), "
-        "ray.util.placement_group_table(), ray.nodes() and ray.available_resources() tell what "
-        "there is"
-    ),
     "ray.util.spark": _ONE_MACHINE,
     "ray.worker": _INSIDE,
 }

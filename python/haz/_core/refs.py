@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from typing import Any, Generic, TypeVar
 
+    from haz._core.ids import JobID, TaskID
+
     T_co = TypeVar("T_co", covariant=True)
 else:
     # `typing` costs milliseconds, and this file is loaded at every start. `ObjectRef[int]` still
@@ -41,6 +43,29 @@ class ObjectRef(Generic[T_co]):
     def is_nil(self) -> bool:
         """Return whether this is the ref of nothing."""
         return False
+
+    def task_id(self) -> TaskID:
+        """Return the id of the task that makes the value, as far as the node remembers.
+
+        That of a ref which was put is nil.
+        """
+        from haz._core.ids import TaskID
+        from haz._core.runtime import runtime
+
+        found = runtime.ensure().task_of(self)
+        return TaskID(b"\xff" * 16 if found is None else bytes.fromhex(found))
+
+    def job_id(self) -> JobID:
+        """Return the id of the program that uses the ref."""
+        from haz._core.ids import JobID
+        from haz._core.runtime import runtime
+
+        return JobID(bytes.fromhex(str(runtime.ensure().context()["job_id"])))
+
+    @staticmethod
+    def call_site() -> str:
+        """Return an empty text: where a ref was made is not recorded."""
+        return ""
 
     @staticmethod
     def nil() -> ObjectRef[Any]:

@@ -664,6 +664,16 @@ class Engine(Protocol):
     def runtime_env(self) -> dict[str, Any]:
         """The runtime environment of the calling code, as users give it."""
 
+    def task_of(self, ref: ObjectRef[Any]) -> str | None:
+        """Return the id of the task that makes a value, or made it; None: it is not known."""
+
+    def list_state(self, kind: str) -> tuple[list[dict[str, Any]], int]:
+        """Return what there is and what has ended lately, and how many entries that would be.
+
+        `kind`: "actors", "tasks", "objects" or "workers". Each is a dictionary of the fields of
+        `haz.util.state.ActorState` and so on; those that exist come first.
+        """
+
     def snapshot(self) -> dict[str, Any]:
         """State of the node now: workers, tasks by state, objects, memory."""
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from itertools import count
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -29,7 +30,7 @@ from haz._core.checks import (
     not_a_ref,
 )
 from haz._core.errors import through_task, unpack_error
-from haz._core.gpus import gpu_names, shown_ids
+from haz._core.gpus import gpu_names, gpu_resources, shown_ids
 from haz._core.refs import ObjectRef
 from haz._core.returns import split_returns
 from haz._core.runtime import runtime
@@ -38,6 +39,7 @@ from haz.engines.inline_calls import Arguments, BoundTask
 from haz.engines.inline_interrupts import Expired, Interrupts
 from haz.engines.inline_objects import Entry, InlineRef
 from haz.engines.inline_running import InlineGpus, Inside, PlaceInGroup, Running
+from haz.engines.inline_state import InlineHistory
 from haz.exceptions import (
     InfeasibleResourcesError,
     ObjectLostError,
@@ -103,10 +105,10 @@ class InlineEngine:
         self._here = _PerThread()
         self._stacks: WeakKeyDictionary[threading.Thread, list[Running]] = WeakKeyDictionary()
         self._interrupts = Interrupts()
-        self._finished = {"finished": 0, "failed": 0}
+        self.history = InlineHistory()
         gpus = gpu_names(options.num_gpus)
         self.gpus = InlineGpus(gpus)
-        self._totals = _totals(options, len(gpus))
+        self._totals = _totals(options, gpus)
         self._limit = int(self._totals["object_store_memory"])
         self._actors: InlineActors | None = None
         self._groups: InlineGroups | None = None
@@ -142,18 +144,20 @@ class InlineEngine:
     def run(self, task: BoundCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """Run a call of `task`; return its refs."""
         arguments = Arguments(self, task.descriptor, args, kwargs)
-        results, error = self.execute(task, arguments)
+        number = next(self._numbers)
+        results, error = self.execute(task, arguments, number)
         if error is not None:
             results = [self.error_entry(error) for _ in range(task.num_results)]
         for entry in results:
             entry.is_of_actor = task.actor is not None
+            entry.task = number
         return [self._ref(entry) for entry in results]
 
     def execute(
-        self, task: BoundCall, arguments: Arguments
+        self, task: BoundCall, arguments: Arguments, number: int
     ) -> tuple[list[Entry], dict[str, Any] | None]:
-        """Run a call of `task`; return what it made, or the error."""
-        number = next(self._numbers)
+        """Run a call of `task`, of that number; return what it made, or the error."""
+        began_s = time.time()
         error = task.refusal()
         place = None
         if error is None:
@@ -163,12 +167,15 @@ class InlineEngine:
         results: list[Entry] = []
         if error is None:
             results, error = self._try(task, number, arguments, place)
-        self.count_end(error)
+        self.note_end(task, number, began_s, error)
         return results, error
 
-    def count_end(self, error: dict[str, Any] | None) -> None:
-        """Count a task that has ended, for `snapshot`."""
-        self._finished["finished" if error is None else "failed"] += 1
+    def note_end(
+        self, task: BoundCall, number: int, began_s: float, error: dict[str, Any] | None
+    ) -> None:
+        """Keep that a task has ended, which began at that time, for `list_state`."""
+        parent = self._here.stack[-1].id if self._here.stack else 0
+        self.history.add_task(task, number, parent, began_s, error)
 
     def is_the_users(self, exc: BaseException) -> bool:
         """Whether `exc` comes from the user at the keyboard, and is not the task's own."""
@@ -634,12 +641,31 @@ class InlineEngine:
                 }
         return found
 
+    def task_of(self, ref: ObjectRef[Any]) -> str | None:
+        """See :class:`haz.engines.base.Engine`."""
+        number = self.entry_of(ref).task
+        return f"{self.epoch}{number:016x}" if number else None
+
+    def running_tasks(self) -> list[tuple[Running, int]]:
+        """The tasks that run now, in all threads, with the numbers of those that have made them."""
+        found: list[tuple[Running, int]] = []
+        for stack in map(list, list(self._stacks.values())):
+            parents = [0, *(running.id for running in stack)]
+            found += zip(stack, parents, strict=False)
+        return found
+
+    def list_state(self, kind: str) -> tuple[list[dict[str, Any]], int]:
+        """See :class:`haz.engines.base.Engine`."""
+        from haz.engines.inline_state import list_state
+
+        return list_state(self, kind)
+
     def snapshot(self) -> dict[str, Any]:
         """See :class:`haz.engines.base.Engine`."""
         return {
             "engine": self.name,
             "workers": [],
-            "tasks": dict(self._finished),
+            "tasks": dict(self.history.counts),
             "objects": {
                 "count": len(self.entries),
                 "bytes": self._used_bytes - sum(self.freed_bytes),
@@ -654,7 +680,7 @@ class InlineEngine:
         self._pinned.clear()
 
 
-def _totals(options: InitOptions, num_gpus: int) -> dict[str, float]:
+def _totals(options: InitOptions, gpus: list[str]) -> dict[str, float]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if options.num_cpus is not None:
         cpus = options.num_cpus
@@ -668,6 +694,4 @@ def _totals(options: InitOptions, num_gpus: int) -> dict[str, float]:
         "object_store_memory": float(options.object_store_memory or memory // 3),
         **options.resources,
     }
-    if num_gpus:
-        totals["GPU"] = float(num_gpus)
-    return totals
+    return totals | gpu_resources(gpus, totals)

@@ -20,6 +20,7 @@ from haz._core.generator import as_iterator
 from haz.engines.base import place_of
 from haz.engines.inline_calls import Arguments, BoundCall, resources_of
 from haz.engines.inline_objects import Entry, InlineRef
+from haz.engines.inline_state import actor_row
 from haz.exceptions import ActorAlreadyExistsError, ObjectLostError
 
 TYPE_CHECKING = False
@@ -86,7 +87,8 @@ class InlineActor:
         self.is_constructed = False
         self._construction.actor = self
         try:
-            _, error = self._engine.execute(self._construction, arguments)
+            number = self._engine.new_number()
+            _, error = self._engine.execute(self._construction, arguments, number)
         finally:
             self._construction.actor = None  # or it would live for ever
         if error is not None and self.death is None:
@@ -118,6 +120,7 @@ class InlineActor:
             "restarts": self.restarts,
             **more,
         }
+        self._engine.history.actors.append(actor_row(self._engine, self))
         self.instance = self._arguments = None
         self._let_go()
         entry = self.entry() if self.entry is not None else None
@@ -226,6 +229,8 @@ class _Turn:
 class _Construction(BoundCall):
     """The call of an actor's constructor."""
 
+    kind = "ACTOR_CREATION_TASK"
+
     def __init__(
         self, engine: InlineEngine, actor: InlineActor, cls: type, descriptor: Descriptor
     ) -> None:
@@ -258,6 +263,7 @@ class _Construction(BoundCall):
 class _BoundMethod(BoundCall):
     """A method of an actor."""
 
+    kind = "ACTOR_TASK"
     actor: InlineActor
 
     def __init__(
@@ -487,6 +493,11 @@ class InlineActors:
         for actor in list(self._all.values()):
             if actor.death is None and actor.place is None:
                 yield from actor.resources.items()
+
+    def living(self) -> list[InlineActor]:
+        """Those that have not died, the oldest first."""
+        alive = [actor for actor in self._all.values() if actor.death is None]
+        return sorted(alive, key=lambda actor: actor.id)
 
     def end(self) -> None:
         """Let all actors die with the engine."""

@@ -31,6 +31,8 @@ class BoundCall:
 
     #: The actor whose method it is.
     actor: InlineActor | None = None
+    #: What `haz.util.state` calls it.
+    kind = "NORMAL_TASK"
 
     def __init__(
         self,

@@ -30,6 +30,7 @@ class Entry:
         "is_of_actor",
         "refs",
         "size",
+        "task",
     )
 
     def __init__(self, engine: InlineEngine) -> None:
@@ -42,6 +43,8 @@ class Entry:
         self.actor: InlineActor | None = None
         #: Whether it is the result of a call of an actor.
         self.is_of_actor = False
+        #: Number of the task that has made it; 0: none.
+        self.task = 0
         self.size = 0
         self._freed_bytes = engine.freed_bytes
 

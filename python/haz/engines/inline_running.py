@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 
 from haz._core.gpus import VISIBLE
 
@@ -37,7 +38,7 @@ class PlaceInGroup:
 class Running:
     """A task that runs now, in one thread."""
 
-    __slots__ = ("attempt", "base", "gpus", "id", "place", "task")
+    __slots__ = ("attempt", "base", "began_s", "gpus", "id", "place", "task")
 
     def __init__(self, task: BoundCall, number: int, place: PlaceInGroup | None) -> None:
         self.task = task
@@ -46,7 +47,8 @@ class Running:
         self.id = number
         #: The environment that its own adds to: that of who has submitted it.
         self.base = task.engine.base_environment() if task.actor is None else task.actor.base
-        self.attempt = 0
+        self.attempt: int = 0
+        self.began_s: float = time.time()
         #: Names of the GPUs that it has now.
         self.gpus: list[str] = []
 

@@ -230,7 +230,8 @@ class InlineStream:
         self._ended = True
         self._error = error
         self._arguments = None
-        self._engine.count_end(error)
+        running = self._running
+        self._engine.note_end(running.task, running.id, running.began_s, error)
         if error is not None:
             self._append(self._engine.error_entry(error))
 

@@ -14,7 +14,7 @@ from _thread import allocate_lock, start_new_thread
 from haz import _native
 from haz._core import plain_functions, zygote, zygote_copy
 from haz._core.checks import check_detached, force_on_actor_call
-from haz._core.gpus import gpu_names, shown_ids
+from haz._core.gpus import gpu_names, gpu_resources, shown_ids
 from haz._core.refs import ObjectRef
 from haz._core.runtime import runtime
 from haz.engines.base import place_of
@@ -48,6 +48,7 @@ _GROUP_OF_TASK = 6
 _ACTOR_NAME = 7
 _IS_CANCELLED = 8
 _IS_WANTED = 9
+_TASK_OF = 14
 _GROUP_STATES = ("PENDING", "CREATED", "REMOVED")
 
 #: Imported by the zygote before the first fork, if the program itself has: nearly every task of such
@@ -413,8 +414,7 @@ class NativeEngine:
         num_cpus = options.num_cpus if options.num_cpus is not None else _native.usable_cpus()
         resources = dict(options.resources)
         gpus = gpu_names(options.num_gpus)
-        if gpus:
-            resources["GPU"] = float(len(gpus))
+        resources |= gpu_resources(gpus, resources)
         if options.memory is not None:
             resources["memory"] = float(options.memory)
         self._namespace = options.namespace or os.urandom(16).hex()
@@ -788,6 +788,18 @@ class NativeEngine:
         """In a worker: names of the GPUs that the running task has."""
         grant = _native.running_grant()
         return [] if grant is None else [self._gpus[number] for number in grant[0]]
+
+    def task_of(self, ref: ObjectRef[Any]) -> str | None:
+        number = ref.hex()
+        found = (
+            _native.query(_TASK_OF, int(number[16:], 16)) if number[:16] == self._node_id() else 0
+        )
+        return f"{number[:16]}{found & 0xFFFFFFFFFFFFFFFF:016x}" if found else None
+
+    def list_state(self, kind: str) -> tuple[list[dict[str, Any]], int]:
+        from haz.engines.native_state import list_state
+
+        return list_state(kind, str(self.context()["job_id"]), bool(self._job_id))
 
     def snapshot(self) -> dict[str, Any]:
         counts: dict[str, Any] = dict(_native.query(_SNAPSHOT))

@@ -2,7 +2,7 @@
 
 Each name is loaded when it is first used. Besides the names here there are the modules
 `haz.util.queue`, `haz.util.actor_group`, `haz.util.metrics`, `haz.util.multiprocessing`,
-`haz.util.joblib` and `haz.util.scheduling_strategies`.
+`haz.util.joblib`, `haz.util.scheduling_strategies` and `haz.util.state`.
 """
 
 TYPE_CHECKING = False
@@ -46,6 +46,7 @@ _MODULES = (
     "placement_group",  # which is the function of that name, too
     "queue",
     "scheduling_strategies",
+    "state",
 )
 
 __all__ = [*_HOME, "placement_group"]
