@@ -122,6 +122,12 @@ bool Node::handle_body(WorkerPort& port, MessageKind kind, std::span<const std::
       return on_withdraw(port, body);
     case MessageKind::kStarted:
       return on_started(port, body);
+    case MessageKind::kReturnNested: {
+      const auto message = reader.take<ReturnNestedMessage>();
+      if (!reader.ok() || port.worker == nullptr) return false;
+      scheduler_.give_back_nested(*port.worker, TaskId{message.task}, message.attempt);
+      return true;
+    }
     case MessageKind::kCancel: {
       const auto message = reader.take<CancelMessage>();
       scheduler_.cancel(ObjectId{message.object}, (message.flags & kCancelForce) != 0,

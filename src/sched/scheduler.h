@@ -132,6 +132,9 @@ class Scheduler {
   /// ignored (their values are freed). `ended_ns`: by the worker's clock; 0: by story(). Batched.
   void finished(Worker& worker, TaskId task, std::uint32_t attempt, Outcome outcome,
                 std::span<const NewValue> values, std::int64_t run_ns, std::int64_t ended_ns = 0);
+  /// `worker` was told to run the attempt on top of a task whose wait has ended since, and has not
+  /// begun it: it is queued again, and loses no try. Ignored where that is not so. Batched.
+  void give_back_nested(Worker& worker, TaskId task, std::uint32_t attempt);
   /// Cancels the task that makes `object`. `force` ends its worker if it runs: at once, or where
   /// others lie on its stack, only if it does not heed an interrupt; these are then tried again,
   /// and lose no try. `recursive` cancels the tasks that it submitted, too. Without effect when it

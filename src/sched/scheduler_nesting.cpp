@@ -153,6 +153,17 @@ void Scheduler::run_nested(Task* task, Worker* worker) {
   actions_.run_nested(*task);
 }
 
+void Scheduler::give_back_nested(Worker& worker, TaskId id, std::uint32_t attempt) {
+  Task* task = find_task(id);
+  if (task == nullptr || task->worker != &worker || !task->nested || task->attempt != attempt) {
+    return;
+  }
+  put_back(task);
+  settle_worker(&worker);
+  if (task->cancel_requested) (void)end_unstarted(task);
+  settle();
+}
+
 /// One process more than the cap, for what no waiting worker can run itself. False: as many run
 /// something as may, or there are too many processes.
 bool Scheduler::start_beyond_cap(std::uint32_t environment) {

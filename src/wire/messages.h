@@ -40,6 +40,7 @@ enum class MessageKind : std::uint32_t {
   kRemoveGroup,  ///< u64 id of a placement group.
   kAskedSubmit,  ///< u64 number, then as kSubmit; answered by kAnswer.
   kDamaged,  ///< Empty: the process, which runs nothing, has found damage in its memory, and ends.
+  kReturnNested,  ///< ReturnNestedMessage.
 
   // Host to process.
   kObjects = 64,  ///< ObjectsMessage, ObjectEntry[], near values: answer to a request.
@@ -159,6 +160,14 @@ struct RequestMessage {
 struct WithdrawMessage {
   std::uint64_t number;
   std::uint64_t answer;  ///< Number for a kAnswer when it has been withdrawn; 0: none is wanted.
+};
+
+/// The process was sent the attempt to run on top of a wait that was interrupted: it has not begun,
+/// and will not.
+struct ReturnNestedMessage {
+  std::uint64_t task;
+  std::uint32_t attempt;
+  std::uint32_t reserved;
 };
 
 struct StartedMessage {

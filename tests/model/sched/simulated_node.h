@@ -194,6 +194,7 @@ class SimulatedNode {
     bool waits_for_demand = false;  ///< `request` is for that.
     bool has_blocked = false;       ///< Something may be on its way to run on top of it.
     bool joins = false;             ///< `request` is that of a thread, for which this one waits.
+    bool gives_back = false;        ///< Its wait was interrupted, which the node has not heard yet.
   };
   struct Process {
     ProcessId id;
@@ -321,9 +322,14 @@ class SimulatedNode {
     Process* process = pick_process();
     if (process == nullptr || process->stack.empty()) return;
     Frame& frame = process->stack.back();
-    if (frame.room != nullptr) return;
+    if (frame.room != nullptr || frame.gives_back) return;
     if (frame.request != nullptr) {
-      if (chance(0.1)) stop_waiting(*process, frame);
+      const bool may_nest = !frame.joins && actions_.unclaimed(process->id) != 0;
+      if (may_nest ? chance(0.4) : !frame.joins && chance(0.03)) {
+        interrupt_wait(*process, frame);
+      } else if (chance(0.1)) {
+        stop_waiting(*process, frame);
+      }
       return;
     }
     if (frame.interrupted && chance(0.7)) {
@@ -379,6 +385,7 @@ class SimulatedNode {
       stop_waiting(process, process.stack.back());  // nobody takes anything any more
     }
     if (process.stack.empty() || process.stack.back().request != nullptr) return claim(process);
+    if (process.stack.back().gives_back) return false;
     end_frame(process, Outcome::kReturned);
     return true;
   }
@@ -780,6 +787,25 @@ class SimulatedNode {
     frame.joins = false;
     process.messages.push_back([this, number] {
       if (Request* request = find_request(number)) withdraw(*request);
+    });
+  }
+
+  /// What was to run on top of the frame comes back; so nothing is on its way to it any more.
+  void interrupt_wait(Process& process, Frame& frame) {
+    const std::uint64_t number = frame.request->number;
+    frame.request = nullptr;
+    frame.waits_for_demand = false;
+    frame.gives_back = true;
+    process.messages.push_back([this, &process, number] {
+      if (Request* request = find_request(number)) withdraw(*request);
+      for (const Claim claim : actions_.return_nested(process.id)) {
+        process.messages.push_back([this, &process, claim] {
+          scheduler_->give_back_nested(*process.worker, claim.task, claim.attempt);
+          after_call();
+        });
+      }
+      process.stack.back().gives_back = false;
+      process.stack.back().has_blocked = false;
     });
   }
 

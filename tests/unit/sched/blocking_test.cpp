@@ -612,6 +612,62 @@ TEST(SchedulerNesting, TheBlockedTaskMayGoOnBeforeItLearnsOfTheNestedOne) {
   }
 }
 
+TEST(SchedulerNesting, WhatAnInterruptedWaitWasToRunRunsElsewhere) {
+  // The task goes on and joins a thread of its own, which waits for the same child: nothing would
+  // ever take what was sent to run on top of it.
+  FakeNode node(1, cap(1));
+  Function* f =
+      node.function(FunctionOptions{.name = "f", .resources = {{"CPU", 1}}, .max_retries = 0});
+  node.submit(f);
+  node.answer_starts();
+  Worker& worker = *node.scheduler->workers().front();
+  const Parent outer = begin(node, worker);
+  const TaskId child = child_of(node, outer, f);
+  Request& interrupted = node.get(child, outer.claim.task);
+  node.dispatch();
+  EXPECT_EQ(worker.state, WorkerState::kNested);
+  node.withdraw(interrupted);
+  EXPECT_EQ(node.return_nested(worker).size(), 1U);
+  EXPECT_EQ(worker.state, WorkerState::kBusy);
+  EXPECT_EQ(worker.assigned.size(), 1U);
+  EXPECT_EQ(node.free_cpus(), 0) << "the task that was interrupted goes on";
+  const Request& joined = node.thread_get(worker, child);
+  node.answer_starts();
+  ASSERT_EQ(node.scheduler->workers().size(), 2U) << "a deadlock";
+  Worker& other = *node.scheduler->workers().back();
+  const Claim claim = node.claim(other);
+  EXPECT_EQ(claim.task, child);
+  node.scheduler->give_back_nested(worker, child, claim.attempt);
+  node.scheduler->give_back_nested(other, child, claim.attempt);
+  EXPECT_EQ(other.assigned.size(), 1U) << "it was not sent to run on top of another";
+  node.finish(other, claim);
+  EXPECT_TRUE(node.was_completed(joined));
+  EXPECT_EQ(node.state(child), ObjectState::kReady) << "it has lost no try";
+  node.finish(worker, outer.claim);
+  node.end();
+}
+
+TEST(SchedulerNesting, WhatAnInterruptedWaitGivesBackMayBeCancelledMeanwhile) {
+  FakeNode node(1, cap(1));
+  Function* f = node.function();
+  node.submit(f);
+  node.answer_starts();
+  Worker& worker = *node.scheduler->workers().front();
+  const Parent outer = begin(node, worker);
+  const TaskId child = child_of(node, outer, f);
+  Request& request = node.get(child, outer.claim.task);
+  node.dispatch();
+  node.withdraw(request);
+  node.cancel(child);
+  EXPECT_EQ(node.state(child), ObjectState::kPending) << "it may have begun";
+  node.return_nested(worker);
+  EXPECT_EQ(node.error_kind(child), "cancelled");
+  node.dispatch();
+  EXPECT_EQ(node.actions.unclaimed(worker.process), 0U);
+  node.finish(worker, outer.claim);
+  node.end();
+}
+
 TEST(SchedulerNesting, ADeathTakesTheWholeStackAlong) {
   FakeNode node(1, cap(1));
   Function* f =

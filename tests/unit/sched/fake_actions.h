@@ -77,6 +77,14 @@ class FakeActions : public Actions {
     }
     return std::nullopt;
   }
+  /// The worker gives back what it was to run on top of a task and has not taken.
+  std::vector<Claim> return_nested(ProcessId process) {
+    std::vector<Claim> returned;
+    for (Entry& entry : rings_[process.value].nested) {
+      if (take(entry)) returned.push_back(entry.claim);
+    }
+    return returned;
+  }
   /// Entries that the worker could claim.
   [[nodiscard]] std::size_t unclaimed(ProcessId process) const {
     const auto found = rings_.find(process.value);

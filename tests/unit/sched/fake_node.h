@@ -347,6 +347,14 @@ class FakeNode {
     scheduler->withdraw(request);
     check();
   }
+  /// What the worker was to run on top of an interrupted wait comes back.
+  std::vector<Claim> return_nested(Worker& worker) {
+    const std::vector<Claim> returned = actions.return_nested(worker.process);
+    for (const Claim claim : returned)
+      scheduler->give_back_nested(worker, claim.task, claim.attempt);
+    check();
+    return returned;
+  }
   [[nodiscard]] bool was_completed(const Request& request) const {
     return std::count(actions.completed.begin(), actions.completed.end(), &request) == 1;
   }
