@@ -184,6 +184,8 @@ class RingClient final : public Client {
     std::uint64_t offset = 0;
     std::uint64_t size = 0;
     std::uint64_t used = 0;
+    std::uint64_t sealed = 0;       ///< From its beginning on: read-only by now.
+    std::uint64_t mapped = 0;       ///< From its beginning on: written without page faults.
     std::uint32_t unpublished = 0;  ///< Blocks allocated but not yet given to the host.
     bool retired = false;
   };
@@ -220,11 +222,14 @@ class RingClient final : public Client {
   void sleep(std::unique_lock<std::mutex>& lock, std::int64_t until_ns);
   bool spin_for_news(std::unique_lock<std::mutex>& lock, std::int64_t until_ns);
   void run_nested_tasks(std::unique_lock<std::mutex>& lock, bool blocked, WaitHooks& hooks);
+  void return_nested_tasks();
   [[noreturn]] void leave_damaged();
   [[nodiscard]] bool on_main_thread() const { return std::this_thread::get_id() == main_thread_; }
 
   Result<StoreBlock> ask_for_memory(AllocateKind kind, std::uint64_t size, WaitHooks& hooks);
   void published(std::uint64_t offset);
+  void seal_published();
+  void map_ahead(Chunk& chunk, std::uint64_t needed);
   bool has_writers();
 
   std::unique_ptr<Arena> arena_;
@@ -257,6 +262,8 @@ class RingClient final : public Client {
   std::mutex memory_mutex_;  ///< Guards chunks_.
   std::vector<Chunk> chunks_;
   std::vector<std::uint64_t> value_leases_;
+  std::int64_t sealed_at_ns_ = 0;
+  std::atomic<bool> has_unsealed_{false};  ///< Something was published since seal_published().
 
   std::atomic<std::uint32_t> spins_to_leave_out_{0};  ///< By subscribe().
   std::mutex reply_mutex_;                            ///< Guards what follows.

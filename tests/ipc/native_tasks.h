@@ -13,6 +13,9 @@ enum class NativeTask : char {
   kLarge = 'l',    ///< Returns as many bytes as the rest says.
   kSleepMs = 's',  ///< Sleeps as many milliseconds as the rest says.
   kParent = 'p',   ///< Submits as many echoes as the rest says, and returns theirs joined.
+  /// Submits an echo of the rest and waits for it, but no longer than until it is told to run it on
+  /// top of itself; then a thread waits for it, which it joins.
+  kInterrupted = 'i',
   /// Waits until as many tasks lie behind it as the digit says that the rest begins with, writes
   /// over its process' shared memory, where the rest says, and returns.
   kScribble = 'w',

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "client/ring_client.h"
@@ -21,6 +22,23 @@ namespace haz::test {
 namespace {
 
 class NoHooks final : public WaitHooks {};
+
+/// Of a thread that may run tasks, and is interrupted when one has come.
+class InterruptingHooks final : public WaitHooks {
+ public:
+  explicit InterruptingHooks(const ProcessArea& area)
+      : replies_(area.replies), before_(replies_.tail.load()) {}
+  [[nodiscard]] bool may_run_tasks() const override { return true; }
+  bool interrupted() override {
+    while (replies_.tail.load() == before_)
+      ::usleep(100);
+    return true;
+  }
+
+ private:
+  const ByteRingHeader& replies_;
+  std::uint64_t before_;
+};
 
 class NativeWorker {
  public:
@@ -82,6 +100,8 @@ class NativeWorker {
         scribble(rest.front() - '0', rest.substr(1));
         result = "scribbled";
         return Outcome::kReturned;
+      case NativeTask::kInterrupted:
+        return be_interrupted(command, rest, result);
       case NativeTask::kConsume:
         return consume(ObjectId{std::stoull(std::string(rest))}, result);
     }
@@ -103,19 +123,50 @@ class NativeWorker {
     if (where == "zeros") std::memset(static_cast<void*>(&area_), 0, sizeof area_);
   }
 
+  /// Submits an echo of `text`.
+  Result<ObjectId> submit_echo(const TaskCommand& command, const std::string& text) {
+    const std::string payload = native_task(NativeTask::kEcho, text);
+    Submission submission;
+    submission.id = TaskId{ring_.new_ids(1)};
+    submission.function = FunctionId{command.function};
+    submission.parent = TaskId{command.task};
+    submission.payload_size = static_cast<std::uint32_t>(payload.size());
+    submission.payload = std::as_bytes(std::span(payload));
+    const Status status = ring_.submit(submission);
+    if (!status) return status.error();
+    return submission.id.return_id(0);
+  }
+
+  Outcome be_interrupted(const TaskCommand& command, std::string_view text, std::string& result) {
+    auto child = submit_echo(command, std::string(text));
+    if (!child) return Outcome::kRaised;
+    FetchedValues fetched;
+    InterruptingHooks interrupting(area_);
+    WaitOutcome outcome = ring_.get(std::span(&*child, 1), -1, interrupting, fetched);
+    if (outcome != WaitOutcome::kInterrupted && outcome != WaitOutcome::kDone) {
+      return Outcome::kRaised;
+    }
+    fetched = {};
+    std::thread waiting([&] {
+      NoHooks hooks;
+      outcome = ring_.get(std::span(&*child, 1), -1, hooks, fetched);
+    });
+    waiting.join();
+    if (outcome != WaitOutcome::kDone) return Outcome::kRaised;
+    const FetchedValue& value = fetched.values.front();
+    result.assign(reinterpret_cast<const char*>(fetched.near_bytes.data()) + value.offset,
+                  value.size);
+    ring_.drop_reference(*child);
+    return Outcome::kReturned;
+  }
+
   /// Submits `count` echoes of the numbers below, and returns them joined.
   Outcome be_parent(const TaskCommand& command, std::size_t count, std::string& result) {
     std::vector<ObjectId> ids;
     for (std::size_t i = 0; i < count; ++i) {
-      const std::string payload = native_task(NativeTask::kEcho, std::to_string(i) + ",");
-      Submission submission;
-      submission.id = TaskId{ring_.new_ids(1)};
-      submission.function = FunctionId{command.function};
-      submission.parent = TaskId{command.task};
-      submission.payload_size = static_cast<std::uint32_t>(payload.size());
-      submission.payload = std::as_bytes(std::span(payload));
-      if (!ring_.submit(submission)) return Outcome::kRaised;
-      ids.push_back(submission.id.return_id(0));
+      auto id = submit_echo(command, std::to_string(i) + ",");
+      if (!id) return Outcome::kRaised;
+      ids.push_back(*id);
     }
     NoHooks hooks;
     FetchedValues fetched;

@@ -62,6 +62,16 @@ TEST_F(NodeTest, ParentsWaitForChildren) {
   expect_empty();
 }
 
+TEST_F(NodeTest, AnInterruptedWaitGivesBackWhatWasToRunOnTopOfIt) {
+  // So many that the last ones find no process for their children.
+  std::vector<ObjectId> parents;
+  for (int i = 0; i < 100; ++i)
+    parents.push_back(submit(NativeTask::kInterrupted, std::to_string(i)));
+  for (int i = 0; i < 100; ++i)
+    EXPECT_EQ(get_and_drop(parents[static_cast<std::size_t>(i)]), std::to_string(i));
+  expect_empty();
+}
+
 TEST_F(NodeTest, WorkerWithMoreChildrenThanItsRingTakes) {
   const std::string joined = get_and_drop(submit(NativeTask::kParent, "20000"));
   EXPECT_EQ(joined.substr(0, 6), "0,1,2,");

@@ -121,7 +121,7 @@ WALK = (
     ),
     Stop(
         "worker",
-        "src/client/ring_client.cpp",
+        "src/client/ring_client_tasks.cpp",
         "RingClient::next_task",
         "claims the command; from now on nobody can take it back",
     ),
@@ -145,7 +145,7 @@ WALK = (
     ),
     Stop(
         "worker",
-        "src/client/ring_client.cpp",
+        "src/client/ring_client_tasks.cpp",
         "RingClient::finish",
         "sends one record, and wakes the driver if it wants to hear of it",
     ),
@@ -220,7 +220,7 @@ RAISES = (
     ),
     Stop(
         "worker",
-        "src/client/ring_client.cpp",
+        "src/client/ring_client_tasks.cpp",
         "RingClient::finish",
         "sends it as the task's value, marked as an error",
     ),

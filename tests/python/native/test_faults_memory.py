@@ -417,3 +417,60 @@ def scribbles(rounds):
 @pytest.mark.parametrize("seed", [1])
 def test_a_worker_scribbles_over_all_that_it_can_write(tmp_path, seed):
     run_scenario(scribbles, tmp_path, seed=seed, rounds=32)
+
+
+def scribbles_later(how):
+    sizes = (1100, 1100, 2000, 4096, 5000, 1100, 12_345, 30_000, 32_000, 1100)
+
+    def filled(n, size):
+        return bytes([n + 1]) * size
+
+    @haz.remote
+    def returns(n, size):
+        return os.getpid(), filled(n, size)
+
+    @haz.remote
+    def puts(n, size):
+        return os.getpid(), haz.put(filled(n, size))
+
+    @haz.remote(max_retries=0)
+    def scribbler():
+        scribble(random.Random(1), how)
+        os._exit(3)
+
+    @haz.remote
+    class Keeper:
+        def returns(self, n, size):
+            return filled(n, size)
+
+        def scribble(self):
+            scribble(random.Random(1), how)
+            os._exit(3)
+
+    # One process does it all, so the scribbling one is that which has written the values.
+    with world(num_cpus=1, empty=False):
+        kept = [haz.put(filled(99, 20_000))]
+        for n, size in enumerate(sizes):
+            kept += [returns.remote(n, size), puts.remote(n, size)]
+        inner = [haz.get(ref)[1] for ref in kept[2::2]]
+        writers = {haz.get(ref)[0] for ref in kept[1:]}
+        assert len(writers) == 1, writers
+        time.sleep(0.001)
+        assert isinstance(raised(haz.get, scribbler.remote()), WorkerCrashedError)
+        assert writers.isdisjoint(pid for pid in workers())
+        for n, size in enumerate(sizes):
+            assert haz.get(kept[1 + 2 * n])[1] == filled(n, size), n
+            assert haz.get(inner[n]) == filled(n, size), n
+        assert haz.get(kept[0]) == filled(99, 20_000)
+
+        keeper = Keeper.remote()
+        values = [keeper.returns.remote(n, size) for n, size in enumerate(sizes)]
+        haz.wait(values, num_returns=len(values))
+        time.sleep(0.001)
+        raised(haz.get, keeper.scribble.remote())
+        assert haz.get(values) == [filled(n, size) for n, size in enumerate(sizes)]
+
+
+@pytest.mark.parametrize("how", ["ones", "some"])
+def test_what_a_worker_has_returned_before_it_scribbles_is_whole(tmp_path, how):
+    run_scenario(scribbles_later, tmp_path, how=how)
