@@ -207,8 +207,7 @@ void Node::drop_unasked(const std::string& reason) {
 void Node::interrupt(Task& task) {
   const WorkerPort& port = port_of(*task.worker);
   port.area->control.interrupts.add(task.id.value, task.attempt);
-  // Else on_worker_forked() does it, as soon as the process is known.
-  if (zygote_ && port.pid != 0) (void)zygote_->signal_worker(port.pid, SIGINT);
+  send_interrupt(port);
   time_limits_.push_back({monotonic_ns() + kRemindNs, task.id, task.attempt, Stop::kRemind});
 }
 
@@ -219,8 +218,13 @@ bool Node::interrupt_again(const Task& task) {
   if (control.interrupts_seen.load(std::memory_order_relaxed) == control.interrupts.count()) {
     return false;
   }
-  if (zygote_ && port.pid != 0) (void)zygote_->signal_worker(port.pid, SIGINT);
+  send_interrupt(port);
   return true;
+}
+
+void Node::send_interrupt(const WorkerPort& port) {
+  if (!zygote_ || port.pid == 0 || port.area->control.interrupts.empty()) return;
+  (void)zygote_->signal_worker(port.pid, SIGINT);
 }
 
 void Node::interrupt_then_kill(Task& task) {

@@ -234,6 +234,9 @@ class Node final : private Actions {
   bool lay_out_arguments(TaskCommand& command, Task& task, std::size_t near_room);
   /// Sends the interrupt of `task` again unless its process has looked at it; whether it did.
   bool interrupt_again(const Task& task);
+  /// Has the process look for whom an interrupt is, if there are any. Where it is not known yet,
+  /// on_worker_forked() does that.
+  void send_interrupt(const WorkerPort& port);
   WorkerPort& port_of(const Worker& worker) { return *ports_[worker.slot]; }
   void touch(WorkerPort& port);
   void note_busy(WorkerPort& port);

@@ -5,7 +5,6 @@
 #include <array>
 #include <cerrno>
 #include <cinttypes>
-#include <csignal>
 #include <cstdio>
 #include <utility>
 
@@ -221,8 +220,8 @@ void Node::on_worker_forked(WorkerForked& forked) {
   if (!zygote_) return;
   if (port->killed) {
     (void)zygote_->kill_worker(forked.pid);
-  } else if (!port->area->control.interrupts.empty()) {
-    (void)zygote_->signal_worker(forked.pid, SIGINT);
+  } else {
+    send_interrupt(*port);
   }
 }
 

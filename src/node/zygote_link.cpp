@@ -31,8 +31,8 @@ Error no_descriptors() {
   return Error{ErrorKind::kOverloaded, "cannot hand the zygote its set-up: out of descriptors?"};
 }
 
-// Leaves in the socket what the zygote reads first. It finds both even if this process dies before
-// the zygote's interpreter is up.
+// Leaves in the socket what the zygote reads first, and without which it ends as soon as this
+// process has.
 Status send_setup(int socket, const ZygoteOptions& options) {
   auto file = make_sealed_file("haz-setup", options.setup);
   if (!file) return file.error();
@@ -91,7 +91,6 @@ bool wait_until_gone(pid_t pid, int pidfd, std::int64_t deadline_ns) {
 Result<std::unique_ptr<ZygoteLink>> ZygoteLink::start(const ZygoteOptions& options) {
   auto sockets = make_socket_pair();
   if (!sockets) return sockets.error();
-  if (auto sent = send_setup(sockets->first.get(), options); !sent) return sent.error();
   auto poller = make_poller();
   if (!poller) return poller.error();
   const auto pid = start_process(options, sockets->second.get());
@@ -102,6 +101,8 @@ Result<std::unique_ptr<ZygoteLink>> ZygoteLink::start(const ZygoteOptions& optio
   std::unique_ptr<ZygoteLink> link(
       new ZygoteLink(std::move(sockets->first), std::move(*poller), pid.value(), options.mark));
   if (auto watched = link->watch_descriptors(); !watched) return watched.error();
+  // The zygote gets ready meanwhile.
+  if (auto sent = send_setup(link->socket_.get(), options); !sent) return sent.error();
   return link;
 }
 
