@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cinttypes>
 #include <cmath>
+#include <cstdio>
 #include <span>
 #include <string>
 #include <unordered_set>
@@ -292,6 +294,24 @@ class Fetch {
   }
 };
 
+/// What a get() of `ids` that has taken too long says.
+std::string timeout_message(Session& session, std::span<const ObjectId> ids) {
+  GilHooks hooks;
+  std::vector<bool> ready;
+  (void)session.client().wait(ids, static_cast<std::uint32_t>(ids.size()), monotonic_ns(), hooks,
+                              ready);
+  const auto first = std::find(ready.begin(), ready.end(), false);
+  const auto place = static_cast<std::size_t>(first - ready.begin());
+  if (place >= ids.size()) return "get() timed out";  // by now all are ready
+  char ref[48];
+  std::snprintf(ref, sizeof ref, "ObjectRef(%016" PRIx64 "%016" PRIx64 ")",
+                session.client().epoch(), ids[place].value);
+  if (ids.size() == 1) return "get() timed out: " + std::string(ref) + " is not ready yet";
+  const auto missing = std::count(first, ready.end(), false);
+  return "get() timed out: " + std::to_string(missing) + " of " + std::to_string(ids.size()) +
+         " objects are not ready yet, the first is " + ref;
+}
+
 /// Waits for `ids`; raises unless all have values.
 void fetch(Session& session, std::span<const ObjectId> ids, nb::handle timeout_s,
            FetchedValues& fetched) {
@@ -304,9 +324,10 @@ void fetch(Session& session, std::span<const ObjectId> ids, nb::handle timeout_s
         "haz.get() would block the event loop of this actor and all its calls: write "
         "`await ref`, or `await asyncio.gather(*refs)` for several");
   }
-  if (outcome != WaitOutcome::kDone) {
-    throw_outcome(outcome, "get() timed out: some of the objects are not ready yet");
+  if (outcome == WaitOutcome::kTimeout && PyErr_Occurred() == nullptr) {
+    throw_outcome(outcome, timeout_message(session, ids).c_str());
   }
+  if (outcome != WaitOutcome::kDone) throw_outcome(outcome, "");
   throw_first_error(session, fetched);
 }
 

@@ -79,12 +79,24 @@ def test_driver_can_hold_the_lock_of_python(node, gate):
 def test_get_timeout(node, gate):
     ref = opens_and_waits.remote(gate("running"), gate("go"))
     start = time.monotonic()
-    with pytest.raises(exceptions.GetTimeoutError) as caught:
+    with pytest.raises(exceptions.GetTimeoutError, match="is not ready yet") as caught:
         haz.get(ref, timeout=0.2)
     assert time.monotonic() - start >= 0.2
     assert isinstance(caught.value, TimeoutError)
-    with pytest.raises(exceptions.GetTimeoutError):
-        haz.get([haz.put(1), ref], timeout=0.05)
+    assert repr(ref) in str(caught.value)
+    with pytest.raises(exceptions.GetTimeoutError, match="2 of 4 objects are not") as caught:
+        haz.get([haz.put(1), ref, haz.put(2), ref], timeout=0.05)
+    assert repr(ref) in str(caught.value)
+
+    @haz.remote
+    def asks(refs):
+        with pytest.raises(exceptions.GetTimeoutError) as caught:
+            haz.get(refs, timeout=0.01)
+        return str(caught.value)
+
+    assert f"1 of 2 objects are not ready yet, the first is {ref!r}" in haz.get(
+        asks.remote([haz.put(1), ref])
+    )
     gate("go").open()
     assert haz.get(ref, timeout=60) is True
 
