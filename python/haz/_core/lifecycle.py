@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 
 from haz._core.checks import shown
-from haz._core.context import HazContext, make_address_info
-from haz._core.environment import check_runtime_env
 from haz._core.options import (
     MOST,
     check_amount,
@@ -19,6 +17,7 @@ from haz._core.options import (
     check_str_dict,
     unknown_keyword,
 )
+from haz._core.options import runtime_env as check_runtime_env
 from haz._core.runtime import ENGINES, runtime
 from haz.engines.base import InitOptions
 
@@ -26,6 +25,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
+
+    from haz._core.context import HazContext
 
 __all__ = [
     "check_node_options",
@@ -208,10 +209,13 @@ def init(
         log_to_driver=log_to_driver is None or check_bool("log_to_driver", log_to_driver),
         logging_level=_level(logging_level),
         preload=_preload(preload),
-        **check_runtime_env(runtime_env),
+        **({} if runtime_env is None else check_runtime_env(runtime_env)),
         address=address,
     )
     started = runtime.start(engine_name, options)
+    # The first worker starts while this is imported.
+    from haz._core.context import HazContext, make_address_info
+
     runtime.address_info = make_address_info(started)
     return HazContext(runtime.address_info)
 
@@ -243,6 +247,8 @@ def _count(name: str, value: Any, most: int) -> int:
 
 
 def _join(running: Any, ignore_reinit_error: bool) -> HazContext:
+    from haz._core.context import HazContext, make_address_info
+
     if not runtime.is_worker and not ignore_reinit_error:
         raise RuntimeError(
             "haz is initialized already (by haz.init, or by the first .remote() or put): call "
