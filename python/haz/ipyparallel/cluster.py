@@ -72,7 +72,9 @@ class EngineHandle:
 
     def is_alive(self) -> bool:
         """Whether its process runs."""
-        return self.reason is None and _begin_of(self.pid) == self._began
+        if self.reason is not None or self._began is None:
+            return False
+        return _begin_of(self.pid) == self._began
 
     def died(self, reason: str) -> None:
         """Note that it is gone, and why."""
@@ -191,8 +193,8 @@ class ClusterState:
             found[_number_of(name)] = name, pid
             self._size = int(name.rpartition("-")[2])
         for engine_id, (name, pid) in sorted(found.items()):
-            if engine_id in self._engines:
-                continue
+            if engine_id in self._engines or engine_id in self._dead:
+                continue  # of one that has died the node may not have heard yet
             try:
                 actor = get_actor(name, namespace=space)
                 if pid:  # it may be busy for long: not asked

@@ -566,6 +566,31 @@ def test_named_clusters_outlive_programs(folder):
     assert "No node runs" in _haz("status", code=1)
 
 
+def test_an_engine_that_has_died_is_not_found_again(folder, monkeypatch):
+    from haz._core import actor_api
+
+    _haz("cluster", "start", "-n", "2")
+    haz.shutdown()
+    haz.init(address="ipyparallel")
+    try:
+        client = ipp.Client()
+        state = client._state
+        before, actor = state._named_actors(), state.known(0)._actor
+        os.kill(state.known(0).pid, signal.SIGKILL)
+        wait_until(lambda: client.ids == [1, 2])
+        # As a node says it that has not heard of the death.
+        monkeypatch.setattr(state, "_named_actors", lambda: before)
+        monkeypatch.setattr(actor_api, "get_actor", lambda name, namespace: actor)
+        assert 0 not in client.ids
+        late = ipp.cluster.ClusterState("default", is_shared=True)
+        monkeypatch.setattr(late, "_named_actors", lambda: before)
+        late.attach()
+        assert not late.known(0) or not late.known(0).is_alive()
+    finally:
+        monkeypatch.undo()
+        haz.shutdown()
+
+
 def test_balanced_calls_pass_by_engines_that_other_programs_keep_busy(folder, tmp_path):
     _haz("cluster", "start", "-n", "3")
     (started, over) = (tmp_path / "started", tmp_path / "over")
