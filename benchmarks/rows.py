@@ -210,6 +210,27 @@ def _rows() -> Iterable[Row]:
         sizes=_sizes(20_000, ray=1000, executor=5000, dask=300),
         limits=("ring/per_task",),
     )
+    yield Row(
+        "cpp-async",
+        "async no-op task of C++, called from Python",
+        "us",
+        method="async_cpp_noop",
+        sizes=_sizes(20_000),
+        limits=("ring/per_task",),
+    )
+    yield Row(
+        "cpp-sync",
+        "sync call of a C++ function from Python p50",
+        "us",
+        method="sync_cpp_call",
+        arguments={"budget_s": 0.7},
+        sizes=_sizes(100_000),
+        per_item=False,
+        shrinks=False,
+        repeats=1,
+        warm_up=False,
+        limits=("pingpong-0-idle/spin", "pingpong-0-idle/futex", "pingpong-0-idle/pipe"),
+    )
     sleep_sizes = _sizes(20_000, ray=1000, executor=2000, dask=300)
     yield Row(
         "sleep",

@@ -145,7 +145,7 @@ std::uint32_t register_function(std::uint32_t session_number, const std::string&
   options.resources = amounts_of(resources);
   options.priority = priority;
   options.group = group;
-  options.environment = environment;
+  options.environment = environment.empty() ? plain_environment() : environment;
   if (!actor.is_none()) options.actor = actor_options_of(nb::cast<nb::dict>(actor));
   options.max_retries = max_retries;
   options.retry_exceptions = retry_exceptions;

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <utility>
 
+#include "api/client_engine.h"
 #include "base/check.h"
 #include "item_sender.h"
 #include "object_ref.h"
@@ -39,8 +40,10 @@ int note_changes(const char* event, PyObject* /*args*/, void* /*data*/) {
   return 0;
 }
 
-void worker_join(std::uint32_t slot, std::uint32_t process_id, int arena_fd) {
-  auto ring = RingClient::join(UniqueFd(arena_fd), slot, ProcessId{process_id});
+void worker_join(std::uint32_t slot, std::uint32_t process_id, int arena_fd, bool rejoins) {
+  auto ring = rejoins ? RingClient::take_over(UniqueFd(arena_fd), slot, ProcessId{process_id})
+                      : RingClient::join(UniqueFd(arena_fd), slot, ProcessId{process_id});
+  if (rejoins) set_plain_environment(kPythonEnvironment);
   if (!ring) {
     set_python_error(ring.error());
     throw nb::python_error();
@@ -108,7 +111,9 @@ bool interrupt_pending() {
 /// Adds what a worker process runs to `m`.
 void bind_worker(nb::module_& m) {
   m.def("worker_join", worker_join, nb::arg("slot"), nb::arg("process_id"), nb::arg("arena_fd"),
-        "Make this process, forked by a zygote, a worker of its node.");
+        nb::arg("rejoins") = false,
+        "Make this process, forked by a zygote, a worker of its node. `rejoins`: it was one of a\n"
+        "C++ program's before.");
   m.def("worker_run", worker_run, nb::arg("load"), nb::arg("fail"), nb::arg("split"),
         nb::arg("flush"), nb::arg("put_back"), nb::arg("set_aside"), nb::arg("bring_back"),
         "Run tasks until the process should end; return its exit code.",

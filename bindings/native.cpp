@@ -8,6 +8,7 @@ namespace haz::py {
 void bind_actors(nb::module_& m);
 void bind_call_pages(nb::module_& m);
 void bind_codec(nb::module_& m);
+void bind_cpp_functions(nb::module_& m);
 void bind_groups(nb::module_& m);
 void bind_kernels(nb::module_& m);
 void bind_nodes(nb::module_& m);
@@ -25,6 +26,7 @@ NB_MODULE(_native, m) {
   haz::py::bind_actors(m);
   haz::py::bind_call_pages(m);
   haz::py::bind_codec(m);
+  haz::py::bind_cpp_functions(m);
   haz::py::bind_groups(m);
   haz::py::bind_kernels(m);
   haz::py::bind_nodes(m);

@@ -88,6 +88,18 @@ std::uint64_t epoch_of_session(std::uint32_t generation) {
 
 bool forked() { return in_forked_child.load(std::memory_order_relaxed); }
 
+namespace {
+
+std::string& plain_environment_slot() {
+  static auto* slot = new std::string;
+  return *slot;
+}
+
+}  // namespace
+
+const std::string& plain_environment() { return plain_environment_slot(); }
+void set_plain_environment(const char* name) { plain_environment_slot() = name; }
+
 std::int64_t deadline_in(double seconds) {
   constexpr double kLongestS = 1e9;
   return monotonic_ns() + static_cast<std::int64_t>(std::min(seconds, kLongestS) * 1e9);

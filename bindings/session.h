@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "client/client.h"
 #include "client/driver_link.h"
@@ -71,6 +72,10 @@ class GilHooks final : public WaitHooks {
  private:
   PyThreadState* state_ = nullptr;
 };
+
+/// The environment for which functions are registered that name none; "" at first. With the GIL.
+const std::string& plain_environment();
+void set_plain_environment(const char* name);
 
 /// The monotonic time that is `seconds` from now.
 std::int64_t deadline_in(double seconds);

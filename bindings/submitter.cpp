@@ -6,6 +6,7 @@
 #include <cstddef>
 
 #include "arguments.h"
+#include "cpp_function.h"
 #include "object_ref.h"
 #include "sched/stream.h"
 #include "worker_loop.h"
@@ -19,6 +20,7 @@ struct SubmitterObject {
   PyObject* descriptor;
   PyObject* generator;  ///< Of a streaming function; else nullptr.
   PyObject* actor;      ///< A ref, or nullptr.
+  PyObject* cpp;        ///< The function, if it is one of C++; else nullptr.
   long long min_args;
   long long max_args;  ///< Negative: any number.
   std::uint32_t function;
@@ -108,6 +110,11 @@ PyObject* submit(PyObject* callable, PyObject* const* args, std::size_t nargsf, 
                                "`.remote` from the remote function again");
     return nullptr;
   }
+  ReplacedArguments replaced;
+  if (self.cpp != nullptr &&
+      !check_cpp_arguments(*as_cpp_function(self.cpp), args, count, replaced)) {
+    return nullptr;
+  }
   ScopedArguments arguments(*session);
   if (!arguments->encode(*session, args, static_cast<std::size_t>(count), names, self.descriptor)) {
     return nullptr;
@@ -143,6 +150,7 @@ void dealloc_submitter(PyObject* self) {
   Py_XDECREF(as_submitter(self)->descriptor);
   Py_XDECREF(as_submitter(self)->generator);
   Py_XDECREF(as_submitter(self)->actor);
+  Py_XDECREF(as_submitter(self)->cpp);
   PyTypeObject* type = Py_TYPE(self);
   type->tp_free(self);
   Py_DECREF(type);
@@ -182,6 +190,21 @@ PyType_Spec submitter_spec{"haz._native.Submitter", sizeof(SubmitterObject), 0,
 
 }  // namespace
 
+namespace {
+
+/// The function that a descriptor is of, if it is one of C++. New reference.
+PyObject* cpp_function_of(PyObject* descriptor) {
+  PyObject* function = PyObject_GetAttrString(descriptor, "_function");
+  if (function == nullptr) {
+    PyErr_Clear();
+    return nullptr;
+  }
+  if (as_cpp_function(function) == nullptr) Py_CLEAR(function);
+  return function;
+}
+
+}  // namespace
+
 bool init_submitter_type() {
   if (submitter_type != nullptr) return true;
   submitter_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&submitter_spec));
@@ -199,6 +222,7 @@ PyObject* make_submitter(const Session& session, FunctionId function, std::uint3
   self.descriptor = Py_NewRef(descriptor);
   self.generator = Py_XNewRef(generator);
   self.actor = Py_XNewRef(actor);
+  self.cpp = actor == nullptr ? cpp_function_of(descriptor) : nullptr;
   self.min_args = min_args;
   self.max_args = max_args;
   self.function = function.value;

@@ -90,7 +90,12 @@ WorkerLoop::~WorkerLoop() {
 void WorkerLoop::run() {
   if (!watch_.start() || !context_.start()) return;
   keep_settings();
-  ring_.set_nested_runner([this](const TaskCommand& command) { execute(command, false); });
+  ring_.set_nested_runner([this](const TaskCommand& command) {
+    // A function of C++ that waits does not hold the GIL.
+    const PyGILState_STATE state = PyGILState_Ensure();
+    execute(command, false);
+    PyGILState_Release(state);
+  });
   ring_.ready();
   while (!stop_.load(std::memory_order_relaxed) && mode_ == CallMode::kMainThread) {
     GilHooks hooks;
@@ -138,6 +143,28 @@ PyObject* shown_grant(const TaskCommand& command) {
 
 }  // namespace
 
+namespace {
+
+/// The function of C++ that a callable is, or wraps; of a method's name, that of the actor's class.
+/// Borrowed, since what is loaded stays.
+CppFunction* cpp_function_behind(PyObject* callable, PyObject* instance) {
+  if (CppFunction* function = as_cpp_function(callable)) return function;
+  PyObject* function = nullptr;
+  if (PyUnicode_Check(callable) == 0) {
+    function = PyObject_GetAttrString(callable, "__haz_cpp__");
+  } else if (instance != nullptr && as_cpp_object(instance) != nullptr) {
+    PyObject* method = PyObject_GetAttr(reinterpret_cast<PyObject*>(Py_TYPE(instance)), callable);
+    if (method != nullptr) function = PyObject_GetAttrString(method, "__haz_cpp__");
+    Py_XDECREF(method);
+  }
+  PyErr_Clear();
+  CppFunction* const found = function != nullptr ? as_cpp_function(function) : nullptr;
+  Py_XDECREF(function);
+  return found;
+}
+
+}  // namespace
+
 WorkerLoop::Loaded* WorkerLoop::load(const TaskCommand& command) {
   Loaded& loaded = functions_[command.function];
   if (loaded.callable != nullptr) return &loaded;
@@ -155,6 +182,7 @@ WorkerLoop::Loaded* WorkerLoop::load(const TaskCommand& command) {
   PyObject* callable = PyObject_CallFunction(hooks_.load, "NI", code, command.function);
   if (callable == nullptr) return nullptr;
   loaded.is_method = PyUnicode_Check(callable) != 0;
+  loaded.cpp = cpp_function_behind(callable, instance_);
   loaded.items_ahead = head.items_ahead;
   loaded.callable = callable;
   return &loaded;
@@ -178,10 +206,19 @@ PyObject* WorkerLoop::invoke(const Loaded& loaded, DecodedArguments& arguments) 
 /// items are handed in, and the result is their number. New reference, or nullptr with a Python
 /// error.
 PyObject* WorkerLoop::call(const TaskCommand& command, bool in_ring,
-                           std::unique_lock<std::timed_mutex>& claim, Call& attempt) {
+                           std::unique_lock<std::timed_mutex>& claim, Call& attempt,
+                           CallResults& results) {
   DecodedArguments arguments;
   bool decoded = false;
   const Loaded* loaded = load(command);
+  if (loaded != nullptr && loaded->cpp != nullptr && loaded->items_ahead < 0 &&
+      attempt.num_returns == 1) {
+    slot().name = loaded->name;
+    const TaskCommand copy = command;
+    if (in_ring) ring_.release_task();
+    if (claim.owns_lock()) claim.unlock();
+    return call_cpp(*loaded, copy, results);
+  }
   if (loaded != nullptr) {
     slot().name = loaded->name;
     decoded = decode_arguments(session_, command, arguments);
@@ -222,12 +259,12 @@ void WorkerLoop::execute(const TaskCommand& command, bool in_ring,
     if (claim.owns_lock()) claim.unlock();
     add_no_memory(results);
   } else {
-    PyObject* returned = call(command, in_ring, claim, attempt);
+    PyObject* returned = call(command, in_ring, claim, attempt, results);
     if (forked()) leave_forked_child(returned);
     if (returned == nullptr && instance_ != nullptr) leave_if_exit();
     if (exiting_) {
       PyErr_Clear();  // of exit_actor(), from a constructor too, or what was raised on its way out
-    } else {
+    } else if (!results.is_packed) {
       pack(results, returned, attempt);
     }
   }

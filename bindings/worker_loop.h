@@ -17,6 +17,7 @@
 
 #include "arguments.h"
 #include "client/ring_client.h"
+#include "cpp_function.h"
 #include "eager_task.h"
 #include "os/process_settings.h"
 #include "process_watch.h"
@@ -77,6 +78,7 @@ struct CallResults {
   /// Owned: what must not be let go of before its refs are counted by the node.
   std::vector<PyObject*> kept;
   Outcome outcome = Outcome::kReturned;
+  bool is_packed = false;  ///< All of it is there: the function has placed its result itself.
 
   CallResults() = default;
   CallResults(const CallResults&) = delete;
@@ -135,6 +137,7 @@ class WorkerLoop {
   struct Loaded {
     PyObject* callable = nullptr;  ///< Or the name of a method.
     PyObject* name = nullptr;      ///< str
+    CppFunction* cpp = nullptr;    ///< What `callable` comes to, if that is a function of C++.
     bool is_method = false;
     std::int32_t items_ahead = -1;  ///< See FunctionBlock.
   };
@@ -151,7 +154,9 @@ class WorkerLoop {
   Loaded* load(const TaskCommand& command);
   PyObject* invoke(const Loaded& loaded, DecodedArguments& arguments);
   PyObject* call(const TaskCommand& command, bool in_ring,
-                 std::unique_lock<std::timed_mutex>& claim, Call& attempt);
+                 std::unique_lock<std::timed_mutex>& claim, Call& attempt, CallResults& results);
+  PyObject* call_cpp(const Loaded& loaded, const TaskCommand& command, CallResults& results);
+  bool place_cpp_result(CallResults& results, const CallOutcome& outcome);
   void execute(const TaskCommand& command, bool in_ring,
                std::unique_lock<std::timed_mutex> claim = {});
   void start_call(const TaskCommand& command, std::int64_t now_ns);

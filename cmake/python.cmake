@@ -14,7 +14,9 @@ find_package(nanobind CONFIG REQUIRED)
 # The module has a folder of its own, so that the stub generator, which puts that folder on
 # sys.path, sees no file of the package that shadows the standard library.
 set(haz_module_dir "${CMAKE_CURRENT_BINARY_DIR}/module")
-nanobind_add_module(_native NB_STATIC NOMINSIZE NB_SUPPRESS_WARNINGS ${haz_binding_sources})
+# Functions of C++ libraries use the engine of the worker that has loaded them.
+nanobind_add_module(_native NB_STATIC NOMINSIZE NB_SUPPRESS_WARNINGS ${haz_binding_sources}
+                    src/api/client_engine.cpp src/api/program.cpp)
 target_link_libraries(_native PRIVATE haz_core haz_warnings)
 # The shared libstdc++ takes longer to load than this module, in the driver and in the zygote.
 # libgcc stays shared: threads that the interpreter ends unwind through it.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks import cpp_program
-from benchmarks.systems import drop_in
+from benchmarks.systems import cpp_functions, drop_in
 from benchmarks.systems.engines import Engines
 from benchmarks.systems.ray_like import RayLike
+from benchmarks.timing import Stopwatch, check, median_call_s
 
 
 class Haz(RayLike, Engines):
@@ -19,9 +20,12 @@ class Haz(RayLike, Engines):
         self._workers = 1
         self._pool: Any = None
         self._executor: Any = None
+        self._cpp: Any = None
+        self._scratch = ""
 
     def start(self, workers: int, scratch: str) -> None:
         """Initialise and start every worker."""
+        self._scratch = scratch
         self._engines = self._workers = workers
         self._api.init(num_cpus=workers)
         self.start_workers(workers)
@@ -45,6 +49,28 @@ class Haz(RayLike, Engines):
     def cpp_async_calls(self, n: int) -> float:
         """No-ops of one C++ driver."""
         return cpp_program.run("async", n, self._workers)
+
+    # ---- functions of C++ ------------------------------------------------------------------------
+
+    def _cpp_noop(self) -> Any:
+        if self._cpp is None:
+            self._cpp = cpp_functions.noop(self._scratch)
+        return self._cpp
+
+    def async_cpp_noop(self, n: int) -> float:
+        """No-ops of C++, submitted from Python."""
+        noop = self._cpp_noop()
+        with Stopwatch() as watch:
+            refs = [noop.remote() for _ in range(n)]
+            results = self._api.get(refs)
+            del refs
+        check(results == [None] * n, "async no-ops of C++")
+        return watch.seconds
+
+    def sync_cpp_call(self, n: int, budget_s: float) -> float:
+        """Median of a call of C++ and the wait for its result."""
+        get, noop = self._api.get, self._cpp_noop()
+        return median_call_s(lambda: get(noop.remote()), n, 0.0, budget_s)
 
     # ---- programs of the standard library, joblib and dask ---------------------------------------
 

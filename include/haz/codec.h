@@ -521,7 +521,7 @@ struct codec<T> {
     if constexpr (is_byte<item_type>) {
       return "bytes";
     } else if constexpr (passed_as_array<T>) {
-      return array_name<T>();
+      return "std::vector<" + std::string(element_name(array_traits<T>::items)) + ">";
     } else {
       return "std::vector<" + codec<item_type>::name() + ">";
     }

@@ -21,6 +21,7 @@
 #include "haz/codec.h"     // IWYU pragma: export
 #include "haz/error.h"     // IWYU pragma: export
 #include "haz/parallel.h"  // IWYU pragma: export
+#include "haz/python.h"    // IWYU pragma: export
 #include "haz/ref.h"       // IWYU pragma: export
 #include "haz/runtime.h"   // IWYU pragma: export
 #include "haz/task.h"      // IWYU pragma: export

@@ -57,6 +57,9 @@ struct runtime_options {
   /// Where names of actors are looked up; programs that join one node share those of one namespace.
   /// Empty: one of this program's own.
   std::string name_space{};
+  /// The interpreter that py_function() uses, with haz installed: a path, or a name in PATH. It is
+  /// not needed, and not looked for, before the first call.
+  std::string python = "python3";
 };
 
 class runtime;

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from haz._core.api import wait as wait
     from haz._core.context import HazContext as HazContext
     from haz._core.context import RuntimeContext as RuntimeContext
+    from haz._core.cpp_library import cpp_class as cpp_class
+    from haz._core.cpp_library import cpp_function as cpp_function
     from haz._core.generator import DynamicObjectRefGenerator as DynamicObjectRefGenerator
     from haz._core.generator import ObjectRefGenerator as ObjectRefGenerator
     from haz._core.include import get_cmake_dir as get_cmake_dir
@@ -61,6 +63,8 @@ _HOME = {
     "available_resources": "haz._core.api",
     "cancel": "haz._core.api",
     "cluster_resources": "haz._core.api",
+    "cpp_class": "haz._core.cpp_library",
+    "cpp_function": "haz._core.cpp_library",
     "free": "haz._core.api",
     "get": "haz._core.api",
     "get_actor": "haz._core.actor_api",

@@ -34,6 +34,8 @@ class TaskError(HazError):
         Name of the task that raised.
     function_name : str
         Qualified name of its function.
+    type_name : str
+        Name of the exception's type, with its module; of a function of C++, as C++ calls it.
     pid : int
         Process that ran it.
     traceback_str : str
@@ -46,6 +48,7 @@ class TaskError(HazError):
     cause: BaseException | None = None
     task_name: str = ""
     function_name: str = ""
+    type_name: str = ""
     pid: int = 0
     traceback_str: str = ""
     through: tuple[str, ...] = ()

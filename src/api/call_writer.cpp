@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "api/function_code.h"
+#include "api/python_worker.h"
+#include "api/registry.h"
 #include "base/units.h"
 #include "haz/detail/call.h"
 #include "haz/task_error.h"
@@ -25,15 +27,35 @@ constexpr std::byte kDependency{1};
 
 constexpr unsigned kGenerationShift = 32;
 
+/// Of Python "module.name".
+std::string shown_name(const remote_function& function) {
+  std::string name = function.name;
+  if (function.kind == function_kind::python) std::replace(name.begin(), name.end(), '\0', '.');
+  return name;
+}
+
+/// `code`: all but its name and library.
+std::vector<std::byte> code_of(const remote_function& function, FunctionCode code) {
+  if (function.kind != function_kind::python) {
+    code.name = function.name;
+    code.library = library_of(function);
+    return encode_function_code(code);
+  }
+  const std::size_t zero = function.name.find('\0');
+  code.name = function.name.substr(0, zero);
+  code.library = function.name.substr(zero + 1);
+  return encode_function_code(code, kPythonCodeMark);
+}
+
 std::uint32_t bind(const binding& to) {
   const task_options& options = to.options;
-  const std::string& name = options.name.empty() ? to.function->name : options.name;
+  const std::string name = options.name.empty() ? shown_name(*to.function) : options.name;
   const bool is_method = to.function->kind == function_kind::method;
   // An actor's methods have the threads of its constructor.
   const auto threads = is_method ? 0 : static_cast<std::uint32_t>(std::max(options.num_cpus, 1.0));
   const auto concurrency = static_cast<std::uint32_t>(to.actor ? to.actor->max_concurrency : 1);
   const std::vector<std::byte> code =
-      encode_function_code({threads, to.function->name, {}, concurrency, options.retry_exceptions});
+      code_of(*to.function, {threads, {}, {}, concurrency, options.retry_exceptions});
   std::vector<named_amount> resources;
   if (!is_method) resources.push_back({"CPU", options.num_cpus});
   for (const auto& [resource, amount] : options.resources)
@@ -49,6 +71,8 @@ std::uint32_t bind(const binding& to) {
   spec.timeout_ns =
       options.timeout_s ? static_cast<std::int64_t>(*options.timeout_s * kSecondNs) : -1;
   spec.priority = options.priority;
+  spec.is_python = to.function->kind == function_kind::python;
+  if (spec.is_python) require_python();
   actor_spec actor{};
   std::vector<named_amount> held;
   if (to.actor) {

@@ -26,18 +26,6 @@ std::int64_t deadline_after(std::int64_t timeout_ns) {
   return timeout_ns < 0 ? -1 : monotonic_ns() + std::min(timeout_ns, kLongestNs);
 }
 
-/// Fills in where far bytes will stand; returns the size of the whole.
-std::uint64_t lay_out(const encoded& value) {
-  std::uint64_t size = value.size;
-  for (std::size_t i = 0; i < value.num_far; ++i) {
-    const detail::far_bytes& far = value.far[i];
-    size = align_up(size + (i == 0 ? 1 : 0), kPayloadAlignment);  // the first comes after kEnd
-    std::memcpy(value.stream + far.field, &size, sizeof size);
-    size += far.size;
-  }
-  return size;
-}
-
 Status copy_far(std::byte* to, const detail::far_bytes& far, bool cold) {
   if (cold) {
     Status copied = copy_to_cold(to, far.data, far.size);
@@ -111,6 +99,21 @@ std::shared_ptr<const ActorOptions> actor_options_of(const detail::actor_spec& a
 
 }  // namespace
 
+std::uint64_t lay_out(const encoded& value) {
+  std::uint64_t size = value.size;
+  for (std::size_t i = 0; i < value.num_far; ++i) {
+    const detail::far_bytes& far = value.far[i];
+    size = align_up(size + (i == 0 ? 1 : 0), kPayloadAlignment);  // the first comes after kEnd
+    std::memcpy(value.stream + far.field, &size, sizeof size);
+    size += far.size;
+  }
+  return size;
+}
+
+void write_laid_out(const encoded& value, std::byte* to) {
+  (void)write_to(to, value, StoreBlock{});
+}
+
 void tell(failure& why, failure_kind kind, const char* text) noexcept {
   why.kind = kind;
   std::snprintf(why.text, sizeof why.text, "%s", text);
@@ -176,6 +179,7 @@ bool ClientEngine::register_function(const detail::function_spec& function, std:
     options.retry_exceptions = function.retry_exceptions;
     options.timeout_ns = function.timeout_ns;
     options.priority = function.priority;
+    if (function.is_python) options.environment = python_environment_;
     if (function.actor != nullptr) options.actor = actor_options_of(*function.actor);
     if (options.actor && options.actor->is_detached && program_.empty()) {
       tell(
@@ -186,7 +190,7 @@ bool ClientEngine::register_function(const detail::function_spec& function, std:
     }
     std::span<const std::byte> code(function.code, function.code_size);
     std::vector<std::byte> with;
-    if (!program_.empty()) {
+    if (!program_.empty() && !function.is_python) {
       options.environment = program_;
       with = with_program(program_, code);
       code = with;

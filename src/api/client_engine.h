@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <string>
+#include <utility>
 
 #include "api/completions.h"
 #include "client/client.h"
@@ -12,12 +13,24 @@
 
 namespace haz {
 
+/// Fills in where far bytes will stand; returns the size of the whole.
+std::uint64_t lay_out(const detail::encoded& value);
+/// Writes a laid out value.
+void write_laid_out(const detail::encoded& value, std::byte* to);
+
+/// That of the workers of a C++ program that have become interpreters.
+inline constexpr const char* kPythonEnvironment = "python";
+
 /// Any thread may call it.
 class ClientEngine final : public detail::engine {
  public:
   /// `client` outlives it. `ring`: the same one, in a worker; else null.
-  ClientEngine(Client& client, RingClient* ring)
-      : client_(client), ring_(ring), completions_(client) {}
+  /// `python_environment`: what functions are registered for that only workers of Python run.
+  ClientEngine(Client& client, RingClient* ring, std::string python_environment)
+      : client_(client),
+        ring_(ring),
+        completions_(client),
+        python_environment_(std::move(python_environment)) {}
 
   /// `program`: what workers of the node have to become to run this program's tasks, as
   /// describe_program() says it. Before other threads use the engine; of a worker by its main
@@ -75,6 +88,7 @@ class ClientEngine final : public detail::engine {
   std::atomic<bool> is_actor_{false};
   std::string program_;     ///< Empty: workers are this program already.
   std::string name_space_;  ///< Of actors whose calls name none.
+  const std::string python_environment_;
 };
 
 /// Fills `why`.

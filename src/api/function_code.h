@@ -25,10 +25,14 @@ struct FunctionCode {
 };
 
 inline constexpr std::string_view kFunctionCodeMark = "haz-cpp1";
+/// Of a function of Python: its module stands for the name, its name for the library.
+inline constexpr std::string_view kPythonCodeMark = "haz-pyt1";
 
-/// Mark, threads, then the others in their order with zero bytes between them.
-inline std::vector<std::byte> encode_function_code(const FunctionCode& code) {
-  std::string text(kFunctionCodeMark);
+/// Mark, threads, then the others in their order with zero bytes between them; load_code() in
+/// _core/cpp_library.py reads it too.
+inline std::vector<std::byte> encode_function_code(const FunctionCode& code,
+                                                   std::string_view mark = kFunctionCodeMark) {
+  std::string text(mark);
   text.append(reinterpret_cast<const char*>(&code.threads), sizeof code.threads);
   text += code.name;
   text += '\0';

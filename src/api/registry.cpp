@@ -17,6 +17,7 @@
 #include "haz/detail/actor.h"
 #include "haz/detail/call.h"
 #include "haz/task_error.h"
+#include "os/shared_library.h"
 
 namespace haz {
 
@@ -39,9 +40,14 @@ struct Hash {
   }
 };
 
+struct Entry {
+  const remote_function* function;
+  const void* place;  ///< In the library that has registered it.
+};
+
 struct Registry {
   std::shared_mutex mutex;
-  std::vector<const remote_function*> functions;  ///< In the order of their registration.
+  std::vector<Entry> functions;  ///< In the order of their registration.
   std::unordered_map<function_key, std::shared_ptr<binding>, Hash> bindings;
 };
 
@@ -57,8 +63,35 @@ const remote_function* find_function(std::string_view name) {
   Registry& all = registry();
   const std::shared_lock lock(all.mutex);
   const auto found = std::find_if(all.functions.begin(), all.functions.end(),
-                                  [&](const remote_function* one) { return name == one->name; });
-  return found != all.functions.end() ? *found : nullptr;
+                                  [&](const Entry& one) { return name == one.function->name; });
+  return found != all.functions.end() ? found->function : nullptr;
+}
+
+const remote_function* find_function(std::string_view name, const std::string& library) {
+  if (library.empty()) return find_function(name);
+  for (const remote_function* function : functions_of(library.c_str())) {
+    if (function->name == name) return function;
+  }
+  return nullptr;
+}
+
+std::vector<const remote_function*> functions_of(const char* library) {
+  const LoadedLibrary wanted = load_library(library);
+  std::vector<const remote_function*> found;
+  Registry& all = registry();
+  const std::shared_lock lock(all.mutex);
+  for (const Entry& entry : all.functions) {
+    if (wanted != nullptr && library_at(entry.place) == wanted) found.push_back(entry.function);
+  }
+  return found;
+}
+
+std::string library_of(const remote_function& function) {
+  Registry& all = registry();
+  const std::shared_lock lock(all.mutex);
+  const auto found = std::find_if(all.functions.begin(), all.functions.end(),
+                                  [&](const Entry& one) { return one.function == &function; });
+  return found != all.functions.end() ? path_of(library_at(found->place)) : "";
 }
 
 namespace detail {
@@ -67,7 +100,7 @@ registration::registration(remote_function function)
     : function_(std::make_unique<const remote_function>(std::move(function))) {
   Registry& all = registry();
   const std::unique_lock lock(all.mutex);
-  all.functions.push_back(function_.get());
+  all.functions.push_back({function_.get(), this});
   task_options options;
   if (function_->kind == function_kind::method) options.max_retries = 0;
   all.bindings.emplace(function_->key,
@@ -77,11 +110,32 @@ registration::registration(remote_function function)
 registration::~registration() {
   Registry& all = registry();
   const std::unique_lock lock(all.mutex);
-  std::erase(all.functions, function_.get());
+  std::erase_if(all.functions, [this](const Entry& one) { return one.place == this; });
   const auto found = all.bindings.find(function_->key);
   if (found != all.bindings.end() && found->second->function == function_.get()) {
     all.bindings.erase(found);
   }
+}
+
+std::shared_ptr<binding> find_python(const std::string& module, const std::string& name) {
+  if (module.empty() || name.empty() || (module + name).find('\0') != std::string::npos)
+    throw usage_error("haz::py_function() takes the names of a module and of its function");
+  struct Named {
+    remote_function function;
+    std::shared_ptr<binding> bound;
+  };
+  static std::mutex mutex;
+  // Never destroyed, as the registry.
+  static auto* all = new std::unordered_map<std::string, std::unique_ptr<Named>>;
+  const std::lock_guard lock(mutex);
+  std::unique_ptr<Named>& named = (*all)[module + '\0' + name];
+  if (!named) {
+    named = std::make_unique<Named>();
+    named->function.name = module + '\0' + name;
+    named->function.kind = function_kind::python;
+    named->bound = std::make_shared<binding>(&named->function);
+  }
+  return named->bound;
 }
 
 std::shared_ptr<binding> find_binding(const function_key& key) {
@@ -137,9 +191,8 @@ std::string name_in_list(std::string_view list, std::size_t index) {
   return name;
 }
 
-void throw_argument_mismatch(const std::string& signature, std::size_t index, const char* what) {
-  throw argument_mismatch("argument " + std::to_string(index + 1) + " of a function " + signature +
-                          ": " + what);
+void throw_argument_mismatch(std::size_t index, const char* what) {
+  throw argument_mismatch("argument " + std::to_string(index + 1) + ": " + what);
 }
 
 }  // namespace detail

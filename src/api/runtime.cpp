@@ -21,6 +21,7 @@
 #include "api/fork_guard.h"
 #include "api/node_joining.h"
 #include "api/program.h"
+#include "api/python_worker.h"
 #include "api/worker_process.h"
 #include "client/embedded_client.h"
 #include "node/node.h"
@@ -62,7 +63,7 @@ std::vector<std::unique_ptr<ClientEngine>>& engines() {
 }
 
 ClientEngine& new_engine(Client& client) {
-  engines().push_back(std::make_unique<ClientEngine>(client, nullptr));
+  engines().push_back(std::make_unique<ClientEngine>(client, nullptr, kPythonEnvironment));
   return *engines().back();
 }
 
@@ -161,6 +162,7 @@ void show_line(bool is_stderr, std::string_view text) {
 ClientEngine& start_on(int argc, char** argv, const runtime_options& options,
                        const std::string& address) {
   check_for_joining(options);
+  note_python_workers();
   const std::string own =
       std::to_string(std::random_device()()) + "-" + std::to_string(current_pid());
   const std::string& name_space = options.name_space.empty() ? own : options.name_space;
@@ -182,6 +184,7 @@ ClientEngine& start_on(int argc, char** argv, const runtime_options& options,
 }  // namespace
 
 runtime init(int argc, char** argv, const runtime_options& options) {
+  set_python(options.python);
   if (argc > 1 && std::string_view(argv[1]) == kZygoteArgument) be_zygote();
   if (argc > 2 && std::string_view(argv[1]) == kWorkerArgument) be_worker_of_node(argv[2]);
   if (is_forked_child()) {

@@ -67,27 +67,61 @@ class CommandArguments final : public detail::call_arguments {
   std::optional<detail::reader> object_;
 };
 
-void check_count(const detail::remote_function& function, const CommandArguments& arguments) {
-  if (arguments.keyword() != 0) {
-    throw type_error(std::string(function.name) +
-                     " is a function of C++: it takes no arguments "
-                     "by name");
+/// Those of a call outside of a task, one after the other.
+class ValueArguments final : public detail::call_arguments {
+ public:
+  explicit ValueArguments(const LocalArguments& arguments)
+      : values_(arguments.bytes.get(), arguments.size, arguments.bytes) {}
+
+  detail::reader& next() override { return values_; }
+
+ private:
+  detail::reader values_;
+};
+
+/// Reads the next value to its end, and says what it is.
+std::string next_described(detail::reader& values) {
+  const detail::value_item item = values.next();
+  std::uint64_t inner = item.count;
+  if (item.kind == detail::item_kind::dict) inner *= 2;
+  const bool has_items = item.kind == detail::item_kind::dict ||
+                         item.kind == detail::item_kind::list ||
+                         item.kind == detail::item_kind::tuple;
+  for (std::uint64_t i = 0; has_items && i < inner; ++i)
+    (void)next_described(values);
+  return item.described();
+}
+
+/// "(an integer, a 1-D array of float64)"
+std::string given(detail::call_arguments& arguments, std::size_t count) {
+  std::string text = "(";
+  for (std::size_t i = 0; i < count; ++i)
+    text += (i == 0 ? "" : ", ") + next_described(arguments.next());
+  return text + ")";
+}
+
+void check_count(const detail::remote_function& function, std::size_t positional,
+                 std::size_t keyword) {
+  if (keyword != 0) {
+    throw type_error(function.name + " is a function of C++: it takes no arguments by name");
   }
-  if (arguments.positional() != function.num_parameters) {
+  if (positional != function.num_parameters) {
     throw type_error(function.name + function.signature() + " takes " +
                      std::to_string(function.num_parameters) + " arguments, and was given " +
-                     std::to_string(arguments.positional()));
+                     std::to_string(positional));
   }
 }
 
-/// Names the function in what is said of its arguments.
-void invoke(const detail::remote_function& function, CommandArguments& arguments,
-            detail::writer& out, std::shared_ptr<void>& self) {
-  check_count(function, arguments);
+/// Names the function and what it was given in what is said of its arguments: `again` reads them
+/// from their beginning.
+template <class Again>
+void invoke(const detail::remote_function& function, detail::call_arguments& arguments,
+            const Again& again, detail::writer& out, std::shared_ptr<void>& self) {
   try {
     function.invoke(arguments, out, self);
   } catch (const detail::argument_mismatch& mismatch) {
-    throw type_error(function.name + ": " + mismatch.what());
+    throw type_error(function.name + function.signature() + " was given " + again() + ": " +
+                     mismatch.what());
   }
 }
 
@@ -114,7 +148,12 @@ void run_call(const detail::remote_function& function, std::string_view task_nam
     detail::writer out;
     {
       CommandArguments arguments(command, arena);
-      invoke(function, arguments, out, self);
+      check_count(function, arguments.positional(), arguments.keyword());
+      const auto again = [&] {
+        CommandArguments read_again(command, arena);
+        return given(read_again, function.num_parameters);
+      };
+      invoke(function, arguments, again, out, self);
     }
     if (is_forked_child()) leave_forked_child(0);
     const detail::encoded value = out.value();
@@ -135,6 +174,30 @@ void run_call(const detail::remote_function& function, std::string_view task_nam
     error = pack_current_exception(task_name);
   }
   done(failed(error));
+}
+
+void call_here(const detail::remote_function& function, std::string_view task_name,
+               const LocalArguments& arguments, std::shared_ptr<void>& self,
+               const LocalCallDone& done) {
+  std::vector<std::byte> error;
+  try {
+    check_count(function, arguments.count, 0);
+    detail::writer out;
+    {
+      ValueArguments values(arguments);
+      const auto again = [&] {
+        ValueArguments read_again(arguments);
+        return given(read_again, function.num_parameters);
+      };
+      invoke(function, values, again, out, self);
+    }
+    const detail::encoded value = out.value();
+    done(&value, {});
+    return;
+  } catch (...) {
+    error = pack_current_exception(task_name);
+  }
+  done(nullptr, error);
 }
 
 }  // namespace haz

@@ -35,4 +35,18 @@ void run_call(const detail::remote_function& function, std::string_view task_nam
               const TaskCommand& command, std::shared_ptr<void>& self, Arena& arena,
               detail::engine& engine, const std::function<void(const CallOutcome&)>& done);
 
+/// Arguments that are no task's: `count` values in the first `size` of the bytes, which views keep.
+struct LocalArguments {
+  std::shared_ptr<const std::byte> bytes;
+  std::size_t size;
+  std::size_t count;
+};
+/// Gets the value, or null and an error value.
+using LocalCallDone =
+    std::function<void(const detail::encoded* value, std::span<const std::byte> error)>;
+/// Calls `function` in this process, outside of a task. Only `done` may throw.
+void call_here(const detail::remote_function& function, std::string_view task_name,
+               const LocalArguments& arguments, std::shared_ptr<void>& self,
+               const LocalCallDone& done);
+
 }  // namespace haz

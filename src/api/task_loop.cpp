@@ -20,13 +20,18 @@
 
 namespace haz {
 
-TaskLoop::TaskLoop(RingClient& ring, ClientEngine& engine)
-    : ring_(ring), engine_(engine), sets_threads_(std::getenv("OMP_NUM_THREADS") == nullptr) {}
+TaskLoop::TaskLoop(RingClient& ring, ClientEngine& engine, WorkerPlace place)
+    : ring_(ring),
+      place_(std::move(place)),
+      engine_(engine),
+      sets_threads_(std::getenv("OMP_NUM_THREADS") == nullptr) {}
 
 void TaskLoop::run(bool is_ready) {
   name_output_by_task();
   set_threads(1);
   ring_.set_nested_runner([this](const TaskCommand& command) { execute(command); });
+  if (place_.arena)
+    ring_.look_before_claim([this](const TaskCommand& command) { look_at_first(command); });
   if (!is_ready) ring_.ready();
   NativeHooks hooks(&ring_);
   while (concurrency_ == 1) {
@@ -73,29 +78,53 @@ void TaskLoop::run_call_threads() {
     thread.join();
 }
 
+namespace {
+
+/// The function's name and its code.
+struct Named {
+  std::string_view name;
+  std::span<const std::byte> code;
+};
+Named function_of(const TaskCommand& command, Arena& arena) {
+  const std::byte* const block = arena.at(command.function_offset);
+  FunctionBlock head{};
+  std::memcpy(&head, block, sizeof head);
+  const std::byte* const name = block + sizeof head;
+  return {{reinterpret_cast<const char*>(name), head.name_size},
+          std::span(name + head.name_size, head.code_size)};
+}
+
+}  // namespace
+
+/// Its first task makes a worker one of C++ or of Python: others of the other kind never come.
+void TaskLoop::look_at_first(const TaskCommand& command) {
+  if (!no_python_.empty() ||
+      decode_function_code(split_program(function_of(command, ring_.arena()).code).code))
+    return;
+  no_python_ = "this task needs an interpreter of Python: " + become_python(place_);
+}
+
 const TaskLoop::Loaded& TaskLoop::load(const TaskCommand& command) {
   const std::lock_guard lock(functions_mutex_);
   Loaded& loaded = functions_[command.function];
   if (loaded.function != nullptr || !loaded.missing.empty()) return loaded;
-  const std::byte* const block = ring_.arena().at(command.function_offset);
-  FunctionBlock head{};
-  std::memcpy(&head, block, sizeof head);
-  loaded.name.assign(reinterpret_cast<const char*>(block + sizeof head), head.name_size);
-  const ProgramCode parts =
-      split_program(std::span(block + sizeof head + head.name_size, head.code_size));
+  const Named named = function_of(command, ring_.arena());
+  loaded.name = named.name;
+  const ProgramCode parts = split_program(named.code);
   if (!parts.program.empty()) engine_.set_program(parts.program);  // for tasks that it submits
   const auto code = decode_function_code(parts.code);
   if (!code) {
-    loaded.missing = "a worker of a C++ program runs functions of C++ only";
+    loaded.missing = !no_python_.empty() ? no_python_ : "this worker runs functions of C++ only";
     return loaded;
   }
   loaded.threads = code->threads;
   loaded.concurrency = code->concurrency;
   loaded.is_retried = code->is_retried;
-  loaded.function = find_function(code->name);
+  loaded.function = find_function(code->name, code->library);
   if (loaded.function == nullptr) {
-    loaded.missing = "this program has no HAZ_REMOTE(" + code->name +
-                     "): was it registered by a library that was loaded after haz::init()?";
+    loaded.missing = code->library.empty()
+                         ? "this program has no HAZ_REMOTE(" + code->name + ")"
+                         : code->library + ", loaded again, has no HAZ_REMOTE(" + code->name + ")";
   }
   return loaded;
 }
@@ -103,6 +132,10 @@ const TaskLoop::Loaded& TaskLoop::load(const TaskCommand& command) {
 void TaskLoop::execute(const TaskCommand& command) {
   const auto outer = ring_.begin_attempt(TaskId{command.task}, command.attempt,
                                          (command.flags & kReportStart) != 0);
+  if (place_.arena) {
+    ring_.look_before_claim({});
+    place_.arena.reset();
+  }
   const std::uint32_t outer_threads = threads_;
   const Loaded& loaded = load(command);
   const std::string* const outer_name = std::exchange(output_name_, &loaded.name);

@@ -10,6 +10,7 @@
 #include <unordered_map>
 
 #include "api/client_engine.h"
+#include "api/python_worker.h"
 #include "api/task_call.h"
 #include "client/ring_client.h"
 #include "haz/detail/registry.h"
@@ -20,7 +21,8 @@ namespace haz {
 class TaskLoop {
  public:
   /// Both outlive it.
-  TaskLoop(RingClient& ring, ClientEngine& engine);
+  /// `place`: its `arena` is none where the worker never becomes an interpreter.
+  TaskLoop(RingClient& ring, ClientEngine& engine, WorkerPlace place);
   /// Runs tasks until the process should end. `is_ready`: the node was told that it is.
   void run(bool is_ready = false);
 
@@ -34,6 +36,7 @@ class TaskLoop {
     std::string missing;  ///< Why there is no function.
   };
 
+  void look_at_first(const TaskCommand& command);
   const Loaded& load(const TaskCommand& command);
   void execute(const TaskCommand& command);
   void execute_here(const TaskCommand& command, const Loaded& loaded, bool outermost);
@@ -45,6 +48,8 @@ class TaskLoop {
   void set_threads(std::uint32_t threads);
 
   RingClient& ring_;
+  WorkerPlace place_;
+  std::string no_python_;  ///< Why this process has not become an interpreter.
   ClientEngine& engine_;
   std::mutex functions_mutex_;                           ///< Guards functions_.
   std::unordered_map<std::uint32_t, Loaded> functions_;  ///< By number; the places stay.

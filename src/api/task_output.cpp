@@ -40,6 +40,14 @@ class MarkedOutput {
     name_ = name;
     has_new_name_ = true;
   }
+  /// Whether something was written since the last call. The next write names its task again.
+  bool take_written() {
+    const std::lock_guard lock(mutex_);
+    if (!has_written_) return false;
+    has_written_ = false;
+    has_new_name_ = true;
+    return true;
+  }
   void end_task() {
     const std::lock_guard lock(mutex_);
     if (!has_written_) return;
@@ -126,6 +134,12 @@ void name_output_by_task() {
 void set_output_task(std::string_view name) {
   standard_output().set_name(name);
   standard_error().set_name(name);
+}
+
+bool take_task_output() {
+  flush_task_output(false);
+  const bool out = standard_output().take_written();
+  return standard_error().take_written() || out;
 }
 
 void flush_task_output(bool ended) {

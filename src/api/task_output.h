@@ -17,4 +17,8 @@ void set_output_task(std::string_view name);
 /// Writes what is buffered. `ended`: the last words of a crash don't belong to what has ended.
 void flush_task_output(bool ended);
 
+/// In a process where others write, too: writes out what is buffered, and names the task again at
+/// the next output. Whether there was any since the last call.
+bool take_task_output();
+
 }  // namespace haz

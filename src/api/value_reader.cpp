@@ -2,7 +2,9 @@
 /// Reading values for the public headers, on top of wire/value.h.
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <new>
+#include <utility>
 #include <vector>
 
 #include "haz/detail/engine.h"
@@ -144,6 +146,11 @@ reader::reader(const std::byte* data, std::size_t size, std::uint64_t object) no
   new (state_) state{ValueReader({data, size}), {}};
 }
 
+reader::reader(const std::byte* data, std::size_t size, std::shared_ptr<const void> owner) noexcept
+    : reader(data, size, std::uint64_t{0}) {
+  kept_ = std::move(owner);
+}
+
 reader::~reader() { std::launder(reinterpret_cast<state*>(state_))->~state(); }
 
 value_item reader::next() {
@@ -221,7 +228,7 @@ std::string value_item::described() const {
     case item_kind::ref:
       return "an ObjectRef";
     case item_kind::pickle:
-      return "a pickled Python object, which C++ can't read";
+      return "a pickled Python object (an array with gaps, or of a type that C++ has no word for)";
     case item_kind::array:
       break;
   }

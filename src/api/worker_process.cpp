@@ -14,6 +14,7 @@
 #include "api/current_engine.h"
 #include "api/fork_guard.h"
 #include "api/program.h"
+#include "api/python_worker.h"
 #include "api/task_loop.h"
 #include "client/ring_client.h"
 #include "node/zygote_loop.h"
@@ -37,7 +38,9 @@ void note_interrupt(int /*signal*/) {}
 }
 
 /// Runs tasks as the worker whose ring that is.
-[[noreturn]] void run_worker(Result<std::unique_ptr<RingClient>> ring, bool is_ready) {
+/// `place`: for an interpreter that the worker may have to become.
+[[noreturn]] void run_worker(Result<std::unique_ptr<RingClient>> ring, WorkerPlace place,
+                             bool is_ready) {
   for (const int signal : {SIGTERM, SIGHUP, SIGPIPE, SIGCHLD, SIGUSR1, SIGUSR2})
     handle_signal(signal, nullptr);
   handle_signal(SIGINT, note_interrupt);
@@ -45,11 +48,11 @@ void note_interrupt(int /*signal*/) {}
     std::fprintf(stderr, "haz: a worker can't join its node: %s\n", ring.error().message.c_str());
     end_worker(kFailed);
   }
-  ClientEngine engine(**ring, ring->get());
+  ClientEngine engine(**ring, ring->get(), kPythonEnvironment);
   set_current_engine(engine);
   guard_in_forked_children(&(*ring)->arena());
   unblock_all_signals();
-  TaskLoop(**ring, engine).run(is_ready);
+  TaskLoop(**ring, engine, std::move(place)).run(is_ready);
   end_worker(0);
 }
 
@@ -64,7 +67,8 @@ void be_worker_of_node(const char* place) {
   }
   ::__fpurge(stdout);  // what was printed up to here, the driver has printed, too
   set_process_name("haz-worker");
-  run_worker(RingClient::take_over(std::move(worker->arena), worker->slot, worker->process),
+  note_python_workers();
+  run_worker(RingClient::take_over(std::move(worker->arena), worker->slot, worker->process), {},
              /*is_ready=*/true);
 }
 
@@ -75,9 +79,10 @@ void be_zygote() {
   std::optional<ForkedWorker> worker =
       run_zygote(UniqueFd(kFirstInheritedFd), setup->driver_pid, {});
   if (!worker) exit_now(0);
+  WorkerPlace place{worker->slot, ProcessId{worker->process_id}, duplicate(worker->arena_fd.get())};
   run_worker(
       RingClient::join(std::move(worker->arena_fd), worker->slot, ProcessId{worker->process_id}),
-      /*is_ready=*/false);
+      std::move(place), /*is_ready=*/false);
 }
 
 }  // namespace haz

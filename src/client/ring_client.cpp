@@ -55,6 +55,7 @@ Result<std::unique_ptr<RingClient>> RingClient::take_over(UniqueFd arena_fd, std
   auto client = join(std::move(arena_fd), slot, process);
   if (!client) return client;
   RingClient& made = **client;
+  made.was_ready_ = true;
   made.tasks_.resume();
   made.submissions_.resume();
   made.replies_.resume();
@@ -80,7 +81,9 @@ RingClient::RingClient(std::unique_ptr<Arena> arena, std::uint32_t slot, Process
       submissions_(&area_->submissions, area_->submission_bytes.data(), kSubmissionRingBytes),
       replies_(&area_->replies, area_->reply_bytes.data(), kReplyRingBytes) {}
 
-void RingClient::ready() { send(MessageKind::kReady, {}, true); }
+void RingClient::ready() {
+  if (!was_ready_) send(MessageKind::kReady, {}, true);
+}
 
 // ---- sending -----------------------------------------------------------------------------------
 

@@ -52,8 +52,12 @@ class RingClient final : public Client {
   // --------------------------------------------------------------------
 
   void set_nested_runner(NestedRunner runner) { run_nested_ = std::move(runner); }
-  /// Tells the host that tasks may come.
+  /// Tells the host that tasks may come, unless who was taken over has.
   void ready();
+  /// Looks at the next task before it is claimed, each time, until `look` is empty.
+  void look_before_claim(std::function<void(const TaskCommand&)> look) {
+    look_before_claim_ = std::move(look);
+  }
   /// The next task, claimed; nullptr when the process should end, or `hooks` said so. The command
   /// is valid until release_task().
   const TaskCommand* next_task(WaitHooks& hooks);
@@ -244,6 +248,8 @@ class RingClient final : public Client {
   DropList drops_;
   TakenItems items_;
   NestedRunner run_nested_;
+  std::function<void(const TaskCommand&)> look_before_claim_;
+  bool was_ready_ = false;  ///< Before take_over().
 
   ClaimRingReader<TaskRing> tasks_;  ///< Main thread only.
   TaskId running_task_;

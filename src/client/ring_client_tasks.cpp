@@ -21,6 +21,9 @@ constexpr int kDamagedExit = 1;
 const TaskCommand* RingClient::claim_task() {
   seal_published();
   if (area_->control.mark.load(std::memory_order_relaxed) != kControlMark) leave_damaged();
+  if (look_before_claim_) {
+    if (const TaskCommand* next = tasks_.peek_next()) look_before_claim_(*next);
+  }
   const TaskCommand* command = tasks_.claim_next();
   if (command == nullptr && tasks_.is_damaged()) leave_damaged();
   return command;

@@ -41,6 +41,9 @@ class UniqueFd {
   int fd_ = -1;
 };
 
+/// Another descriptor of what `fd` is one of; none if there is none left.
+UniqueFd duplicate(int fd) noexcept;
+
 /// The two ends of a pipe.
 struct Pipe {
   UniqueFd read_end;

@@ -333,6 +333,57 @@ Result<pid_t> spawn_process(const SpawnOptions& options) {
   return pid;
 }
 
+std::string find_program(const std::string& name) {
+  const auto is_program = [](const std::string& path) { return ::access(path.c_str(), X_OK) == 0; };
+  if (name.find('/') != std::string::npos) {
+    if (!is_program(name)) return {};
+    std::array<char, PATH_MAX> folder{};
+    if (name.front() == '/' || ::getcwd(folder.data(), folder.size()) == nullptr) return name;
+    return std::string(folder.data()) + "/" + name;
+  }
+  const char* const path = std::getenv("PATH");
+  std::string_view folders = path != nullptr ? path : "/usr/local/bin:/usr/bin:/bin";
+  while (!name.empty() && !folders.empty()) {
+    const std::size_t end = std::min(folders.find(':'), folders.size());
+    const std::string found = std::string(folders.substr(0, end)) + "/" + name;
+    if (found.front() == '/' && is_program(found)) return found;
+    folders.remove_prefix(std::min(end + 1, folders.size()));
+  }
+  return {};
+}
+
+Result<std::string> run_for_answer(const std::vector<std::string>& argv) {
+  auto pipe = make_pipe();
+  if (!pipe) return pipe.error();
+  SpawnOptions options;
+  options.argv = argv;
+  options.inherited_fds = {pipe->write_end.get()};
+  Result<pid_t> pid = spawn_process(options);
+  pipe->write_end.reset();
+  if (!pid) return pid.error();
+  std::array<char, 4096> answer{};
+  std::size_t size = 0;
+  while (size < answer.size()) {
+    const ssize_t got = ::read(pipe->read_end.get(), answer.data() + size, answer.size() - size);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) break;
+    size += static_cast<std::size_t>(got);
+  }
+  int status = 0;
+  while (::waitpid(*pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  return std::string(answer.data(), size);
+}
+
+std::string become_program(const std::vector<std::string>& argv, int fd) {
+  if (::fcntl(fd, F_SETFD, 0) != 0) return std::strerror(errno);
+  const std::vector<char*> pointers = pointers_to(argv);
+  ::execve(argv.front().c_str(), pointers.data(), environ);
+  const int error_number = errno;
+  ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+  return std::strerror(error_number);
+}
+
 Result<pid_t> fork_apart(const ForkOptions& options) {
   constexpr int kFailed = 127;
   if (options.inherited_fds.size() > kMaxInheritedFds) {

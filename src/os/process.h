@@ -36,6 +36,17 @@ struct SpawnOptions {
 /// large ones; may be called with other threads running. The caller must reap the process.
 Result<pid_t> spawn_process(const SpawnOptions& options);
 
+/// The absolute path of a program as a shell finds it; "" if there is none.
+std::string find_program(const std::string& name);
+
+/// Runs the program of `argv` to its end; what it has written to its descriptor kFirstInheritedFd,
+/// at most some kilobytes.
+Result<std::string> run_for_answer(const std::vector<std::string>& argv);
+
+/// Becomes another program, `argv`, which inherits the descriptor `fd`, too. Returns only if that
+/// fails: the reason.
+std::string become_program(const std::vector<std::string>& argv, int fd);
+
 /// What fork_apart makes of the copy.
 struct ForkOptions {
   /// "NAME=value": what other processes see first in the copy's environment (/proc/PID/environ),

@@ -97,8 +97,26 @@ void refresh(ThreadedLibraries& libraries) {
 
 }  // namespace
 
+LoadedLibrary load_library(const char* path) {
+  void* const handle = ::dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  link_map* map = nullptr;
+  return handle != nullptr && ::dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0 ? map : nullptr;
+}
+
+LoadedLibrary library_at(const void* place) {
+  Dl_info info{};
+  link_map* map = nullptr;
+  const int found =
+      ::dladdr1(place, &info, reinterpret_cast<void**>(&map), static_cast<int>(RTLD_DL_LINKMAP));
+  return found != 0 ? map : nullptr;
+}
+
+std::string path_of(LoadedLibrary library) {
+  return library != nullptr ? static_cast<const link_map*>(library)->l_name : "";
+}
+
 Result<const void*> load_symbol(const std::string& path, const char* symbol) {
-  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  void* library = dlopen(path.empty() ? nullptr : path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library != nullptr) {
     const void* address = dlsym(library, symbol);
     if (address != nullptr) return address;

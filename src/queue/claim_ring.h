@@ -136,6 +136,21 @@ class ClaimRingReader {
     }
   }
 
+  /// The entry that claim_next() would claim next, as far as can be told; nullptr: there is none.
+  /// It stays as it is until release(), but the producer may take it back meanwhile.
+  const typename Ring::EntryType* peek_next() {
+    for (;;) {
+      const std::uint64_t head = head_.load(std::memory_order_relaxed);
+      auto& slot = ring_->slots[head & (Ring::kCapacity - 1)];
+      const std::uint64_t word = slot.claim.load(std::memory_order_acquire);  // pairs with push()
+      if (word == detail::claim_word(head, detail::kClaimReady)) {
+        return is_sound(slot.entry) ? &slot.entry : nullptr;
+      }
+      if (word != detail::claim_word(head, detail::kClaimTaken)) return nullptr;
+      release();
+    }
+  }
+
   /// Goes on where the consumer before this one, in the same process, has stopped. An entry that
   /// that one had claimed and not released is there again.
   void resume() {

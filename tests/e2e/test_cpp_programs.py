@@ -107,6 +107,97 @@ def test_program_that_has_threads_before_init(built):
         assert run(built / "early_thread").stdout == "42\n"
 
 
+#: What the program `python` calls.
+MODEL = """
+import os, time
+
+def sums(groups):
+    return {name: sum(numbers) for name, numbers in groups.items()}
+
+def doubled(x):
+    import numpy
+    assert type(x) is numpy.ndarray and not x.flags.writeable
+    return 2 * x
+
+class Person:
+    @staticmethod
+    def greet(name):
+        print("greeting", name)
+        return f"hello, {name}"
+
+def nested(count):
+    import haz
+
+    @haz.remote
+    def increment(x):
+        return x + 1
+
+    return sum(haz.get([increment.remote(i) for i in range(count)]))
+
+def fail(text):
+    raise KeyError(text)
+
+def text():
+    return "text"
+
+def crash():
+    os._exit(9)
+
+def sleep():
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def with_python(built, tmp_path):
+    """Run the program `python`, which finds the module `model` in its folder."""
+    (tmp_path / "model.py").write_text(MODEL, encoding="utf-8")
+
+    def run(way, interpreter=sys.executable):
+        with leak_check():
+            return _run(built / "python", way, interpreter, cwd=tmp_path).stdout.splitlines()
+
+    return run
+
+
+def test_values_go_to_python_and_come_back(with_python):
+    lines = [re.sub(r"pid=\d+", "pid", line) for line in with_python("values")]
+    lines.remove("(renamed pid) greeting Ada")
+    assert lines == ["5", "a 3", "b 0", "10 20", "hello, Ada"]
+
+
+def test_workers_of_both_languages_in_one_program(with_python):
+    assert with_python("both") == ["0 7", "15"]
+
+
+def test_errors_of_python_in_cpp(with_python):
+    lines = with_python("errors")
+    assert lines[:3] == ["KeyError: 'sad'", "1", "type: expected int, not a str"]
+    rest = "\n".join(lines[3:])
+    for said in (
+        "module: task no_such.f",
+        "No module named 'no_such'",
+        "has no attribute 'nope'",
+        "empty: haz::py_function() takes the names",
+        "exited with code 9",
+        "timeout: task model.sleep has run longer",
+    ):
+        assert said in rest
+    assert lines[-1] == "10"
+
+
+def test_program_without_an_interpreter(with_python, tmp_path):
+    missing, forty = with_python("none", "/nowhere/python")
+    assert "there is no program '/nowhere/python'" in missing
+    assert forty == "40"
+    without_haz = tmp_path / "python"
+    without_haz.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
+    without_haz.chmod(0o755)
+    missing, forty = with_python("none", without_haz)
+    assert "can't import it: ModuleNotFoundError" in missing
+    assert forty == "40"
+
+
 def test_pkg_config_finds_it(installed, tmp_path):
     if shutil.which("pkg-config") is None:
         pytest.skip("no pkg-config")

@@ -49,18 +49,17 @@ struct parameter_list {
   }
   /// Calls `function` with the arguments that `in` has.
   template <class Function>
-  static decltype(auto) apply(call_arguments& in, std::string (*signature)(), Function&& function) {
+  static decltype(auto) apply(call_arguments& in, Function&& function) {
     (check_parameter<Parameters>(), ...);
-    return apply(in, signature, function, std::index_sequence_for<Parameters...>{});
+    return apply(in, function, std::index_sequence_for<Parameters...>{});
   }
 
  private:
   template <class Function, std::size_t... I>
-  static decltype(auto) apply([[maybe_unused]] call_arguments& in,
-                              [[maybe_unused]] std::string (*signature)(), Function& function,
+  static decltype(auto) apply([[maybe_unused]] call_arguments& in, Function& function,
                               std::index_sequence<I...> /*numbers*/) {
     [[maybe_unused]] std::tuple<kept_t<Parameters>...> kept{
-        read_argument<kept_t<Parameters>>(in, I, signature)...};
+        read_argument<kept_t<Parameters>>(in, I)...};
     return function(as_parameter<Parameters>(std::get<I>(kept))...);
   }
 };
@@ -74,7 +73,7 @@ struct constructor_of<T(Parameters...)> : parameter_list<Parameters...> {
 
   static std::string signature() { return parameters::names(); }
   static void invoke(call_arguments& in, writer& out, std::shared_ptr<void>& self) {
-    self = parameters::apply(in, &signature, [](auto&&... arguments) {
+    self = parameters::apply(in, [](auto&&... arguments) {
       return std::make_shared<T>(std::forward<decltype(arguments)>(arguments)...);
     });
     out.none();
@@ -97,12 +96,12 @@ struct method_traits : parameter_list<Parameters...> {
       return (object.*Method)(std::forward<decltype(arguments)>(arguments)...);
     };
     if constexpr (std::is_void_v<Result>) {
-      parameters::apply(in, &signature, call);
+      parameters::apply(in, call);
       out.none();
     } else {
       static_assert(!std::is_pointer_v<Result> && !std::is_lvalue_reference_v<Result>,
                     "haz: an actor's method returns a value, no pointer and no reference");
-      write_result<kept_t<Result>>(out, parameters::apply(in, &signature, call));
+      write_result<kept_t<Result>>(out, parameters::apply(in, call));
     }
   }
 };

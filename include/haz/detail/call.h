@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -42,6 +43,8 @@ struct binding {
 
 /// With default options. @throws usage_error if there is no such function.
 HAZ_API std::shared_ptr<binding> find_binding(const function_key& key);
+/// That of a function of a Python module. @throws usage_error
+HAZ_API std::shared_ptr<binding> find_python(const std::string& module, const std::string& name);
 /// @throws usage_error for what is out of range.
 HAZ_API void check_options(const task_options& options);
 

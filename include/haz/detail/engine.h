@@ -84,6 +84,7 @@ struct function_spec {
   std::int64_t timeout_ns;  ///< Negative: none.
   std::int32_t priority;
   const actor_spec* actor;  ///< Null: it is no constructor.
+  bool is_python;           ///< Only workers of Python run it.
 };
 
 /// A call of a registered function.

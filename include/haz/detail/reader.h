@@ -66,6 +66,8 @@ class HAZ_API reader {
   /// `object`: of which the bytes are, as they lie in shared memory, so that views can point there;
   /// 0: they do not stay.
   reader(const std::byte* data, std::size_t size, std::uint64_t object) noexcept;
+  /// The bytes stay as long as `owner` exists.
+  reader(const std::byte* data, std::size_t size, std::shared_ptr<const void> owner) noexcept;
   reader(const reader&) = delete;
   reader& operator=(const reader&) = delete;
   ~reader();
@@ -75,7 +77,7 @@ class HAZ_API reader {
   /// Takes the next item if it is None.
   bool take_none();
   /// Whether views may point into the bytes: keep() says how they stay.
-  [[nodiscard]] bool can_keep() const { return object_ != 0; }
+  [[nodiscard]] bool can_keep() const { return object_ != 0 || kept_ != nullptr; }
   /// Keeps the bytes for as long as it exists. Precondition: can_keep().
   std::shared_ptr<const void> keep();
 

@@ -55,18 +55,20 @@ function_key key_of_function(Function function) noexcept {
   return key;
 }
 
-enum class function_kind : std::uint8_t { function, constructor, method };
+/// `python`: one of a module, named by both with a zero byte between them; nothing else of it is
+/// there.
+enum class function_kind : std::uint8_t { function, constructor, method, python };
 
 /// A function, a constructor of actors or a method that can be called by its name.
 struct remote_function {
-  std::string name;
-  function_kind kind;
-  function_key key;
-  std::size_t num_parameters;
+  std::string name{};
+  function_kind kind = function_kind::function;
+  function_key key{};
+  std::size_t num_parameters = 0;
   /// Reads the arguments, calls, writes the result. Throws whatever comes. `self` is the actor of
   /// this process: a constructor makes it.
-  void (*invoke)(call_arguments& in, writer& out, std::shared_ptr<void>& self);
-  std::string (*signature)();  ///< For messages.
+  void (*invoke)(call_arguments& in, writer& out, std::shared_ptr<void>& self) = nullptr;
+  std::string (*signature)() = nullptr;  ///< For messages.
 };
 
 /// Thrown by invoke() for an argument that is not what the function takes.
@@ -74,16 +76,15 @@ class HAZ_API argument_mismatch : public type_error {
  public:
   using type_error::type_error;
 };
-[[noreturn]] HAZ_API void throw_argument_mismatch(const std::string& signature, std::size_t index,
-                                                  const char* what);
+[[noreturn]] HAZ_API void throw_argument_mismatch(std::size_t index, const char* what);
 
 /// Reads the argument number `index`, from 0.
 template <class T>
-T read_argument(call_arguments& in, std::size_t index, std::string (*signature)()) {
+T read_argument(call_arguments& in, std::size_t index) {
   try {
     return codec<T>::read(in.next());
   } catch (const error& mismatch) {
-    throw_argument_mismatch(signature(), index, mismatch.what());
+    throw_argument_mismatch(index, mismatch.what());
   }
 }
 
@@ -137,7 +138,7 @@ struct function_traits {
   static void invoke(call_arguments& in, writer& out, std::index_sequence<I...> /*numbers*/) {
     // In braces: read in order.
     [[maybe_unused]] std::tuple<kept_t<Parameters>...> kept{
-        read_argument<kept_t<Parameters>>(in, I, &signature)...};
+        read_argument<kept_t<Parameters>>(in, I)...};
     if constexpr (std::is_void_v<Result>) {
       Function(as_parameter<Parameters>(std::get<I>(kept))...);
       out.none();

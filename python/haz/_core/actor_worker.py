@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from haz.engines.native import NativeEngine
 
-__all__ = ["ActorHost", "function_name", "load"]
+__all__ = ["ActorHost", "constructor_of", "function_name", "load"]
 
 _MAIN_THREAD = 0
 _THREADS = 1
@@ -129,7 +129,20 @@ def _constructor(
     threads = threads_for(resources, engine.environment.get("env_vars", {}))
     if threads > 1:
         set_threads(threads)
-    cls = plain_functions.load(code)
+    return constructor_of(
+        engine, plain_functions.load(code), concurrency, is_async, resources, meta
+    )
+
+
+def constructor_of(
+    engine: NativeEngine,
+    cls: type,
+    concurrency: int,
+    is_async: bool,
+    resources: dict[str, float],
+    meta: bytes,
+) -> Callable[..., Any]:
+    """Return what makes an object of the class the actor of this process."""
 
     def construct(*args: Any, **kwargs: Any) -> None:
         running = _native.running_task()

@@ -79,6 +79,7 @@ def pack_exception(
     """
     pickled: bytes | None = None
     refs: list[ObjectRef[Any]] = []
+    of_cpp = {}
     if isinstance(exc, TaskError) and exc._info is not None:
         # A get() in the task failed and the task let the error pass: the user's own exception is
         # still what matters, the text shows both tracebacks.
@@ -86,6 +87,8 @@ def pack_exception(
         refs = exc._info.get("refs") or []
         type_name = exc._info["type_name"]
         message = exc._info["message"]
+        if "language" in exc._info:
+            of_cpp = {"language": exc._info["language"]}
     else:
         pickled, refs = _dump_exception(exc)
         type_name = _type_name(type(exc))
@@ -102,6 +105,7 @@ def pack_exception(
         "refs": refs,
         "causes": _causes(exc),
         "through": [],
+        **of_cpp,
     }
 
 
@@ -562,6 +566,7 @@ def _unpack_task_error(info: Info) -> TaskError:
         "cause": cause,
         "task_name": info.get("task_name") or "",
         "function_name": info.get("function") or "",
+        "type_name": info.get("type_name") or "",
         "pid": info.get("pid") or 0,
         "traceback_str": info.get("traceback") or "",
         "through": tuple(info.get("through") or ()),
@@ -575,6 +580,8 @@ def _unpack_task_error(info: Info) -> TaskError:
 def _load_cause(info: Info) -> tuple[BaseException | None, str]:
     """The user's exception and, where it can't be had, why."""
     pickled = info.get("pickled")
+    if pickled is None and info.get("language") == "C++":
+        return _nearest_of_cpp(info.get("type_name") or "")(info.get("message") or ""), ""
     if pickled is None:
         return None, info.get("note") or "the exception itself can't be pickled"
     try:
@@ -584,6 +591,28 @@ def _load_cause(info: Info) -> tuple[BaseException | None, str]:
         if isinstance(error, KeyboardInterrupt) and not error.args:
             raise  # most likely Ctrl-C, at this very moment
         return None, f"the exception itself can't be unpickled here: {error!r}"
+
+
+#: Python's exceptions that come nearest to those of C++; the others are RuntimeErrors.
+_OF_CPP = {
+    "std::invalid_argument": ValueError,
+    "std::domain_error": ValueError,
+    "haz::value_error": ValueError,
+    "std::out_of_range": IndexError,
+    "std::length_error": IndexError,
+    "haz::index_error": IndexError,
+    "std::overflow_error": OverflowError,
+    "std::range_error": OverflowError,
+    "std::bad_alloc": MemoryError,
+    "haz::type_error": TypeError,
+    "std::bad_cast": TypeError,
+    "std::filesystem::filesystem_error": OSError,
+    "std::system_error": OSError,
+}
+
+
+def _nearest_of_cpp(type_name: str) -> type[Exception]:
+    return _OF_CPP.get(type_name, RuntimeError)
 
 
 def _instance(cause: BaseException) -> TaskError:

@@ -165,6 +165,9 @@ def _reduce_module(pickler: _Pickler, module: types.ModuleType) -> Any:
 
 
 def _reduce_class(pickler: _Pickler, cls: type) -> Any:
+    reduced = cls.__dict__.get("__haz_reduce__")  # of a C++ class
+    if reduced is not None:
+        return reduced
     if cls.__module__ == "builtins" or is_importable(cls, cls.__module__, cls.__qualname__):
         return NotImplemented
     if not is_ordinary(cls):
@@ -356,6 +359,10 @@ def _plain_dumps(value: Any) -> tuple[bytes, list[PickleBuffer]]:
 _CloudPickler: Any = None
 
 
+def _is_reduced_here(cls: type) -> bool:
+    return "__haz_reduce__" in cls.__dict__ or is_ordinary(cls)
+
+
 def _cloud_pickler_class() -> Any:
     global _CloudPickler
     if _CloudPickler is None:
@@ -365,7 +372,7 @@ def _cloud_pickler_class() -> Any:
         class CloudPickler(cloudpickle.Pickler):  # type: ignore[misc]
             def reducer_override(self, value: Any) -> Any:
                 reducer = _reducer_for(type(value), _DATA_REDUCERS)
-                if reducer is None and type(value) is type and is_ordinary(value):
+                if reducer is None and type(value) is type and _is_reduced_here(value):
                     # In both picklers the same way, or there would be two copies of the class.
                     reducer = _reduce_class
                 reduced = NotImplemented if reducer is None else reducer(self, value)

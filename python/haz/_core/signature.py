@@ -239,6 +239,12 @@ class FunctionDescriptor(CallDescriptor):
     def _identified(self) -> Any:
         return self._function
 
+    def check_call(self, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+        super().check_call(args, kwargs)
+        check = getattr(type(self._function), "_check", None)  # of C++: types count, too
+        if check is not None:
+            check(self._function, *args)
+
     def _fits(self, given: int, kwargs: dict[str, Any]) -> bool:
         if kwargs and (self.max_args == -1 or self._parameters[-1]):
             return False  # maybe a wrapper: inspect knows the parameters of what it wraps

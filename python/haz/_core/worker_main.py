@@ -54,6 +54,12 @@ class _Worker:
             from haz._core import cpp_program
 
             cpp_program.enter(code, *self._place)
+        if code.startswith(b"haz-"):
+            from haz._core import cpp_library
+
+            found: Callable[..., Any] = cpp_library.load_code(self._engine, code)
+            self._engine.loaded[number] = found
+            return found
         parts = marshal.loads(code)
         if parts[-1] and parts[0] != "method":
             self._set_up(parts[-1])
@@ -81,7 +87,9 @@ class _Worker:
             if threads > 1:
                 function = with_threads(function, threads)
         if unpacked.max_calls:
-            return _counted(function, unpacked.max_calls)
+            function = _counted(function, unpacked.max_calls)
+        if type(unpacked.function) is _native.cpp_types()[0] and function is not unpacked.function:
+            function.__haz_cpp__ = unpacked.function  # type: ignore[attr-defined]
         return function
 
     def _set_up(self, environment: bytes) -> None:
@@ -187,10 +195,10 @@ def _counted(function: Callable[..., Any], max_calls: int) -> Callable[..., Any]
     return wrapper
 
 
-def run(slot: int, process_id: int, arena_fd: int) -> int:
+def run(slot: int, process_id: int, arena_fd: int, rejoins: bool = False) -> int:
     """Be a worker; returns the exit code when the node ends."""
     _native.init_types(_ref_base())
-    _native.worker_join(slot, process_id, arena_fd)
+    _native.worker_join(slot, process_id, arena_fd, rejoins)
     engine = NativeEngine.join()
     attach_worker_engine(engine)
     errors = open_streams()

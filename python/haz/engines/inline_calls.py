@@ -47,6 +47,8 @@ class BoundCall:
         self.engine = engine
         self.descriptor = descriptor
         self.name = options.name or descriptor.name
+        #: Of C++: the descriptor looks at types, too.
+        self._has_types = hasattr(type(getattr(descriptor, "_function", None)), "_check")
         self.num_returns = options.num_returns
         #: Objects that a call makes, where it is no stream.
         self.num_results = options.num_returns if isinstance(options.num_returns, int) else 1
@@ -65,6 +67,7 @@ class BoundCall:
             kwargs
             or len(args) < descriptor.min_args
             or (len(args) > descriptor.max_args and descriptor.max_args != -1)
+            or self._has_types
         ):
             descriptor.check_call(args, kwargs)
         if self.num_returns == "streaming":

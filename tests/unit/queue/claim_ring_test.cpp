@@ -105,6 +105,19 @@ TEST(ClaimRing, ConsumerThatHadClaimedNothingIsFollowedByAnother) {
   EXPECT_EQ(take(other), 2U);
 }
 
+TEST(ClaimRing, ALookClaimsNothing) {
+  Ends ends;
+  EXPECT_EQ(ends.reader.peek_next(), nullptr);
+  const std::uint64_t first = ends.push(1);
+  ends.push(2);
+  ASSERT_NE(ends.reader.peek_next(), nullptr);
+  EXPECT_EQ(*ends.reader.peek_next(), 1U);
+  EXPECT_TRUE(ends.writer.take_back(first)) << "it was only looked at";
+  EXPECT_EQ(*ends.reader.peek_next(), 2U);
+  EXPECT_EQ(ends.take(), 2U);
+  EXPECT_EQ(ends.reader.peek_next(), nullptr);
+}
+
 TEST(ClaimRing, WhatIsClaimedIsNotTakenBack) {
   Ends ends;
   const std::uint64_t first = ends.push(1);

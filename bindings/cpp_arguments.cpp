@@ -1,0 +1,314 @@
+/// @file
+/// What a function of C++ takes, checked where it is called.
+#include <array>
+#include <charconv>
+#include <limits>
+#include <string>
+#include <string_view>
+
+#include "codec_array.h"
+#include "cpp_function.h"
+#include "object_ref.h"
+
+namespace haz::py {
+
+namespace {
+
+struct Element {
+  std::string_view cpp;
+  const char* numpy;
+};
+/// In the order of ArrayElement.
+constexpr std::array<Element, kArrayElementCount> kElements = {{
+    {"bool", "bool"},
+    {"std::int8_t", "int8"},
+    {"std::uint8_t", "uint8"},
+    {"std::int16_t", "int16"},
+    {"std::uint16_t", "uint16"},
+    {"std::int32_t", "int32"},
+    {"std::uint32_t", "uint32"},
+    {"std::int64_t", "int64"},
+    {"std::uint64_t", "uint64"},
+    {"float16", "float16"},
+    {"float", "float32"},
+    {"double", "float64"},
+    {"std::complex<float>", "complex64"},
+    {"std::complex<double>", "complex128"},
+}};
+
+const char* numpy_name(ArrayElement element) {
+  return kElements[static_cast<std::size_t>(element)].numpy;
+}
+
+bool find_element(std::string_view name, ArrayElement* element) {
+  for (std::size_t i = 0; i < kElements.size(); ++i) {
+    if (kElements[i].cpp != name) continue;
+    *element = static_cast<ArrayElement>(i);
+    return true;
+  }
+  return false;
+}
+
+/// Parts of a list between commas that stand outside of brackets.
+std::vector<std::string_view> split(std::string_view list) {
+  std::vector<std::string_view> parts;
+  int depth = 0;
+  std::size_t begin = 0;
+  for (std::size_t i = 0; i <= list.size(); ++i) {
+    const char c = i < list.size() ? list[i] : ',';
+    depth += c == '<' || c == '(' ? 1 : 0;
+    depth -= c == '>' || c == ')' ? 1 : 0;
+    if (c != ',' || (depth != 0 && i < list.size())) continue;
+    std::string_view part = list.substr(begin, i - begin);
+    while (part.starts_with(' '))
+      part.remove_prefix(1);
+    if (!part.empty()) parts.push_back(part);
+    begin = i + 1;
+  }
+  return parts;
+}
+
+/// What stands in the brackets of "name<...>"; false: it is another name.
+bool inside(std::string_view type, std::string_view name, std::string_view* content) {
+  if (!type.starts_with(name) || !type.ends_with('>') || type.size() <= name.size() + 1 ||
+      type[name.size()] != '<') {
+    return false;
+  }
+  *content = type.substr(name.size() + 1, type.size() - name.size() - 2);
+  return true;
+}
+
+template <class T>
+void take_integer(CppParameter& parameter) {
+  parameter.accepts = CppParameter::kInt;
+  parameter.smallest = static_cast<std::int64_t>(std::numeric_limits<T>::min());
+  parameter.greatest = static_cast<std::uint64_t>(std::numeric_limits<T>::max());
+}
+
+bool parse_integer(std::string_view type, CppParameter& parameter) {
+  if (type == "int") {
+    take_integer<int>(parameter);
+  } else if (type == "char") {
+    take_integer<char>(parameter);
+  } else if (type == "std::int8_t") {
+    take_integer<std::int8_t>(parameter);
+  } else if (type == "std::uint8_t") {
+    take_integer<std::uint8_t>(parameter);
+  } else if (type == "std::int16_t") {
+    take_integer<std::int16_t>(parameter);
+  } else if (type == "std::uint16_t") {
+    take_integer<std::uint16_t>(parameter);
+  } else if (type == "std::int32_t") {
+    take_integer<std::int32_t>(parameter);
+  } else if (type == "std::uint32_t") {
+    take_integer<std::uint32_t>(parameter);
+  } else if (type == "std::int64_t") {
+    take_integer<std::int64_t>(parameter);
+  } else if (type == "std::uint64_t") {
+    take_integer<std::uint64_t>(parameter);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+bool parse_array(std::string_view type, CppParameter& parameter) {
+  std::string_view content;
+  if (inside(type, "haz::view", &content)) {
+    const std::vector<std::string_view> parts = split(content);
+    parameter.dimensions = 1;
+    if (parts.size() == 2) {
+      std::from_chars(parts[1].data(), parts[1].data() + parts[1].size(), parameter.dimensions);
+    }
+    if (!parts.empty() && find_element(parts[0], &parameter.element)) {
+      parameter.accepts = CppParameter::kArray;
+    }
+    return true;
+  }
+  if (!inside(type, "std::vector", &content) && !inside(type, "std::array", &content)) return false;
+  parameter.accepts = CppParameter::kList | CppParameter::kTuple;
+  parameter.dimensions = 1;
+  const std::vector<std::string_view> parts = split(content);
+  if (!parts.empty() && find_element(parts[0], &parameter.element)) {
+    parameter.accepts |= CppParameter::kArray;
+  }
+  return true;
+}
+
+CppParameter parse(std::string_view type) {
+  CppParameter parameter;
+  std::string_view content;
+  if (type == "bool") {
+    parameter.accepts = CppParameter::kBool;
+  } else if (type == "double" || type == "float") {
+    parameter.accepts = CppParameter::kFloat | CppParameter::kInt;
+  } else if (type == "std::string") {
+    parameter.accepts = CppParameter::kStr | CppParameter::kBytes;
+  } else if (type.ends_with("bytes")) {
+    parameter.accepts = CppParameter::kBytes;
+  } else if (inside(type, "std::optional", &content)) {
+    parameter = parse(content);
+    parameter.accepts |= CppParameter::kNone;
+  } else if (inside(type, "std::map", &content)) {
+    parameter.accepts = CppParameter::kDict;
+  } else if (inside(type, "std::set", &content)) {
+    parameter.accepts = CppParameter::kList | CppParameter::kTuple;
+  } else if (type.starts_with('(') || inside(type, "std::tuple", &content) ||
+             inside(type, "std::pair", &content)) {
+    parameter.accepts = CppParameter::kTuple | CppParameter::kList;
+  } else if (!parse_integer(type, parameter)) {
+    (void)parse_array(type, parameter);
+  }
+  parameter.name = type;
+  return parameter;
+}
+
+/// How a person calls the value.
+std::string described(PyObject* value) {
+  ArrayElement element{};
+  ArrayMemory array;
+  if (array_kind(value, &element) == ArrayKind::kArray && describe_array(value, &array)) {
+    Py_DECREF(array.keeper);
+    return std::to_string(array.dimensions) + "-D array of " + numpy_name(array.element);
+  }
+  return Py_TYPE(value)->tp_name;
+}
+
+bool refuse(const CppFunction& function, PyObject* const* args, Py_ssize_t count, Py_ssize_t index,
+            const std::string& why, PyObject* kind = nullptr) {
+  std::string given;
+  for (Py_ssize_t i = 0; i < count; ++i)
+    given += (i == 0 ? "" : ", ") + described(args[i]);
+  PyErr_Format(kind != nullptr ? kind : PyExc_TypeError,
+               "%U%U was called with (%s): argument %zd %s", function.name, function.signature,
+               given.c_str(), index + 1, why.c_str());
+  return false;
+}
+
+std::uint32_t kind_of(PyObject* value) {
+  PyTypeObject* const type = Py_TYPE(value);
+  if (value == Py_None) return CppParameter::kNone;
+  if (type == &PyBool_Type) return CppParameter::kBool;
+  if (type == &PyLong_Type) return CppParameter::kInt;
+  if (type == &PyFloat_Type) return CppParameter::kFloat;
+  if (type == &PyUnicode_Type) return CppParameter::kStr;
+  if (type == &PyBytes_Type) return CppParameter::kBytes;
+  if (type == &PyList_Type) return CppParameter::kList;
+  if (type == &PyTuple_Type) return CppParameter::kTuple;
+  if (type == &PyDict_Type) return CppParameter::kDict;
+  return 0;
+}
+
+/// Other engines have refs of their own, derived from the same class.
+bool is_ref_of_any_engine(PyObject* value) {
+  if (is_ref(value)) return true;
+  static PyObject* base = nullptr;
+  if (cached_attribute(base, "haz._core.refs", "ObjectRef") == nullptr) PyErr_Clear();
+  return base != nullptr && PyObject_TypeCheck(value, reinterpret_cast<PyTypeObject*>(base)) != 0;
+}
+
+bool fits(PyObject* value, const CppParameter& parameter) {
+  if (parameter.smallest == INT64_MIN && parameter.greatest == UINT64_MAX) return true;
+  int overflow = 0;
+  const long long number = PyLong_AsLongLongAndOverflow(value, &overflow);
+  if (overflow == 0) {
+    return number >= parameter.smallest &&
+           (number < 0 || static_cast<std::uint64_t>(number) <= parameter.greatest);
+  }
+  if (overflow < 0 || parameter.greatest != UINT64_MAX) return false;
+  const bool fits_unsigned =
+      PyLong_AsUnsignedLongLong(value) != ~0ULL || PyErr_Occurred() == nullptr;
+  PyErr_Clear();
+  return fits_unsigned;
+}
+
+/// The array without gaps; nullptr with a Python error.
+PyObject* without_gaps(PyObject* array) {
+  static PyObject* make = nullptr;
+  if (cached_attribute(make, "numpy", "ascontiguousarray") == nullptr) return nullptr;
+  return PyObject_CallOneArg(make, array);
+}
+
+}  // namespace
+
+std::vector<CppParameter> parse_cpp_parameters(std::string_view signature) {
+  int depth = 0;
+  std::size_t end = 0;
+  for (; end < signature.size(); ++end) {
+    depth += signature[end] == '(' ? 1 : 0;
+    depth -= signature[end] == ')' ? 1 : 0;
+    if (depth == 0) break;
+  }
+  std::vector<CppParameter> parameters;
+  if (end < 2) return parameters;
+  for (const std::string_view type : split(signature.substr(1, end - 1)))
+    parameters.push_back(parse(type));
+  return parameters;
+}
+
+void ReplacedArguments::replace(PyObject* const*& args, Py_ssize_t count, Py_ssize_t index,
+                                PyObject* object) {
+  if (all_.empty()) {
+    all_.assign(args, args + count);
+    args = all_.data();
+  }
+  owned_.push_back(object);
+  all_[static_cast<std::size_t>(index)] = object;
+}
+
+bool check_cpp_arguments(const CppFunction& function, PyObject* const*& args, Py_ssize_t count,
+                         ReplacedArguments& replaced) {
+  const std::vector<CppParameter>& parameters = *function.parameters;
+  if (static_cast<std::size_t>(count) != parameters.size()) {
+    PyErr_Format(PyExc_TypeError, "%U%U takes %zu arguments, and was given %zd", function.name,
+                 function.signature, parameters.size(), count);
+    return false;
+  }
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    PyObject* value = args[i];
+    const CppParameter& parameter = parameters[static_cast<std::size_t>(i)];
+    const std::uint32_t kind = kind_of(value);
+    if ((kind & parameter.accepts) != 0) {
+      if (kind == CppParameter::kInt && (parameter.accepts & CppParameter::kFloat) == 0 &&
+          !fits(value, parameter)) {
+        return refuse(function, args, count, i, "does not fit into " + parameter.name,
+                      PyExc_OverflowError);
+      }
+      continue;
+    }
+    const std::string wanted = "must be " + parameter.name + ", not ";
+    if (kind != 0) return refuse(function, args, count, i, wanted + described(value));
+    if (is_ref_of_any_engine(value)) continue;
+    ArrayElement element{};
+    ArrayKind array = array_kind(value, &element);
+    if (array == ArrayKind::kUnknown) {
+      if (!load_numpy()) return false;
+      array = array_kind(value, &element);
+    }
+    if (array == ArrayKind::kScalar || parameter.accepts == CppParameter::kAll) continue;
+    if (array != ArrayKind::kArray)
+      return refuse(function, args, count, i, wanted + described(value));
+    ArrayMemory memory;
+    if (!describe_array(value, &memory)) {
+      PyObject* const copy = without_gaps(value);
+      if (copy == nullptr) return false;
+      replaced.replace(args, count, i, copy);
+      if (!describe_array(copy, &memory)) {
+        return refuse(function, args, count, i,
+                      wanted + "an array of elements that C++ has no word for");
+      }
+    }
+    Py_DECREF(memory.keeper);
+    if ((parameter.accepts & CppParameter::kArray) == 0)
+      return refuse(function, args, count, i, wanted + described(args[i]));
+    if (memory.element == parameter.element && memory.dimensions == parameter.dimensions) continue;
+    std::string why = wanted + described(args[i]);
+    if (memory.dimensions == parameter.dimensions) {
+      why += std::string(" (convert it: .astype(\"") + numpy_name(parameter.element) + "\"))";
+    }
+    return refuse(function, args, count, i, why);
+  }
+  return true;
+}
+
+}  // namespace haz::py

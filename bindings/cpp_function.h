@@ -1,0 +1,110 @@
+/// @file
+/// Functions and classes that a library of C++ has registered with HAZ_REMOTE and HAZ_ACTOR, as
+/// Python sees them. All functions need the GIL.
+#pragma once
+
+#include <Python.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "api/library_host.h"
+#include "session.h"
+#include "wire/value.h"
+
+namespace haz::py {
+
+/// What can be said of an argument before it is sent.
+struct CppParameter {
+  enum Accepts : std::uint32_t {
+    kNone = 1,
+    kBool = 2,
+    kInt = 4,
+    kFloat = 8,
+    kStr = 16,
+    kBytes = 32,
+    kList = 64,
+    kTuple = 128,
+    kDict = 256,
+    kArray = 512,
+    kAll = 1023,
+  };
+
+  std::uint32_t accepts = kAll;
+  std::int64_t smallest = INT64_MIN;
+  std::uint64_t greatest = UINT64_MAX;
+  ArrayElement element = ArrayElement::kFloat64;
+  int dimensions = 0;
+  std::string name;  ///< Of the type, in C++.
+};
+
+/// A function, constructor or method of a loaded library, which stays loaded.
+struct CppFunction {
+  PyObject_HEAD vectorcallfunc vectorcall;
+  LibraryHost* host;
+  const haz::detail::remote_function* function;
+  haz::detail::function_kind kind;
+  PyObject* name;       ///< str
+  PyObject* signature;  ///< str: "(double) -> bool"
+  PyObject* library;    ///< str: its path
+  std::vector<CppParameter>* parameters;
+};
+
+/// An object of a C++ class; the base of the classes that haz.cpp_class() makes.
+struct CppObject {
+  PyObject_HEAD LibraryHost* host;
+  void* object;  ///< Null before the constructor's call.
+};
+
+/// What "(double, haz::view<float, 2>) -> bool" says of parameters.
+std::vector<CppParameter> parse_cpp_parameters(std::string_view signature);
+
+/// The object as such, or nullptr; no error.
+CppFunction* as_cpp_function(PyObject* object);
+CppObject* as_cpp_object(PyObject* object);
+
+/// Arguments that replace others; let go of at the end.
+class ReplacedArguments {
+ public:
+  ReplacedArguments() = default;
+  ReplacedArguments(const ReplacedArguments&) = delete;
+  ReplacedArguments& operator=(const ReplacedArguments&) = delete;
+  ~ReplacedArguments() {
+    for (PyObject* object : owned_)
+      Py_DECREF(object);
+  }
+  /// Lets argument `index` of `args` be `object`, of which it takes a reference.
+  void replace(PyObject* const*& args, Py_ssize_t count, Py_ssize_t index, PyObject* object);
+
+ private:
+  std::vector<PyObject*> all_;
+  std::vector<PyObject*> owned_;
+};
+
+/// Whether the function may take these arguments, as far as can be told: refs are taken as they
+/// are, arrays with gaps replaced by copies without. False with a Python error that names what the
+/// function takes and what was given.
+bool check_cpp_arguments(const CppFunction& function, PyObject* const*& args, Py_ssize_t count,
+                         ReplacedArguments& replaced);
+
+/// The host of the function, made ready for a worker's tasks.
+haz::detail::engine& engine_for(LibraryHost& host, Session& session);
+
+/// A task's call that a CppFunction is to run when it is called without arguments in this thread.
+struct PendingCppCall {
+  const TaskCommand& command;
+  const CppFunction& function;
+  const char* task_name;
+  CppObject* self;  ///< Of a method; else null.
+  Session& session;
+  void* context;
+  LibraryHost::OutcomeReceiver receiver;  ///< Without the GIL.
+  bool has_run = false;
+};
+/// Sets the one of this thread; returns the one before.
+PendingCppCall* set_pending_cpp_call(PendingCppCall* call);
+void run_pending_cpp_call(PendingCppCall& call);
+
+}  // namespace haz::py

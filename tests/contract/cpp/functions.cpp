@@ -1,0 +1,144 @@
+// A library of C++ functions and classes, as users of haz.cpp_function() and haz.cpp_class() write
+// them. The tests compile it.
+#include <haz/haz.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+#include <map>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+void nothing() {}
+HAZ_REMOTE(nothing);
+
+int add(int a, int b) { return a + b; }
+HAZ_REMOTE(add);
+
+double weighted(haz::array<const double> x, double weight) {
+  double sum = 0;
+  for (int i = 0; i < x.size(); ++i)
+    sum += x[i] * weight;
+  return sum;
+}
+HAZ_REMOTE(weighted);
+
+haz::owned_array<float, 2> scaled(haz::view<float, 2> x, float factor) {
+  auto y = haz::empty<float>(x.shape(0), x.shape(1));
+  for (int i = 0; i < x.shape(0); ++i) {
+    for (int j = 0; j < x.shape(1); ++j)
+      y(i, j) = factor * x(i, j);
+  }
+  return y;
+}
+HAZ_REMOTE(scaled);
+
+// Where the array lies: equal for two tasks of one process only if neither has copied it.
+std::uint64_t place(haz::view<double> x) { return reinterpret_cast<std::uint64_t>(x.data()); }
+HAZ_REMOTE(place);
+
+using everything =
+    std::tuple<std::string, std::vector<std::string>, std::map<std::string, double>,
+               std::optional<int>, bool, std::pair<int, double>, std::vector<double>, std::int64_t>;
+everything echo(std::string text, std::vector<std::string> list, std::map<std::string, double> dict,
+                std::optional<int> maybe, bool flag, std::pair<int, double> pair,
+                std::vector<double> numbers, std::int64_t large) {
+  return {text, list, dict, maybe, flag, pair, numbers, large};
+}
+HAZ_REMOTE(echo);
+
+namespace geometry {
+
+struct point {
+  double x = 0, y = 0;
+};
+inline auto haz_fields(point& p) { return std::tie(p.x, p.y); }
+point flipped(point p) { return {p.y, p.x}; }
+
+}  // namespace geometry
+HAZ_REMOTE(geometry::flipped);
+
+int fail(const std::string& how) {
+  using namespace std::chrono_literals;
+  if (how == "invalid") throw std::invalid_argument("bad value");
+  if (how == "range") throw std::out_of_range("too far");
+  if (how == "runtime") throw std::runtime_error("sad");
+  if (how == "int") throw 42;
+  if (how == "long") throw std::runtime_error(std::string(100'000, 'x'));
+  if (how == "memory") return static_cast<int>(std::vector<char>(std::size_t{1} << 60U).size());
+  if (how == "abort") std::abort();
+  if (how == "segv") std::raise(SIGSEGV);
+  if (how == "exit") ::_exit(3);
+  while (how == "sleep" || (how == "heed" && !haz::should_stop()))
+    std::this_thread::sleep_for(1ms);
+  return 7;
+}
+HAZ_REMOTE(fail);
+
+// Waits for a task of its own kind: so blocked workers run what they wait for.
+int depth(int left) { return left <= 0 ? 0 : haz::get(haz::task(depth).remote(left - 1)) + 1; }
+HAZ_REMOTE(depth);
+
+int num_threads() { return haz::max_threads(); }
+HAZ_REMOTE(num_threads);
+
+void say(const std::string& words) {
+  std::cout << words << " by cout\n";
+  std::printf("%s by printf\n", words.c_str());
+}
+HAZ_REMOTE(say);
+
+haz::ref<int> stored(int value) { return haz::put(value); }
+HAZ_REMOTE(stored);
+
+int sum_of(const std::vector<haz::ref<int>>& refs) {
+  int sum = 0;
+  for (const haz::ref<int>& one : refs)
+    sum += haz::get(one);
+  return sum;
+}
+HAZ_REMOTE(sum_of);
+
+std::int64_t pid() { return ::getpid(); }
+HAZ_REMOTE(pid);
+
+double hypotenuse(double a, double b) {
+  return haz::get(haz::py_function<double(double, double)>("math", "hypot").remote(a, b));
+}
+HAZ_REMOTE(hypotenuse);
+
+class Counter {
+ public:
+  explicit Counter(int start) : value_(start) {
+    if (start < 0) throw std::invalid_argument("negative");
+  }
+  int add(int amount) { return value_ += amount; }
+  int fail() { throw std::logic_error("no"); }
+  double keep(haz::view<double> x) {
+    kept_ = x;
+    return x[0];
+  }
+  double kept() const { return (*kept_)[kept_->size() - 1]; }
+  haz::owned_array<double> zeros(int size) { return haz::zeros<double>(size); }
+  int die() { std::abort(); }
+  std::int64_t pid() { return ::getpid(); }
+  int slow() {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    return value_;
+  }
+
+ private:
+  int value_;
+  std::optional<haz::view<double>> kept_;
+};
+HAZ_ACTOR(Counter(int), &Counter::add, &Counter::fail, &Counter::keep, &Counter::kept,
+          &Counter::zeros, &Counter::die, &Counter::pid, &Counter::slow);
