@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 
 import haz
 import pytest
@@ -153,11 +154,11 @@ def with_python(built, tmp_path):
     """Run the program `python`, which finds the module `model` in its folder."""
     (tmp_path / "model.py").write_text(MODEL, encoding="utf-8")
 
-    def run(way, interpreter=sys.executable):
+    def run_python(way, interpreter=sys.executable):
         with leak_check():
-            return _run(built / "python", way, interpreter, cwd=tmp_path).stdout.splitlines()
+            return run(built / "python", way, interpreter, cwd=tmp_path).stdout.splitlines()
 
-    return run
+    return run_python
 
 
 def test_values_go_to_python_and_come_back(with_python):
