@@ -16,6 +16,7 @@ namespace {
 struct KeptOutcome {
   Session& session;
   CallOutcome outcome{};
+  bool is_known = false;  ///< Else the function has ended its actor.
   std::vector<std::byte> bytes{};
   std::vector<ObjectId> refs{};
 };
@@ -23,6 +24,7 @@ struct KeptOutcome {
 /// Without the GIL.
 void keep_outcome(void* context, const CallOutcome& outcome) {
   auto& kept = *static_cast<KeptOutcome*>(context);
+  kept.is_known = true;
   kept.outcome = outcome;
   kept.bytes.assign(outcome.bytes.begin(), outcome.bytes.end());
   kept.refs.assign(outcome.refs.begin(), outcome.refs.end());
@@ -64,6 +66,11 @@ PyObject* WorkerLoop::call_cpp(const Loaded& loaded, const TaskCommand& command,
     set_pending_cpp_call(outer);
     if (returned == nullptr) return nullptr;
     Py_DECREF(returned);
+  }
+  if (!kept.is_known) {
+    results.is_packed = true;
+    end_process(0);
+    Py_RETURN_NONE;
   }
   for (const ObjectId id : kept.refs) {
     PyObject* ref = adopt_ref(session_, id);

@@ -16,7 +16,7 @@ find_package(nanobind CONFIG REQUIRED)
 set(haz_module_dir "${CMAKE_CURRENT_BINARY_DIR}/module")
 # Functions of C++ libraries use the engine of the worker that has loaded them.
 nanobind_add_module(_native NB_STATIC NOMINSIZE NB_SUPPRESS_WARNINGS ${haz_binding_sources}
-                    src/api/client_engine.cpp src/api/program.cpp)
+                    src/api/client_engine.cpp src/api/completions.cpp src/api/program.cpp)
 target_link_libraries(_native PRIVATE haz_core haz_warnings)
 # The shared libstdc++ takes longer to load than this module, in the driver and in the zygote.
 # libgcc stays shared: threads that the interpreter ends unwind through it.
