@@ -211,7 +211,7 @@ def _rows() -> Iterable[Row]:
         limits=("ring/per_task",),
     )
     yield Row(
-        "cpp-async",
+        "py-cpp-async",
         "async no-op task of C++, called from Python",
         "us",
         method="async_cpp_noop",
@@ -219,7 +219,7 @@ def _rows() -> Iterable[Row]:
         limits=("ring/per_task",),
     )
     yield Row(
-        "cpp-sync",
+        "py-cpp-sync",
         "sync call of a C++ function from Python p50",
         "us",
         method="sync_cpp_call",
