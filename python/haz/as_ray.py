@@ -85,6 +85,10 @@ def _extra(name: str) -> dict[str, Any]:
     }
 
 
+#: Names that mean something else in haz itself.
+_OTHERWISE = frozenset(("cpp_function",))
+
+
 def _attribute_of_ray(name: str) -> Any:
     """What ``ray.name`` is: a name of haz, or one that only Ray has."""
     import haz
@@ -96,10 +100,10 @@ def _attribute_of_ray(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(f"module 'ray' has no attribute {name!r}")
     try:
-        found = getattr(haz, name)
+        found = None if name in _OTHERWISE else getattr(haz, name)
     except AttributeError:
-        pass
-    else:
+        found = None
+    if found is not None:
         if isinstance(found, ModuleType):  # it may have more names as a module of Ray
             return __import__(f"ray.{name}", fromlist=["__name__"])
         return found

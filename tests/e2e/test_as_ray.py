@@ -239,7 +239,7 @@ try:
     import ray.util.collective
 except ImportError as error:
     print("collective", "torch.distributed" in str(error))
-for name in ("client", "java_function", "cpp_function"):
+for name in ("client", "java_function", "cpp_function", "cpp_actor_class"):
     try:
         getattr(ray, name)("any")
     except NotImplementedError as error:
@@ -300,7 +300,10 @@ def test_names_of_ray(tmp_path):
         "attribute autoscaler 3",
         "attribute no_such 1",
         "collective True",
-        *(f"refused {name} True" for name in ("client", "java_function", "cpp_function")),
+        *(
+            f"refused {name} True"
+            for name in ("client", "java_function", "cpp_function", "cpp_actor_class")
+        ),
         "state [] [] 0",
         "timeline []",
         "job blue from the job {'CPU': [(0, 1.0)]}",

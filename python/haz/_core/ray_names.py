@@ -178,7 +178,8 @@ def _of_dask(name: str) -> Any:
     raise AttributeError(f"module 'ray.util.dask' has no attribute {name!r}")
 
 
-_PYTHON_ONLY = "its tasks and actors are of Python, run the program on Ray itself"
+_PYTHON_ONLY = "it has no tasks and actors of Java, run the program on Ray itself"
+_OF_LIBRARIES = "use haz.{}(library, name), which takes the library too"
 _NO_CLIENT = "there are no remote clients; ray.init(address='auto') joins a node of this machine"
 
 #: Values of Ray's option `accelerator_type`, which names the kind of a node's accelerator.
@@ -228,7 +229,8 @@ TOP_LEVEL: dict[str, Any] = {
     "ClientBuilder": _refused("ClientBuilder", _NO_CLIENT),
     "java_function": _refused("java_function", _PYTHON_ONLY),
     "java_actor_class": _refused("java_actor_class", _PYTHON_ONLY),
-    "cpp_function": _refused("cpp_function", _PYTHON_ONLY),
+    "cpp_function": _refused("cpp_function", _OF_LIBRARIES.format("cpp_function")),
+    "cpp_actor_class": _refused("cpp_actor_class", _OF_LIBRARIES.format("cpp_class")),
 }
 
 #: Modules of Ray that are made of these names.
@@ -269,7 +271,7 @@ MISSING = {
     "ray.autoscaler": _ONE_MACHINE + ", there is nothing to scale",
     "ray.client_builder": _NO_CLIENT,
     "ray.cluster_utils": _ONE_MACHINE + ", there is one node",
-    "ray.cross_language": _PYTHON_ONLY,
+    "ray.cross_language": "of other languages haz has C++: haz.cpp_function and haz.cpp_class",
     "ray.experimental": "of what Ray calls experimental haz has ray.experimental.tqdm_ray",
     "ray.job_submission": "run the program itself, by `python program.py`",
     "ray.scripts": "the command of haz is `haz`: see `haz --help`",
