@@ -83,7 +83,11 @@ bool Scheduler::may_begin(const Task& task) const {
 Task* Scheduler::next_ready(const ResourceClass& resources) const {
   if (room_waits_.empty()) return resources.ready.front();
   const std::size_t most = looks_at_all_ ? std::numeric_limits<std::size_t>::max() : kLookedAt;
-  return resources.ready.find(most, [this](const Task& task) { return may_begin(task); });
+  Task* task = resources.ready.find(most, [this](const Task& each) { return may_begin(each); });
+  if (task != nullptr || !looks_at_all_ || blocks_others() != nullptr) return task;
+  // Of those who wait nobody is needed: one who is gets room beyond the limit, once it has begun.
+  return resources.ready.find(
+      most, [this](const Task& each) { return ends_a_wait(each) || is_passed_on(each); });
 }
 
 /// Whether the task has refs, or a generator, of tasks that have not begun: most likely it would

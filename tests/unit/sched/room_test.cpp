@@ -239,6 +239,31 @@ TEST_F(Room, AtAStandstillAllReadyTasksAreLookedAt) {
   node.end();
 }
 
+TEST_F(Room, AtAStandstillOneThatIsNeededBeginsThoughItsFunctionWaits) {
+  make->mean_run_ns = 50'000'000;  // none waits in a ring
+  const std::vector<TaskId> makers = node.submit_many(make, 4);
+  const std::vector<Worker*> workers = begin(2);
+  node.wait_for_room(*workers[0], node.claim(*workers[0]));
+  node.finish(*workers[1], node.claim(*workers[1]));
+  node.get(makers[3]);
+  node.dispatch();
+  EXPECT_EQ(node.actions.unclaimed(workers[1]->process), 0U) << "it would most likely only wait";
+  lasting_standstill();
+  lasting_standstill();
+  node.dispatch();
+  const Claim needed = node.claim(*workers[1]);
+  EXPECT_EQ(needed.task, makers[3]);
+  RoomWait& wait = node.wait_for_room(*workers[1], needed);
+  lasting_standstill();
+  EXPECT_EQ(node.scheduler->blocks_others(), &wait);
+  lasting_standstill();
+  lasting_standstill();
+  node.answer_starts();
+  EXPECT_EQ(node.scheduler->workers().size(), 2U) << "one is enough";
+  node.end_room_wait(wait);
+  node.end();
+}
+
 TEST_F(Room, WhatIsKeptBackHoldsNobodyUp) {
   Function* wide = node.function("wide", 2);
   node.submit(wide);
