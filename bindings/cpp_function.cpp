@@ -42,8 +42,7 @@ const char* shown_name(const CppFunction& function) {
   return name != nullptr ? name : "";
 }
 
-// ---- calls in this process
-// -----------------------------------------------------------------------
+// ---- calls in this process ---------------------------------------------------------------------
 
 /// What a call here has come to, as bytes.
 struct LocalResult {
@@ -152,11 +151,10 @@ PyObject* call_function(PyObject* callable, PyObject* const* args, std::size_t n
   return call_locally(self, args, count);
 }
 
-// ---- the types
-// -----------------------------------------------------------------------------------
+// ---- the types ---------------------------------------------------------------------------------
 
 void dealloc_function(PyObject* object) {
-  CppFunction& self = self_of(object);
+  const CppFunction& self = self_of(object);
   Py_XDECREF(self.name);
   Py_XDECREF(self.signature);
   Py_XDECREF(self.library);
@@ -232,7 +230,7 @@ PyGetSetDef function_getters[] = {
 
 PyMethodDef function_methods[] = {
     {"__reduce__", reduce_function, METH_NOARGS, nullptr},
-    {"_check", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(check_function)),
+    {"_check", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(check_function)),
      METH_FASTCALL, "Raise what a call with these arguments would at once."},
     {nullptr, nullptr, 0, nullptr},
 };
@@ -288,13 +286,12 @@ PyType_Slot object_slots[] = {
 PyType_Spec object_spec{"haz._native.CppObject", sizeof(CppObject), 0,
                         Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, object_slots};
 
-// ---- libraries
-// -------------------------------------------------------------------------------------
+// ---- libraries ---------------------------------------------------------------------------------
 
 struct Listed {
-  LibraryHost* host;
-  PyObject* library;
-  PyObject* list;
+  LibraryHost* host = nullptr;
+  PyObject* library = nullptr;
+  PyObject* list = nullptr;
   bool failed = false;
 };
 

@@ -100,7 +100,9 @@ void refresh(ThreadedLibraries& libraries) {
 LoadedLibrary load_library(const char* path) {
   void* const handle = ::dlopen(path, RTLD_NOW | RTLD_LOCAL);
   link_map* map = nullptr;
-  return handle != nullptr && ::dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0 ? map : nullptr;
+  return handle != nullptr && ::dlinfo(handle, RTLD_DI_LINKMAP, static_cast<void*>(&map)) == 0
+             ? map
+             : nullptr;
 }
 
 LoadedLibrary library_at(const void* place) {
