@@ -512,7 +512,8 @@ def folder(tmp_path, monkeypatch):
     with tempfile.TemporaryDirectory(prefix="haz-test-", dir="/tmp") as path:
         monkeypatch.setenv("XDG_RUNTIME_DIR", path)
         yield path
-        subprocess.run([*_HAZ, "stop", "--all"], capture_output=True)
+        own = {**os.environ, "XDG_RUNTIME_DIR": path}
+        subprocess.run([*_HAZ, "stop", "--all"], env=own, capture_output=True)
 
 
 def _haz(*args, code=0):
@@ -579,15 +580,15 @@ def test_an_engine_that_has_died_is_not_found_again(folder, monkeypatch):
         os.kill(state.known(0).pid, signal.SIGKILL)
         wait_until(lambda: client.ids == [1, 2])
         # As a node says it that has not heard of the death.
-        monkeypatch.setattr(state, "_named_actors", lambda: before)
-        monkeypatch.setattr(actor_api, "get_actor", lambda name, namespace: actor)
-        assert 0 not in client.ids
-        late = ipp.cluster.ClusterState("default", is_shared=True)
-        monkeypatch.setattr(late, "_named_actors", lambda: before)
-        late.attach()
-        assert not late.known(0) or not late.known(0).is_alive()
+        with monkeypatch.context() as patch:
+            patch.setattr(state, "_named_actors", lambda: before)
+            patch.setattr(actor_api, "get_actor", lambda name, namespace: actor)
+            assert 0 not in client.ids
+            late = ipp.cluster.ClusterState("default", is_shared=True)
+            patch.setattr(late, "_named_actors", lambda: before)
+            late.attach()
+            assert not late.known(0) or not late.known(0).is_alive()
     finally:
-        monkeypatch.undo()
         haz.shutdown()
 
 
