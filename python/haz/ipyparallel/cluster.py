@@ -184,7 +184,7 @@ class ClusterState:
         return engine
 
     def attach(self) -> None:
-        """Find the engines that other processes have started, and those that they ended."""
+        """Find the engines that other processes have started, and those that have died."""
         from haz._core.actor_api import get_actor
 
         space = namespace_of(self.cluster_id)
@@ -205,8 +205,7 @@ class ClusterState:
                 pass  # it ended meanwhile
         for engine in list(self._engines.values()):
             if engine.id not in found and not engine.is_alive():
-                with self._lock:
-                    self._engines.pop(engine.id, None)
+                self.lost(engine)
 
     def _pending_calls(self) -> dict[int, int]:
         """How many calls each engine has, whoever has sent them."""

@@ -592,6 +592,30 @@ def test_an_engine_that_has_died_is_not_found_again(folder, monkeypatch):
         haz.shutdown()
 
 
+def test_an_engine_that_dies_while_it_is_looked_for_is_replaced(folder, monkeypatch):
+    _haz("cluster", "start", "-n", "2")
+    haz.shutdown()
+    haz.init(address="ipyparallel")
+    try:
+        state = ipp.Client()._state
+        engine = state.known(0)
+
+        def named_once_the_node_knows():
+            """The engine dies after its process was looked at, and before the node is asked."""
+            os.kill(engine.pid, signal.SIGKILL)
+            named = type(state)._named_actors
+            wait_until(lambda: "engine-0-of-2" not in named(state))
+            wait_until(lambda: not engine.is_alive())
+            return named(state)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(state, "_named_actors", named_once_the_node_knows)
+            state.engines(now=True)
+        wait_until(lambda: [each.id for each in state.engines(now=True)] == [1, 2])
+    finally:
+        haz.shutdown()
+
+
 def test_balanced_calls_pass_by_engines_that_other_programs_keep_busy(folder, tmp_path):
     _haz("cluster", "start", "-n", "3")
     (started, over) = (tmp_path / "started", tmp_path / "over")
