@@ -232,6 +232,22 @@ class owned_start {
   std::coroutine_handle<starter::promise_type> frame_;
 };
 
+/// Runs coroutines in this thread, each while others wait, to their ends.
+template <class T>
+std::vector<coroutine_result<T>> run_all(std::vector<coroutine<T>> all) {
+  await_loop loop(all.size());
+  std::vector<coroutine_result<T>> results(all.size());
+  std::vector<owned_start> started;
+  started.reserve(all.size());
+  for (std::size_t i = 0; i < all.size(); ++i)
+    started.emplace_back(start(loop, run_one(std::move(all[i]), results[i])));
+  loop.run([&] {
+    for (const owned_start& one : started)
+      one.begin();
+  });
+  return results;
+}
+
 }  // namespace detail
 
 /// Runs the coroutine in this thread until it has ended, and gives what it returns or throws. Other
@@ -251,16 +267,7 @@ T sync_wait(coroutine<T> one) {
 template <class T>
   requires(!std::is_void_v<T>)
 std::vector<T> sync_wait(std::vector<coroutine<T>> all) {
-  detail::await_loop loop(all.size());
-  std::vector<detail::coroutine_result<T>> results(all.size());
-  std::vector<detail::owned_start> started;
-  started.reserve(all.size());
-  for (std::size_t i = 0; i < all.size(); ++i)
-    started.emplace_back(detail::start(loop, detail::run_one(std::move(all[i]), results[i])));
-  loop.run([&] {
-    for (const detail::owned_start& one : started)
-      one.begin();
-  });
+  std::vector<detail::coroutine_result<T>> results = detail::run_all(std::move(all));
   std::vector<T> values;
   values.reserve(results.size());
   for (detail::coroutine_result<T>& result : results)
@@ -269,17 +276,7 @@ std::vector<T> sync_wait(std::vector<coroutine<T>> all) {
 }
 /// As above.
 inline void sync_wait(std::vector<coroutine<void>> all) {
-  detail::await_loop loop(all.size());
-  std::vector<detail::coroutine_result<void>> results(all.size());
-  std::vector<detail::owned_start> started;
-  started.reserve(all.size());
-  for (std::size_t i = 0; i < all.size(); ++i)
-    started.emplace_back(detail::start(loop, detail::run_one(std::move(all[i]), results[i])));
-  loop.run([&] {
-    for (const detail::owned_start& one : started)
-      one.begin();
-  });
-  for (const detail::coroutine_result<void>& result : results)
+  for (const detail::coroutine_result<void>& result : detail::run_all(std::move(all)))
     result.take();
 }
 

@@ -108,6 +108,16 @@ void write_all(const std::vector<Record>& records, ValueWriter& writer, Write wr
     write_one(record);
 }
 
+/// Leaves the first `most` in the order of their ids; returns how many there were.
+template <typename Entry>
+std::size_t keep_first(std::vector<const Entry*>& entries, std::size_t most) {
+  std::sort(entries.begin(), entries.end(),
+            [](const Entry* a, const Entry* b) { return a->id.value < b->id.value; });
+  const std::size_t total = entries.size();
+  if (total > most) entries.resize(most);
+  return total;
+}
+
 /// Those of which the function is still known, the latest first.
 template <typename Ended>
 std::vector<const Ended*> known(const Recent<Ended>& ended, Scheduler& scheduler,
@@ -128,10 +138,7 @@ std::vector<const Ended*> known(const Recent<Ended>& ended, Scheduler& scheduler
 /// group). ended: (id, function, parent, actor, is a constructor, process, attempt, times, end).
 void Node::encode_tasks(std::size_t most, ValueWriter& writer) {
   std::vector<const Task*> tasks = scheduler_.live_tasks();
-  std::sort(tasks.begin(), tasks.end(),
-            [](const Task* a, const Task* b) { return a->id.value < b->id.value; });
-  const std::size_t total = tasks.size();
-  if (tasks.size() > most) tasks.resize(most);
+  const std::size_t total = keep_first(tasks, most);
   NamedFunctions functions;
   for (const Task* task : tasks)
     functions.add(task->function);
@@ -166,10 +173,7 @@ void Node::encode_actors(std::size_t most, ValueWriter& writer) {
   for (const auto& [id, actor] : scheduler_.actors()) {
     if (actor->state != ActorState::kDead) actors.push_back(actor.get());
   }
-  std::sort(actors.begin(), actors.end(),
-            [](const Actor* a, const Actor* b) { return a->id.value < b->id.value; });
-  const std::size_t total = actors.size();
-  if (actors.size() > most) actors.resize(most);
+  const std::size_t total = keep_first(actors, most);
   for (const Actor* actor : actors)
     functions.add(actor->function);
   const auto ended = known(scheduler_.history().actors, scheduler_, functions);
@@ -199,10 +203,7 @@ void Node::encode_objects(std::size_t most, ValueWriter& writer) const {
   scheduler_.for_each_object([&objects](const Object& object) {
     if (object.role == ObjectRole::kValue) objects.push_back(&object);
   });
-  std::sort(objects.begin(), objects.end(),
-            [](const Object* a, const Object* b) { return a->id.value < b->id.value; });
-  const std::size_t total = objects.size();
-  if (objects.size() > most) objects.resize(most);
+  const std::size_t total = keep_first(objects, most);
   writer.begin_dict(2);
   writer.str("total");
   write(writer, std::uint64_t{total});
