@@ -268,7 +268,6 @@ class RingClient final : public Client {
   std::mutex memory_mutex_;  ///< Guards chunks_.
   std::vector<Chunk> chunks_;
   std::vector<std::uint64_t> value_leases_;
-  std::int64_t sealed_at_ns_ = 0;
   std::atomic<bool> has_unsealed_{false};  ///< Something was published since seal_published().
 
   std::atomic<std::uint32_t> spins_to_leave_out_{0};  ///< By subscribe().

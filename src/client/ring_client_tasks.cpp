@@ -41,10 +41,13 @@ void RingClient::leave_damaged() {
 
 const TaskCommand* RingClient::next_task(WaitHooks& hooks) {
   claimed_ns_ = 0;
-  if (const TaskCommand* command = claim_task(); command != nullptr) return command;
+  if (tasks_.has_news()) {
+    if (const TaskCommand* command = claim_task(); command != nullptr) return command;
+  }
   const std::int64_t idle_since = monotonic_ns();
   const ProcessControl& control = area_->control;
   announce();
+  seal_published();  // Not before the host was told: it need not wait for this.
   const TaskCommand* command = nullptr;
   bool blocked = false;
   const std::uint32_t spin_us = control.spin_us.load(std::memory_order_relaxed);

@@ -452,11 +452,11 @@ def scribbles_later(how):
         kept = [haz.put(filled(99, 20_000))]
         for n, size in enumerate(sizes):
             kept += [returns.remote(n, size), puts.remote(n, size)]
+        bad = scribbler.remote()  # at once after them
         inner = [haz.get(ref)[1] for ref in kept[2::2]]
         writers = {haz.get(ref)[0] for ref in kept[1:]}
         assert len(writers) == 1, writers
-        time.sleep(0.001)
-        assert isinstance(raised(haz.get, scribbler.remote()), WorkerCrashedError)
+        assert isinstance(raised(haz.get, bad), WorkerCrashedError)
         assert writers.isdisjoint(pid for pid in workers())
         for n, size in enumerate(sizes):
             assert haz.get(kept[1 + 2 * n])[1] == filled(n, size), n
@@ -466,7 +466,6 @@ def scribbles_later(how):
         keeper = Keeper.remote()
         values = [keeper.returns.remote(n, size) for n, size in enumerate(sizes)]
         haz.wait(values, num_returns=len(values))
-        time.sleep(0.001)
         raised(haz.get, keeper.scribble.remote())
         assert haz.get(values) == [filled(n, size) for n, size in enumerate(sizes)]
 
