@@ -40,6 +40,25 @@ nb::object decode_payload(nb::handle data, bool allow_pickle) {
   throw nb::python_error();
 }
 
+/// True when `value` is of exactly a built-in type that holds no other objects.
+bool is_scalar(PyObject* value) {
+  const PyTypeObject* type = Py_TYPE(value);
+  return type == &PyLong_Type || type == &PyFloat_Type || type == &PyUnicode_Type ||
+         type == &PyBytes_Type || type == &PyBool_Type || value == Py_None ||
+         type == &PyComplex_Type || type == &PyByteArray_Type || type == &PyRange_Type;
+}
+
+bool all_scalars(nb::handle items) {
+  PyObject* fast = items.ptr();
+  if (!PyList_CheckExact(fast) && !PyTuple_CheckExact(fast)) {
+    throw nb::type_error("all_scalars takes a list or a tuple");
+  }
+  for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(fast); ++i) {
+    if (!is_scalar(PySequence_Fast_GET_ITEM(fast, i))) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 /// Adds the codec to `m`.
@@ -53,6 +72,11 @@ void bind_codec(nb::module_& m) {
         "Return ``value`` as the bytes of one payload, in the format that haz uses itself.\n\n"
         "Plain built-in values are written natively, anything else is pickled. Raises\n"
         "``SerializationError`` when that fails, and ``TypeError`` for an ``ObjectRef`` inside.");
+  m.def(
+      "all_scalars", all_scalars, nb::arg("items").none(),
+      nb::sig("def all_scalars(items: list[typing.Any] | tuple[typing.Any, ...]) -> bool"),
+      "Return whether all items are None, or of exactly the types int, float, complex, bool, str,\n"
+      "bytes, bytearray or range. Raises ``TypeError`` for anything but a list or a tuple.");
   m.def(
       "decode", decode_payload, nb::arg("data"), nb::arg("allow_pickle") = true,
       nb::sig("def decode(data: bytes | bytearray | memoryview, allow_pickle: bool = True)"

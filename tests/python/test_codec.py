@@ -13,7 +13,7 @@ import sys
 import weakref
 
 import pytest
-from haz._native import DecodeError, decode, encode
+from haz._native import DecodeError, all_scalars, decode, encode
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -469,6 +469,16 @@ def test_pickles_can_be_refused():
     assert decode(data) == {1, 2}
     with pytest.raises(DecodeError, match="refused"):
         decode(data, allow_pickle=False)
+
+
+def test_all_scalars():
+    scalars = [1, 1 << 70, 1.5, "a", b"b", True, None, 2j, bytearray(b"c"), range(3)]
+    assert all_scalars(scalars) is all_scalars(tuple(scalars)) is all_scalars([]) is True
+    for other in ([], (), {}, abs, int, object(), slice(1), np.int64(1), type("I", (int,), {})(1)):
+        assert all_scalars([1, other, 2]) is all_scalars((1, 2, other)) is False
+    for nonsense in (range(3), "abc", {1: 2}, None, iter([])):
+        with pytest.raises(TypeError, match="a list or a tuple"):
+            all_scalars(nonsense)
 
 
 def test_decode_error_is_a_value_error():

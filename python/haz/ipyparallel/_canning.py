@@ -17,6 +17,9 @@ from types import CellType, FunctionType
 
 import cloudpickle
 
+from haz._core.plain_functions import is_by_value
+from haz._native import all_scalars
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +32,6 @@ __all__ = [
     "can",
     "can_callable",
     "frozen",
-    "holds_plain",
     "set_user_namespace",
     "uncan",
     "uncan_callable",
@@ -231,21 +233,34 @@ def _can_function(function: FunctionType) -> Any:
 
 
 def can_callable(thing: Any) -> Any:
-    """What is sent for a function that is to be called: bytes, for most, which are cheap to send."""
+    """What is sent for a function that is to be called: a name or bytes, for most, which are cheap."""
     if type(thing) is FunctionType and _is_importable(thing):
-        return thing
+        return thing if is_by_value(thing.__module__) else (thing.__module__, thing.__qualname__)
     canned = can(thing)
     return canned.data if type(canned) is Canned and canned.keeps else canned
 
 
 def uncan_callable(thing: Any) -> Any:
-    """The function that `can_callable` was given."""
+    """The function that `can_callable` was given.
+
+    Raises
+    ------
+    ImportError, AttributeError
+        If it goes by a name that means nothing here.
+    """
+    if type(thing) is tuple:
+        return _named(*thing)
     return _load_kept(thing) if type(thing) is bytes else uncan(thing)
 
 
-def holds_plain(things: list[Any]) -> bool:
-    """Whether nothing in a list is changed by `can` and `uncan`, to be seen at the first look."""
-    return _PLAIN.issuperset(map(type, things))
+def _named(module: str, qualname: str) -> Any:
+    found: Any = sys.modules.get(module)
+    if found is None:
+        __import__(module)
+        found = sys.modules[module]
+    for name in qualname.split("."):
+        found = getattr(found, name)
+    return found
 
 
 def can(thing: Any) -> Any:
@@ -258,7 +273,7 @@ def can(thing: Any) -> Any:
     if kind is functools.partial:
         return _CannedPartial(can(thing.func), can(thing.args), can(thing.keywords))
     if kind is list or kind is tuple:
-        if _PLAIN.issuperset(map(type, thing)):
+        if all_scalars(thing):
             return thing
         canned = [can(item) for item in thing]
         if all(a is b for a, b in zip(canned, thing, strict=True)):
@@ -311,7 +326,7 @@ def uncan(thing: Any) -> Any:
     if kind is _CannedPartial:
         return functools.partial(uncan(thing.function), *uncan(thing.args), **uncan(thing.keywords))
     if kind is list or kind is tuple:
-        if _PLAIN.issuperset(map(type, thing)):
+        if all_scalars(thing):
             return thing
         found = [uncan(item) for item in thing]
         return found if kind is list else tuple(found)

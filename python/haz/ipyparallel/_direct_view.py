@@ -16,6 +16,7 @@ from haz.ipyparallel._sequences import (
     check_sequences,
     cut_to_shortest,
     equal_sequences,
+    ranges_as_tuples,
 )
 from haz.ipyparallel._view import View
 from haz.ipyparallel.asyncresult import AsyncMapResult, AsyncResult
@@ -102,9 +103,9 @@ class DirectView(View):
         kwargs: dict[str, Any],
         is_map: bool,
     ) -> AsyncMapResult:
-        engines, _ = self._engines()
         if is_map:
-            return self._send_map(function, list(args), engines)
+            return self._send_map(function, list(args), self.label)
+        engines, _ = self._engines()
         args, length = equal_sequences(args, function)
         parts = min(len(engines), length)
         canned_f, canned_kwargs = self.client._can_callable(function.func), self.client._can(kwargs)
@@ -121,18 +122,25 @@ class DirectView(View):
         return self._mapped(function, messages)
 
     def _send_map(
-        self, function: ParallelFunction, sequences: list[Any], engines: list[Any]
+        self, function: ParallelFunction, sequences: list[Any], label: Any
     ) -> AsyncMapResult:
+        engines, _ = self._engines()
         sequences, length = cut_to_shortest(sequences)
-        parts = min(len(engines), length)
+        count = min(len(engines), length)
         canned_f = self.client._can_callable(function.func)
         messages: list[DirectMessage] = []
         sizes: list[int] = []
-        for p in range(parts):
-            part = [function.mapObject.get_partition(seq, p, parts, length) for seq in sequences]
-            sizes.append(len(part[0]))
-            canned, returns = self.client._can(part), function.return_exceptions
-            messages.append(self._call(engines[p], self.label, "map", canned_f, canned, returns))
+        for p in range(count):
+            parts = [function.mapObject.get_partition(seq, p, count, length) for seq in sequences]
+            sizes.append(len(parts[0]))
+            ranges = ranges_as_tuples(parts)
+            if len(ranges) < len(parts):
+                parts = self.client._can(parts)
+            messages.append(
+                self._call(
+                    engines[p], label, "map", canned_f, parts, function.return_exceptions, ranges
+                )
+            )
         return self._mapped(function, messages, length, sizes)
 
     def _mapped(
@@ -181,10 +189,9 @@ class DirectView(View):
         """
         check_sequences(sequences)
         check_callable(f)
-        block = self.block if block is None else block
-        function = ParallelFunction(self, f, block=block, return_exceptions=return_exceptions)
-        with self.temp_flags(label=self.label if label is None else label):
-            return function.map(*sequences)
+        function = ParallelFunction(self, f, return_exceptions=return_exceptions)
+        label = self.label if label is None else label
+        return self._returned(self._send_map(function, list(sequences), label), block)
 
     # ---- code --------------------------------------------------------------------------------
 

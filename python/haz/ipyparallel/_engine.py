@@ -9,14 +9,15 @@ import time
 from types import FunctionType, ModuleType
 
 from haz._core.api import get_runtime_context
+from haz._native import all_scalars
 from haz.ipyparallel._canning import (
     can,
-    holds_plain,
     set_user_namespace,
     uncan,
     uncan_callable,
 )
 from haz.ipyparallel._output import Output
+from haz.ipyparallel._sequences import tuples_as_ranges
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -125,20 +126,27 @@ class Engine:
         """Call a function; args and kwargs are canned."""
         return self._run(call_id, "apply", _apply, function, args, kwargs)
 
-    def map(self, call_id: str, function: Any, sequences: Any, return_exceptions: bool) -> Reply:
-        """Call a function with the items of a part of the sequences."""
-
+    def map(
+        self,
+        call_id: str,
+        function: Any,
+        sequences: Any,
+        return_exceptions: bool,
+        ranges: tuple[int, ...] = (),
+    ) -> Reply:
+        """Call a function with the items of a part of the sequences; see `ranges_as_tuples`."""
         is_plain = False
 
         def call() -> Any:
             nonlocal is_plain
             f = uncan_callable(function)
+            parts = tuples_as_ranges(uncan(sequences), ranges)
             if not return_exceptions:
-                found = list(map(f, *uncan(sequences)))
-                is_plain = holds_plain(found)
+                found = list(map(f, *parts))
+                is_plain = all_scalars(found)
                 return found if is_plain else can(found)
             results = []
-            for items in zip(*uncan(sequences), strict=False):
+            for items in zip(*parts, strict=False):
                 try:
                     results.append(f(*items))
                 except Exception as error:
@@ -207,7 +215,8 @@ class Engine:
 
             tree = ast.parse(code, "<ipython>")
             last: Any = None
-            if not silent and tree.body and isinstance(tree.body[-1], ast.Expr):
+            has_value = tree.body and isinstance(tree.body[-1], ast.Expr)
+            if not silent and has_value and not _ends_quietly(code):
                 last = tree.body.pop()
             _keep_lines(code)
             exec(compile(tree, "<ipython>", "exec"), self._namespace)
@@ -238,7 +247,8 @@ class Engine:
             self._shell.begin_cell(self._count)
             result = self._shell.run_cell(code, silent=silent, store_history=False)
             result.raise_error()
-            return {"execution_count": self._count, "result": self._shell.take_result()}
+            value = None if _ends_quietly(code) else self._shell.take_result()
+            return {"execution_count": self._count, "result": value}
 
         status, value, started, ended, output = self._run(call_id, "execute", call)
         if status == "error" and result is not None:
@@ -269,6 +279,24 @@ class _Failed:
         from haz.ipyparallel.error import RemoteError
 
         return RemoteError(**self.content)
+
+
+def _ends_quietly(code: str) -> bool:
+    """Whether a semicolon at the end of a cell says that its value is not shown."""
+    if ";" not in code:
+        return False
+    import io
+    import tokenize
+
+    unwritten = (tokenize.ENDMARKER, tokenize.NL, tokenize.NEWLINE, tokenize.COMMENT)
+    last = ""
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(code).readline):
+            if token.type not in unwritten:
+                last = token.string
+    except (tokenize.TokenError, SyntaxError):
+        pass  # magics: what is known is what comes before them
+    return last == ";"
 
 
 def _keep_lines(code: str) -> None:

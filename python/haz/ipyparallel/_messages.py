@@ -495,16 +495,27 @@ class BalancedMessage(Message):
                     sys.excepthook(*sys.exc_info())  # other calls end all the same
 
 
-def wait_for_all(messages: list[Message], timeout: float | None) -> bool:
-    """Wait for the end of all, `timeout` seconds at most; return whether they have ended."""
+def wait_for_all(messages: list[Message], timeout: float | None, one_by_one: bool = False) -> bool:
+    """Wait for the end of all, `timeout` seconds at most; return whether they have ended.
+
+    Parameters
+    ----------
+    one_by_one
+        Take each reply while others still run, which is worth waking up for where replies are
+        long.
+    """
     if len(messages) == 1:
         return messages[0].wait(timeout)
     deadline = None if timeout is None else time.monotonic() + timeout
-    refs = [
-        message.ref
-        for message in messages
-        if isinstance(message, DirectMessage) and message.ref is not None
-    ]
+    refs = (
+        []
+        if one_by_one
+        else [
+            message.ref
+            for message in messages
+            if isinstance(message, DirectMessage) and message.ref is not None
+        ]
+    )
     if len(refs) > 1:
         wait(refs, num_returns=len(refs), timeout=timeout)
     for message in messages:

@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 
     from haz.ipyparallel.remotefunction import ParallelFunction
 
-__all__ = ["check_callable", "check_sequences", "cut_to_shortest", "equal_sequences"]
+__all__ = [
+    "check_callable",
+    "check_sequences",
+    "cut_to_shortest",
+    "equal_sequences",
+    "ranges_as_tuples",
+    "tuples_as_ranges",
+]
 
 
 def check_sequences(sequences: tuple[Any, ...]) -> None:
@@ -31,6 +38,23 @@ def check_sequences(sequences: tuple[Any, ...]) -> None:
 def check_callable(function: Any) -> None:
     if not callable(function) and not isinstance(function, Reference):
         raise TypeError(f"{function!r} can't be called, and so can't be sent to engines")
+
+
+def ranges_as_tuples(parts: list[Any]) -> tuple[int, ...]:
+    """Replace ranges among parts by their numbers, which need no pickle; return where they are."""
+    places = tuple(place for place, part in enumerate(parts) if type(part) is range)
+    for place in places:
+        part = parts[place]
+        parts[place] = part.start, part.stop, part.step
+    return places
+
+
+def tuples_as_ranges(parts: Any, places: tuple[int, ...]) -> list[Any]:
+    """Parts before `ranges_as_tuples`."""
+    found = list(parts)
+    for place in places:
+        found[place] = range(*found[place])
+    return found
 
 
 def cut_to_shortest(sequences: list[Any]) -> tuple[list[Any], int]:

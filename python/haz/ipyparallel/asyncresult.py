@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["AsyncHubResult", "AsyncMapResult", "AsyncResult"]
 
 _METADATA = frozenset(Facts("", None).metadata())
+#: Items of a part of a map from which on its reply is long.
+_LONG = 200
 #: Held while a result becomes a future that is told of its end.
 _watching = threading.RLock()
 
@@ -50,6 +52,8 @@ class AsyncResult(Future):  # type: ignore[type-arg]
     """
 
     owner = True
+    #: Whether replies are worth to be taken one by one.
+    _has_long_replies = False
     _parts: tuple[AsyncResult, ...] | None = None
 
     def __init__(
@@ -200,7 +204,7 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         """
         seconds = seconds_of(timeout)
         if return_when is None or return_when == ALL_COMPLETED:
-            return wait_for_all(self._messages, seconds)
+            return wait_for_all(self._messages, seconds, self._has_long_replies)
         if return_when not in (FIRST_COMPLETED, FIRST_EXCEPTION):
             raise ValueError(
                 f"return_when is ALL_COMPLETED, FIRST_COMPLETED or FIRST_EXCEPTION, "
@@ -534,6 +538,7 @@ class AsyncMapResult(AsyncResult):
             client, messages, fname, targets, single=False, return_exceptions=return_exceptions
         )
         self._map = map_object
+        self._has_long_replies = sizes is not None and max(sizes, default=0) >= _LONG
         self.ordered = ordered
         self._length = length
         self._sizes = sizes

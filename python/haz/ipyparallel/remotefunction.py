@@ -146,6 +146,4 @@ class ParallelFunction(RemoteFunction):
         block = self.view.block if self.block is None else self.block
         with self.view.temp_flags(**self.flags):
             result = self.view._spread(self, args, kwargs, is_map)
-        if not block:
-            return result
-        return result.get()
+        return result.get() if block else result

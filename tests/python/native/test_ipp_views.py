@@ -577,3 +577,54 @@ def test_results_of_a_map_are_what_the_engines_made(client):
     assert [function() for function in functions] == [0, 1, 2, 3]
     with pytest.raises(ipp.RemoteError, match="ZeroDivisionError"):
         client[:].map_sync(lambda i: 1 // (i - 2), range(3))
+
+
+def test_sequences_of_a_map_arrive_as_they_were(client):
+    view = client[:]
+    assert view.map_sync(
+        lambda *items: items, range(9, 0, -2), "abcde", (1, (2,), [3], "4", 5)
+    ) == [*((9, "a", 1), (7, "b", (2,)), (5, "c", [3]), (3, "d", "4"), (1, "e", 5))]
+    large = range(1 << 80, (1 << 80) + 3)
+    assert view.map_sync(int, large) == list(large)
+    # Three numbers in a tuple are three items.
+    assert client[0].map_sync(int, (0, 3, 1)) == [0, 3, 1]
+    balanced = client.load_balanced_view()
+    assert balanced.map_sync(int, (0, 3, 1), chunksize=3) == [0, 3, 1]
+    assert balanced.map_sync(int, range(7), chunksize=3) == list(range(7))
+    result = view.map_async(lambda i: i, range(1000))
+    assert [len(part.get()[0]) for part in result.split()] == [334, 333, 333]
+    assert result.get() == list(range(1000))
+
+
+def test_functions_of_modules_go_by_name(client, tmp_path, monkeypatch):
+    (tmp_path / "haz_test_named.py").write_text(
+        "class Tools:\n    @staticmethod\n    def twice(x):\n        return 2 * x\n"
+        "def once(x):\n    return x\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import haz_test_named as named
+
+    path = f"import sys; sys.path.insert(0, {str(tmp_path)!r})"
+    client[:].execute(path).get()
+    assert client[:].apply_sync(named.Tools.twice, 4) == [8, 8, 8]
+    assert client[:].map_sync(named.once, range(4)) == [0, 1, 2, 3]
+    # What the module there is now is what is called.
+    changed = "import haz_test_named; haz_test_named.once = lambda x: -x"
+    client[:].execute(changed).get()
+    assert client[:].map_sync(named.once, range(3)) == [0, -1, -2]
+    client[0].execute("del haz_test_named.once").get()
+    raised_on_engine("AttributeError", client[0].apply_sync, named.once, 1)
+    client[0].execute("sys.modules['haz_test_named'] = None").get()
+    raised_on_engine("ModuleNotFoundError", client[0].apply_sync, named.Tools.twice, 1)
+    assert client[0].apply_sync(abs, -1) == 1
+
+
+def test_a_semicolon_hides_the_value_of_code(client):
+    view = client[0]
+    for code in ("1;", "1;  # a comment\n\n", "a = 1\na;\n"):
+        assert view.execute(code, silent=False).get().execute_result is None, code
+    for code in ("1; 2", "';'", "'a;'  # b;", "1 # ;"):
+        assert view.execute(code, silent=False).get().execute_result is not None, code
+    view.execute("import IPython").get()
+    assert view.execute("1;", silent=False).get().execute_result is None
+    assert view.execute("1; 2", silent=False).get().text == "2"
