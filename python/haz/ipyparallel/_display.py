@@ -48,7 +48,10 @@ def _show(bundle: dict[str, Any], engine: Any, headed: bool, kind: str) -> None:
 
     if headed:
         publish_display_data({"text/plain": f"[output:{engine}]"})
-    publish_display_data(data=data, metadata=bundle.get("metadata") or {})
+    metadata = dict(bundle.get("metadata") or {})
+    if kind == "output":
+        metadata["engine"] = engine
+    publish_display_data(data=data, metadata=metadata)
 
 
 def _show_printed(message: Message, headed: bool) -> None:
