@@ -329,6 +329,11 @@ class DirectView(View):
             "b": the parts lie one behind the other. "r": each has every n-th item.
         flatten
             Set the name to the item itself where a part has one only.
+
+        Returns
+        -------
+        AsyncResult or None
+            None where it waited.
         """
         if not isinstance(key, str):
             raise TypeError(f"scatter takes a name as str, and not {key!r}")
@@ -348,7 +353,10 @@ class DirectView(View):
         result = AsyncResult(
             self.client, messages, "scatter", self.targets if targets is None else targets, single
         )
-        return self._returned(result, block)
+        if not (self.block if block is None else block):
+            return result
+        result.get()
+        return None
 
     def gather(
         self, key: str, dist: str = "b", targets: Any = None, block: bool | None = None

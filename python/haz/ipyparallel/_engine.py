@@ -94,7 +94,7 @@ class Engine:
                 self._busy = False
         except BaseException as error:
             if type(error).__name__ == "UnmetDependency":
-                status, value = "unmet", None
+                status, value = "unmet", str(error)
             else:
                 status, value = "error", self._describe(error, method)
         if sys.stdout is not self._output.stdout or sys.stderr is not self._output.stderr:

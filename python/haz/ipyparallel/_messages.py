@@ -342,7 +342,7 @@ class Message:
             status = "error"
             outcome = RemoteError(
                 "UnmetDependency",
-                "the engine lacks what the call depends on",
+                value or "the engine lacks what the call depends on",
                 None,
                 self._about(),
             )
@@ -422,6 +422,11 @@ class DirectMessage(Message):
             from haz._core.api import cancel
 
             cancel(ref)
+
+    def _end(self, status: str, outcome: Any) -> None:
+        super()._end(status, outcome)
+        assert self.engine is not None
+        self.engine.forget(self)
 
 
 class BalancedMessage(Message):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from haz.ipyparallel._messages import Facts, Message
+    from haz.ipyparallel._messages import DirectMessage, Facts, Message
 
 __all__ = ["HeldMessages", "Records"]
 
@@ -51,7 +51,7 @@ def _passes(value: Any, test: Any) -> bool:
 
 
 class HeldMessages:
-    """Calls by their ids, as long as somebody else holds them. Thread-safe.
+    """Calls by their ids: those that have not ended, and those that somebody else holds. Thread-safe.
 
     A `weakref.WeakValueDictionary` does more at each change, which shows where calls are many.
     """
@@ -60,6 +60,24 @@ class HeldMessages:
         self._lock = threading.Lock()
         self._refs: dict[str, ref[Message]] = {}
         self._next_look = _MOST
+        #: Calls of engines, so that one whose result nobody holds can be waited for.
+        self._running: dict[str, DirectMessage] = {}
+        self._next_poll = _MOST
+
+    def hold(self, message: DirectMessage) -> None:
+        """Hold a call until it has ended."""
+        running = self._running
+        running[message.msg_id] = message
+        if message.status is not None:
+            self.let_go(message)
+        elif len(running) > self._next_poll:
+            for each in list(running.values()):
+                each.ready()  # which lets go of what has ended
+            self._next_poll = max(_MOST, 2 * len(running))
+
+    def let_go(self, message: DirectMessage) -> None:
+        """Hold a call no more."""
+        self._running.pop(message.msg_id, None)
 
     def add(self, message: Message) -> None:
         """Note a call."""
@@ -107,6 +125,10 @@ class Records:
     def get(self, msg_id: str) -> Facts | None:
         """What is known of a call, if it is one of the last."""
         return next((facts for facts in self._records.copy() if facts.msg_id == msg_id), None)
+
+    def all(self) -> list[Facts]:
+        """What is known of the calls."""
+        return list(self._records.copy())
 
     def history(self) -> list[str]:
         """The ids of the calls."""

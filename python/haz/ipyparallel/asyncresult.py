@@ -149,8 +149,10 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         ------
         TimeoutError
             If it is not there in time.
-        RemoteError, CompositeError
-            If an engine raised one exception, or several did.
+        RemoteError
+            If the engine raised an exception, where it is the result of one engine.
+        CompositeError
+            If some engines did, where it is a list of results.
         TaskAborted
             If it was aborted.
         """
@@ -176,6 +178,8 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         values = [message.outcome for message in self._messages]
         failed = [m.outcome for m in self._messages if m.status != "ok"]
         if failed and not return_exceptions:
+            if self._single_result:
+                raise failed[0]
             raise_all(failed, self._fname)
         return self._reconstruct(values)
 
@@ -220,11 +224,11 @@ class AsyncResult(Future):  # type: ignore[type-arg]
 
         Raises
         ------
-        ValueError
+        RuntimeError
             If they have not all ended.
         """
         if not self.ready():
-            raise ValueError(f"{self!r} is not ready yet: wait() first")
+            raise RuntimeError(f"{self!r} is not ready yet: wait() first")
         return not self._has_failed()
 
     # ---- as in concurrent.futures ----------------------------------------------------------
@@ -355,7 +359,9 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         for message in self._messages:
             message.wait(None)
             if message.status != "ok" and not self._return_exceptions:
-                raise message.outcome
+                if self._single_result:
+                    raise message.outcome
+                raise_all([message.outcome], self._fname)
             yield message.outcome
 
     # ---- what is known of the calls ----------------------------------------------------------
@@ -572,7 +578,7 @@ class AsyncMapResult(AsyncResult):
     def _items_of(self, message: Message, number: int) -> list[Any]:
         if message.status != "ok":
             if not self._return_exceptions:
-                raise message.outcome
+                raise_all([message.outcome], self._fname)
             return [message.outcome] * (self._sizes[number] if self._sizes else 1)
         return list(message.outcome)
 
@@ -592,8 +598,8 @@ class AsyncMapResult(AsyncResult):
 
 
 def raise_all(failed: Sequence[Exception], method: str) -> None:
-    """Raise what engines raised: one exception as it is, several together."""
-    if len(failed) == 1 or all(isinstance(error, TaskAborted) for error in failed):
+    """Raise what engines raised together, unless all of it is that calls were aborted."""
+    if all(isinstance(error, TaskAborted) for error in failed):
         raise failed[0]
     elist = [
         error

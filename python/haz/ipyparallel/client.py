@@ -316,6 +316,8 @@ class Client:
             self.history.append(message.msg_id)
             state.messages.add(message)
             state.records.add(message.facts)
+            if isinstance(message, DirectMessage):
+                state.messages.hold(message)
 
     def _find(self, msg_id: str) -> Message | None:
         return self._state.messages.get(msg_id)
@@ -454,13 +456,14 @@ class Client:
             else:
                 message.abort()
 
-    def clear(self, targets: Any = None, block: bool | None = None) -> AsyncResult:
-        """Forget all names on the engines."""
+    def clear(self, targets: Any = None, block: bool | None = None) -> AsyncResult | None:
+        """Forget all names on the engines. Returns None where it waited for that."""
         view = DirectView(self, "all" if targets is None else targets)
         result = view._send("clear", fname="clear")
-        if self.block if block is None else block:
-            result.get()
-        return result
+        if not (self.block if block is None else block):
+            return result
+        result.get()
+        return None
 
     def send_signal(self, sig: Any, targets: Any = None, block: bool | None = None) -> Future[None]:
         """Send a signal to engines, by number or name; SIGINT interrupts what they run."""
@@ -478,7 +481,7 @@ class Client:
         -------
         dict
             By engine: queue (sent by direct views), tasks (sent by load-balanced views) and
-            completed; "unassigned": calls of load-balanced views that no engine has. For one
+            completed (of the last 2000 calls); "unassigned": calls of load-balanced views that no engine has. For one
             engine, what is known of it.
         """
         status: dict[Any, Any] = {
@@ -487,13 +490,12 @@ class Client:
         }
         for message in self._state.messages.values():
             about = None if message.engine is None else status.get(message.engine.id)
-            if about is None:
-                continue
-            if message.ready():
-                kind = "completed"
-            else:
+            if about is not None and not message.ready():
                 kind = "queue" if isinstance(message, DirectMessage) else "tasks"
-            about[kind].append(message.msg_id)
+                about[kind].append(message.msg_id)
+        for facts in self._state.records.all():
+            if facts.status is not None and facts.engine_id in status:
+                status[facts.engine_id]["completed"].append(facts.msg_id)
         unassigned = [message.msg_id for message in self._balancer.waiting()]
         if not verbose:
             for about in status.values():

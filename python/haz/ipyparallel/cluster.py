@@ -21,6 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from haz.ipyparallel._messages import DirectMessage
     from haz.ipyparallel.client import Client
 
 __all__ = [
@@ -69,6 +70,10 @@ class EngineHandle:
         if actor_method is None:
             actor_method = self._methods[method] = getattr(self._actor, method)
         return actor_method.remote(*args)  # the method of the class the first time; it binds itself
+
+    def forget(self, message: DirectMessage) -> None:
+        """A call of it has ended."""
+        self._state.messages.let_go(message)
 
     def is_alive(self) -> bool:
         """Whether its process runs."""

@@ -130,16 +130,21 @@ def depend(_test: Callable[..., Any], *args: Any, **kwargs: Any) -> Callable[[An
     return decorate
 
 
-def _require(modules: Any, names: dict[str, Any]) -> bool:
-    """Import what a function needs into the engine's namespace; False where that fails."""
+def _require(modules: Any, names: dict[str, Any]) -> None:
+    """Import what a function needs into the engine's namespace.
+
+    Raises
+    ------
+    UnmetDependency
+        Where that fails.
+    """
     namespace = user_namespace()
     for name in modules:
         try:
             namespace[name] = __import__(name)
-        except ImportError:
-            return False
+        except ImportError as error:
+            raise UnmetDependency(str(error)) from error
     namespace.update(names)
-    return True
 
 
 def require(*objects: Any, **mapping: Any) -> Callable[[Any], dependent]:

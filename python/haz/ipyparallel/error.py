@@ -125,9 +125,12 @@ class RemoteError(KernelError):
         return f"<{type(self).__name__}{at}:{self.ename}({self.evalue})>"
 
     def __str__(self) -> str:
+        return " ".join([*self._at(), f"{self.ename}: {self.evalue}"])
+
+    def _at(self) -> list[str]:
+        """The engine and the call, as ``[0:apply]``; nothing where no engine is known."""
         engine = self.engine_info.get("engine_id")
-        at = "" if engine is None else f"[Engine {engine}] "
-        return f"{at}{self.ename}: {self.evalue}"
+        return [] if engine is None else [f"[{engine}:{self.engine_info.get('method', 'apply')}]"]
 
     def __iter__(self) -> Iterator[Any]:
         """Its parts: ename, evalue, traceback, engine_info."""
@@ -138,12 +141,9 @@ class RemoteError(KernelError):
 
     def render_traceback(self) -> list[str]:
         """The traceback on the engine, as lines."""
-        lines = [str(self)] if self.traceback is None else self.traceback.splitlines()
-        engine = self.engine_info.get("engine_id")
-        if engine is not None:
-            method = self.engine_info.get("method", "apply")
-            lines = [f"[{engine}:{method}]:", *lines]
-        return lines
+        if self.traceback is None:
+            return [str(self)]
+        return [*self._at(), *self.traceback.splitlines()]
 
     #: IPython shows an exception by this, where it is there.
     def _render_traceback_(self) -> list[str]:
@@ -188,7 +188,7 @@ class CompositeError(RemoteError):
         return lines
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}({len(self.elist)})>"
+        return f"{type(self).__name__}({len(self.elist)})"
 
     def __str__(self) -> str:
         return "\n".join([self.msg, *self._heads()])
@@ -196,14 +196,19 @@ class CompositeError(RemoteError):
     def render_traceback(self, excid: int | None = None) -> list[str]:
         """The tracebacks on the engines, as lines; of one of them with `excid`."""
         if excid is not None:
-            return self._one(excid).render_traceback()
+            return self._lines_of(self._one(excid))
         lines: list[str] = []
         for error in self.elist[: self.tb_limit]:
-            lines += [*error.render_traceback(), ""]
+            lines += [*self._lines_of(error), ""]
         more = len(self.elist) - self.tb_limit
         if more > 0:
             lines.append(f"... {more} more exceptions ...")
         return lines
+
+    @staticmethod
+    def _lines_of(error: RemoteError) -> list[str]:
+        heads = [f"{at}:" for at in error._at()]
+        return [*heads, *(error.traceback or str(error)).splitlines()]
 
     def print_traceback(self, excid: Any = None) -> None:
         """Print the tracebacks on the engines, or that of one."""
@@ -271,14 +276,12 @@ def unwrap_exception(content: dict[str, Any]) -> RemoteError:
 def collect_exceptions(
     results: dict[Any, Any] | Sequence[Any], method: str = "unspecified"
 ) -> dict[Any, Any] | Sequence[Any]:
-    """Return `results`, or raise the exceptions among them: one as it is, several together.
+    """Return `results`, or raise the exceptions among them together.
 
     Raises
     ------
-    RemoteError
-        If one of them is an exception.
     CompositeError
-        If several are.
+        If some are exceptions.
     """
     values = list(results.values()) if isinstance(results, dict) else list(results)
     elist: list[RemoteError] = []

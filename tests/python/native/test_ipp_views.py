@@ -296,7 +296,7 @@ def test_results(client, tmp_path):
         result.get(0.01)
     with pytest.raises(TimeoutError):
         _ = result.wall_time
-    with pytest.raises(ValueError, match="not ready"):
+    with pytest.raises(RuntimeError, match="not ready"):
         result.successful()
     open(gate, "w").close()
     assert result.wait(60) is True
@@ -617,6 +617,87 @@ def test_functions_of_modules_go_by_name(client, tmp_path, monkeypatch):
     client[0].execute("sys.modules['haz_test_named'] = None").get()
     raised_on_engine("ModuleNotFoundError", client[0].apply_sync, named.Tools.twice, 1)
     assert client[0].apply_sync(abs, -1) == 1
+
+
+def test_one_of_several_that_fails_is_a_composite_error(client):
+    view = client[:]
+    view.execute("here = 1").get()
+    client[1].execute("here = 0").get()
+
+    def fails(x):
+        return 1 / x
+
+    result = view.apply_async(fails, ipp.Reference("here"))
+    for ask in (result.get, lambda: list(result), lambda: result[1]):
+        with pytest.raises(ipp.CompositeError, match=r"in: fails\n\[1:apply\] ZeroDivisionError: "):
+            ask()
+    assert repr(result.exception()) == "CompositeError(1)"
+    (name, message, trace, engine), *others = result.exception().elist
+    assert (name, message, engine["engine_id"], others) == (
+        "ZeroDivisionError",
+        "division by zero",
+        1,
+        [],
+    )
+    assert "return 1 / x" in trace
+    assert result.get(return_exceptions=True)[::2] == [1, 1]
+    with pytest.raises(ipp.CompositeError):
+        list(view.map_async(lambda i: 1 / (i - 2), range(5)))
+    with pytest.raises(ipp.CompositeError):
+        client.load_balanced_view().map_sync(lambda i: 1 / (i - 2), range(5))
+    with pytest.raises(
+        ipp.RemoteError, match=r"^\[1:execute\] NameError: name 'nothing'"
+    ) as caught:
+        client[1].execute("nothing").get()
+    assert type(caught.value) is ipp.RemoteError
+    assert caught.value.render_traceback()[0] == "[1:execute]"
+
+
+def test_calls_whose_results_nobody_holds_are_waited_for(client, tmp_path):
+    gate = str(tmp_path / "gate")
+
+    def waits(gate):
+        import os
+        import time
+
+        while not os.path.exists(gate):
+            time.sleep(0.002)
+
+    view = client[:2]
+    view.apply_async(waits, gate)
+    assert len(client.outstanding) == len(view.outstanding) == 2
+    assert client.queue_status()[0]["queue"] == client.queue_status(1)["queue"] == 1
+    assert client.wait(timeout=0.01) is view.wait(timeout=0.01) is False
+    open(gate, "w").close()
+    assert client.wait(timeout=100) is True
+    assert not client.outstanding
+    assert client.queue_status(0) == {"queue": 0, "completed": 1, "tasks": 0}
+    held = client._state.messages._running
+    client[:].push({"a": bytes(100)}, block=True)
+    assert not held
+    for _ in range(3000):
+        client[0].apply_async(int)
+    assert client.wait(timeout=100) is True
+    assert not held
+    assert not client.outstanding
+
+
+def test_what_an_engine_lacks_is_named(client):
+    @ipp.require("haz_no_such_module")
+    def needs():
+        pass
+
+    with pytest.raises(ipp.RemoteError, match=r"UnmetDependency.*haz_no_such_module"):
+        client[0].apply_sync(needs)
+
+
+def test_parts_and_clear_that_are_waited_for_return_nothing(client):
+    view = client[:]
+    assert view.scatter("part", range(7), block=True) is None
+    assert view.scatter("part", range(7), block=False).get() == [None] * 3
+    assert view["part"] == [range(3), range(3, 5), range(5, 7)]
+    assert view.clear(block=True) is client.clear(block=True) is None
+    assert view.clear(block=False).get() == [None] * 3
 
 
 def test_a_semicolon_hides_the_value_of_code(client):
