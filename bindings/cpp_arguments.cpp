@@ -1,11 +1,13 @@
 /// @file
 /// What a function of C++ takes, checked where it is called.
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <limits>
 #include <string>
 #include <string_view>
 
+#include "base/declaration.h"
 #include "codec_array.h"
 #include "cpp_function.h"
 #include "object_ref.h"
@@ -47,25 +49,6 @@ bool find_element(std::string_view name, ArrayElement* element) {
     return true;
   }
   return false;
-}
-
-/// Parts of a list between commas that stand outside of brackets.
-std::vector<std::string_view> split(std::string_view list) {
-  std::vector<std::string_view> parts;
-  int depth = 0;
-  std::size_t begin = 0;
-  for (std::size_t i = 0; i <= list.size(); ++i) {
-    const char c = i < list.size() ? list[i] : ',';
-    depth += c == '<' || c == '(' ? 1 : 0;
-    depth -= c == '>' || c == ')' ? 1 : 0;
-    if (c != ',' || (depth != 0 && i < list.size())) continue;
-    std::string_view part = list.substr(begin, i - begin);
-    while (part.starts_with(' '))
-      part.remove_prefix(1);
-    if (!part.empty()) parts.push_back(part);
-    begin = i + 1;
-  }
-  return parts;
 }
 
 /// What stands in the brackets of "name<...>"; false: it is another name.
@@ -115,7 +98,7 @@ bool parse_integer(std::string_view type, CppParameter& parameter) {
 bool parse_array(std::string_view type, CppParameter& parameter) {
   std::string_view content;
   if (inside(type, "haz::view", &content)) {
-    const std::vector<std::string_view> parts = split(content);
+    const std::vector<std::string_view> parts = split_list(content);
     parameter.dimensions = 1;
     if (parts.size() == 2) {
       std::from_chars(parts[1].data(), parts[1].data() + parts[1].size(), parameter.dimensions);
@@ -128,7 +111,7 @@ bool parse_array(std::string_view type, CppParameter& parameter) {
   if (!inside(type, "std::vector", &content) && !inside(type, "std::array", &content)) return false;
   parameter.accepts = CppParameter::kList | CppParameter::kTuple;
   parameter.dimensions = 1;
-  const std::vector<std::string_view> parts = split(content);
+  const std::vector<std::string_view> parts = split_list(content);
   if (!parts.empty() && find_element(parts[0], &parameter.element)) {
     parameter.accepts |= CppParameter::kArray;
   }
@@ -159,7 +142,7 @@ CppParameter parse(std::string_view type) {
   } else if (!parse_integer(type, parameter)) {
     (void)parse_array(type, parameter);
   }
-  parameter.name = type;
+  parameter.type = type;
   return parameter;
 }
 
@@ -174,15 +157,89 @@ std::string described(PyObject* value) {
   return Py_TYPE(value)->tp_name;
 }
 
-bool refuse(const CppFunction& function, PyObject* const* args, Py_ssize_t count, Py_ssize_t index,
-            const std::string& why, PyObject* kind = nullptr) {
-  std::string given;
-  for (Py_ssize_t i = 0; i < count; ++i)
-    given += (i == 0 ? "" : ", ") + described(args[i]);
-  PyErr_Format(kind != nullptr ? kind : PyExc_TypeError,
-               "%U%U was called with (%s): argument %zd %s", function.name, function.signature,
-               given.c_str(), index + 1, why.c_str());
+/// "(int, name=str)"
+std::string described(PyObject* const* args, Py_ssize_t count, PyObject* names) {
+  const Py_ssize_t num_names = names != nullptr ? PyTuple_GET_SIZE(names) : 0;
+  std::string given = "(";
+  for (Py_ssize_t i = 0; i < count + num_names; ++i) {
+    given += i == 0 ? "" : ", ";
+    if (i >= count) {
+      const char* const name = PyUnicode_AsUTF8(PyTuple_GET_ITEM(names, i - count));
+      if (name == nullptr) PyErr_Clear();
+      given += std::string(name != nullptr ? name : "?") + "=";
+    }
+    given += described(args[i]);
+  }
+  return given + ")";
+}
+
+bool refuse(const CppSignature& function, const std::string& given, const std::string& why,
+            PyObject* kind = PyExc_TypeError) {
+  PyErr_Format(kind, "%s%s was called with %s: %s", function.function.c_str(),
+               function.text.c_str(), given.c_str(), why.c_str());
   return false;
+}
+
+bool refuse(const CppSignature& function, PyObject* const* args, Py_ssize_t count, Py_ssize_t index,
+            const std::string& why, PyObject* kind = PyExc_TypeError) {
+  const std::string& name = function.parameters[static_cast<std::size_t>(index)].name;
+  return refuse(
+      function, described(args, count, nullptr),
+      "argument " + std::to_string(index + 1) + (name.empty() ? "" : " '" + name + "'") + " " + why,
+      kind);
+}
+
+/// How the library can give its parameters names.
+std::string how_to_name(const CppSignature& function) {
+  std::string plain = function.function;
+  switch (function.kind) {
+    case haz::detail::function_kind::constructor:
+      return "HAZ_ACTOR(" + plain + "(type name, ...), ...)";
+    case haz::detail::function_kind::method:
+      return "HAZ_PARAMETERS(" + plain + ", name, ...)";
+    default:
+      return "HAZ_REMOTE(" + plain + ", name, ...)";
+  }
+}
+
+/// Arguments that were given by name, in their places.
+bool arrange(const CppSignature& function, PyObject* const*& args, Py_ssize_t& count,
+             PyObject* names, ReplacedArguments& replaced) {
+  const std::string given = described(args, count, names);
+  const std::size_t num_parameters = function.parameters.size();
+  const bool has_names = num_parameters == 0 || !function.parameters.front().name.empty();
+  if (!has_names) {
+    return refuse(function, given,
+                  "its parameters have no names for Python. Give arguments by position, or let the "
+                  "library name them: " +
+                      how_to_name(function));
+  }
+  if (static_cast<std::size_t>(count) > num_parameters)
+    return refuse(function, given, "it takes " + std::to_string(num_parameters) + " arguments");
+  std::vector<PyObject*> placed(args, args + count);
+  placed.resize(num_parameters, nullptr);
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names); ++i) {
+    PyObject* const name = PyTuple_GET_ITEM(names, i);
+    std::size_t index = 0;
+    while (index < num_parameters &&
+           PyUnicode_CompareWithASCIIString(name, function.parameters[index].name.c_str()) != 0)
+      ++index;
+    const char* const shown = PyUnicode_AsUTF8(name);
+    if (shown == nullptr) return false;
+    if (index == num_parameters)
+      return refuse(function, given, "it has no parameter '" + std::string(shown) + "'");
+    if (placed[index] != nullptr)
+      return refuse(function, given, "argument '" + std::string(shown) + "' is given twice");
+    placed[index] = args[count + i];
+  }
+  for (std::size_t i = 0; i < num_parameters; ++i) {
+    if (placed[i] == nullptr)
+      return refuse(function, given, "argument '" + function.parameters[i].name + "' is missing");
+  }
+  count = static_cast<Py_ssize_t>(num_parameters);
+  replaced.set(std::move(placed));
+  args = replaced.data();
+  return true;
 }
 
 std::uint32_t kind_of(PyObject* value) {
@@ -231,19 +288,26 @@ PyObject* without_gaps(PyObject* array) {
 
 }  // namespace
 
-std::vector<CppParameter> parse_cpp_parameters(std::string_view signature) {
+CppSignature parse_cpp_signature(std::string_view function, std::string_view text,
+                                 std::string_view names, haz::detail::function_kind kind) {
+  CppSignature signature{std::string(function), std::string(text), kind, {}};
   int depth = 0;
   std::size_t end = 0;
-  for (; end < signature.size(); ++end) {
-    depth += signature[end] == '(' ? 1 : 0;
-    depth -= signature[end] == ')' ? 1 : 0;
+  for (; end < text.size(); ++end) {
+    depth += text[end] == '(' ? 1 : 0;
+    depth -= text[end] == ')' ? 1 : 0;
     if (depth == 0) break;
   }
-  std::vector<CppParameter> parameters;
-  if (end < 2) return parameters;
-  for (const std::string_view type : split(signature.substr(1, end - 1)))
-    parameters.push_back(parse(type));
-  return parameters;
+  if (end < 2) return signature;
+  std::vector<std::string_view> types = split_list(text.substr(1, end - 1));
+  const std::vector<std::string_view> all_names = split_list(names);
+  const bool has_names = types.size() == all_names.size();
+  for (std::size_t i = 0; i < types.size(); ++i) {
+    if (has_names) types[i].remove_suffix(std::min(all_names[i].size() + 1, types[i].size()));
+    signature.parameters.push_back(parse(types[i]));
+    if (has_names) signature.parameters.back().name = all_names[i];
+  }
+  return signature;
 }
 
 void ReplacedArguments::replace(PyObject* const*& args, Py_ssize_t count, Py_ssize_t index,
@@ -256,13 +320,16 @@ void ReplacedArguments::replace(PyObject* const*& args, Py_ssize_t count, Py_ssi
   all_[static_cast<std::size_t>(index)] = object;
 }
 
-bool check_cpp_arguments(const CppFunction& function, PyObject* const*& args, Py_ssize_t count,
-                         ReplacedArguments& replaced) {
-  const std::vector<CppParameter>& parameters = *function.parameters;
-  if (static_cast<std::size_t>(count) != parameters.size()) {
-    PyErr_Format(PyExc_TypeError, "%U%U takes %zu arguments, and was given %zd", function.name,
-                 function.signature, parameters.size(), count);
+bool check_cpp_arguments(const CppSignature& function, PyObject* const*& args, Py_ssize_t& count,
+                         PyObject* names, ReplacedArguments& replaced) {
+  const std::vector<CppParameter>& parameters = function.parameters;
+  if (names != nullptr && PyTuple_GET_SIZE(names) != 0 &&
+      !arrange(function, args, count, names, replaced)) {
     return false;
+  }
+  if (static_cast<std::size_t>(count) != parameters.size()) {
+    return refuse(function, described(args, count, nullptr),
+                  "it takes " + std::to_string(parameters.size()) + " arguments");
   }
   for (Py_ssize_t i = 0; i < count; ++i) {
     PyObject* value = args[i];
@@ -271,12 +338,12 @@ bool check_cpp_arguments(const CppFunction& function, PyObject* const*& args, Py
     if ((kind & parameter.accepts) != 0) {
       if (kind == CppParameter::kInt && (parameter.accepts & CppParameter::kFloat) == 0 &&
           !fits(value, parameter)) {
-        return refuse(function, args, count, i, "does not fit into " + parameter.name,
+        return refuse(function, args, count, i, "does not fit into " + parameter.type,
                       PyExc_OverflowError);
       }
       continue;
     }
-    const std::string wanted = "must be " + parameter.name + ", not ";
+    const std::string wanted = "must be " + parameter.type + ", not ";
     if (kind != 0) return refuse(function, args, count, i, wanted + described(value));
     if (is_ref_of_any_engine(value)) continue;
     ArrayElement element{};

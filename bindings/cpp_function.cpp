@@ -103,7 +103,8 @@ bool take_object(const CppFunction& self, PyObject* const*& args, Py_ssize_t& co
   return true;
 }
 
-PyObject* call_locally(const CppFunction& self, PyObject* const* args, Py_ssize_t count) {
+PyObject* call_locally(const CppFunction& self, PyObject* const* args, Py_ssize_t count,
+                       PyObject* names) {
   void* object = nullptr;
   CppObject* const owner = self.kind == haz::detail::function_kind::function || count == 0
                                ? nullptr
@@ -116,7 +117,7 @@ PyObject* call_locally(const CppFunction& self, PyObject* const* args, Py_ssize_
   std::size_t size = 0;
   std::byte* arguments = nullptr;
   LocalResult result;
-  if (check_cpp_arguments(self, args, count, replaced)) {
+  if (check_cpp_arguments(*self.signature, args, count, names, replaced)) {
     arguments = encode_for(*self.host, args, count, &size);
   }
   if (arguments != nullptr) {
@@ -138,17 +139,13 @@ PyObject* call_function(PyObject* callable, PyObject* const* args, std::size_t n
                         PyObject* names) {
   const CppFunction& self = self_of(callable);
   const Py_ssize_t count = PyVectorcall_NARGS(nargsf);
-  if (names != nullptr && PyTuple_GET_SIZE(names) != 0) {
-    PyErr_Format(PyExc_TypeError, "%U is a function of C++: it takes no arguments by name",
-                 self.name);
-    return nullptr;
-  }
   PendingCppCall* const pending = pending_call;
-  if (pending != nullptr && !pending->has_run && &pending->function == &self && count == 0) {
+  if (pending != nullptr && !pending->has_run && &pending->function == &self && count == 0 &&
+      names == nullptr) {
     run_pending_cpp_call(*pending);
     Py_RETURN_NONE;
   }
-  return call_locally(self, args, count);
+  return call_locally(self, args, count, names);
 }
 
 // ---- the types ---------------------------------------------------------------------------------
@@ -156,18 +153,18 @@ PyObject* call_function(PyObject* callable, PyObject* const* args, std::size_t n
 void dealloc_function(PyObject* object) {
   const CppFunction& self = self_of(object);
   Py_XDECREF(self.name);
-  Py_XDECREF(self.signature);
   Py_XDECREF(self.library);
-  delete self.parameters;
+  delete self.signature;
   PyTypeObject* type = Py_TYPE(object);
   type->tp_free(object);
   Py_DECREF(type);
 }
 
 /// Raises what a call with these arguments would at once.
-PyObject* check_function(PyObject* object, PyObject* const* args, Py_ssize_t count) {
+PyObject* check_function(PyObject* object, PyObject* const* args, Py_ssize_t count,
+                         PyObject* names) {
   ReplacedArguments replaced;
-  if (!check_cpp_arguments(self_of(object), args, count, replaced)) return nullptr;
+  if (!check_cpp_arguments(*as_cpp_signature(object), args, count, names, replaced)) return nullptr;
   Py_RETURN_NONE;
 }
 
@@ -180,17 +177,12 @@ PyObject* reduce_function(PyObject* object, PyObject* /*unused*/) {
 
 PyObject* repr_function(PyObject* object) {
   const CppFunction& self = self_of(object);
-  return PyUnicode_FromFormat("<C++ function %U%U of %U>", self.name, self.signature, self.library);
+  return PyUnicode_FromFormat("<C++ function %U%s of %U>", self.name, self.signature->text.c_str(),
+                              self.library);
 }
 
 PyObject* get_parameters(PyObject* object, void* /*closure*/) {
-  const CppFunction& self = self_of(object);
-  const auto count = static_cast<Py_ssize_t>(self.parameters->size());
-  PyObject* names = PyTuple_New(count);
-  for (Py_ssize_t i = 0; names != nullptr && i < count; ++i) {
-    PyTuple_SET_ITEM(names, i, PyUnicode_FromFormat("argument_%zd", i + 1));
-  }
-  return Py_BuildValue("(nNi()()OO)", count, names, 0, Py_False, Py_False);
+  return shown_cpp_parameters(*as_cpp_signature(object));
 }
 
 PyObject* get_signature(PyObject* object, void* /*closure*/) {
@@ -203,8 +195,19 @@ PyObject* get_signature(PyObject* object, void* /*closure*/) {
 
 PyObject* get_doc(PyObject* object, void* /*closure*/) {
   const CppFunction& self = self_of(object);
-  return PyUnicode_FromFormat("%U%U, a function of C++ in %U.", self.name, self.signature,
-                              self.library);
+  return PyUnicode_FromFormat("%U%s, a function of C++ in %U.", self.name,
+                              self.signature->text.c_str(), self.library);
+}
+
+PyObject* get_names(PyObject* object, void* /*closure*/) {
+  std::string names;
+  for (const CppParameter& parameter : self_of(object).signature->parameters)
+    names += (names.empty() ? "" : ", ") + parameter.name;
+  return PyUnicode_FromString(names.starts_with(',') ? "" : names.c_str());
+}
+
+PyObject* get_text(PyObject* object, void* /*closure*/) {
+  return PyUnicode_FromString(self_of(object).signature->text.c_str());
 }
 
 PyObject* get_kind(PyObject* object, void* /*closure*/) {
@@ -215,7 +218,6 @@ PyMemberDef function_members[] = {
     {"__vectorcalloffset__", T_PYSSIZET, offsetof(CppFunction, vectorcall), READONLY, nullptr},
     {"__name__", T_OBJECT, offsetof(CppFunction, name), READONLY, nullptr},
     {"__qualname__", T_OBJECT, offsetof(CppFunction, name), READONLY, nullptr},
-    {"_signature", T_OBJECT, offsetof(CppFunction, signature), READONLY, nullptr},
     {"_library", T_OBJECT, offsetof(CppFunction, library), READONLY, nullptr},
     {nullptr, 0, 0, 0, nullptr},
 };
@@ -224,6 +226,8 @@ PyGetSetDef function_getters[] = {
     {"_haz_parameters", get_parameters, nullptr, "As haz._core.signature has them.", nullptr},
     {"__signature__", get_signature, nullptr, "For `inspect.signature`.", nullptr},
     {"__doc__", get_doc, nullptr, nullptr, nullptr},
+    {"_signature", get_text, nullptr, "As C++ writes it.", nullptr},
+    {"_parameters", get_names, nullptr, "Their names with commas, or empty.", nullptr},
     {"_kind", get_kind, nullptr, "0: a function, 1: a constructor, 2: a method.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
@@ -231,7 +235,7 @@ PyGetSetDef function_getters[] = {
 PyMethodDef function_methods[] = {
     {"__reduce__", reduce_function, METH_NOARGS, nullptr},
     {"_check", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(check_function)),
-     METH_FASTCALL, "Raise what a call with these arguments would at once."},
+     METH_FASTCALL | METH_KEYWORDS, "Raise what a call with these arguments would at once."},
     {nullptr, nullptr, 0, nullptr},
 };
 
@@ -307,11 +311,10 @@ void add_function(void* context, const LibraryFunction& told) {
   self.function = told.function;
   self.kind = told.kind;
   self.name = PyUnicode_FromString(told.name);
-  self.signature = PyUnicode_FromString(told.signature);
   self.library = Py_NewRef(listed.library);
-  self.parameters = new std::vector<CppParameter>(parse_cpp_parameters(told.signature));
-  listed.failed =
-      self.name == nullptr || self.signature == nullptr || PyList_Append(listed.list, object) != 0;
+  self.signature =
+      new CppSignature(parse_cpp_signature(told.name, told.signature, told.parameters, told.kind));
+  listed.failed = self.name == nullptr || PyList_Append(listed.list, object) != 0;
   Py_DECREF(object);
 }
 
@@ -348,8 +351,26 @@ CppObject* as_cpp_object(PyObject* object) {
              : nullptr;
 }
 
+namespace {
+
+/// Finds actors in the namespace of the program whose worker this is.
+ClientEngine* new_engine(Session& session) {
+  auto* engine = new ClientEngine(session.client(), session.ring(), plain_environment());
+  PyObject* get = nullptr;
+  PyObject* name_space = cached_attribute(get, "haz._core.cpp_library", "own_namespace") != nullptr
+                             ? PyObject_CallNoArgs(get)
+                             : nullptr;
+  const char* text = name_space != nullptr ? PyUnicode_AsUTF8(name_space) : nullptr;
+  if (text != nullptr) engine->set_name_space(text);
+  Py_XDECREF(name_space);
+  PyErr_Clear();
+  return engine;
+}
+
+}  // namespace
+
 haz::detail::engine& engine_for(LibraryHost& host, Session& session) {
-  static auto* engine = new ClientEngine(session.client(), session.ring(), plain_environment());
+  static auto* engine = new_engine(session);
   static auto* hosts = new std::vector<LibraryHost*>;
   for (LibraryHost* known : *hosts) {
     if (known == &host) return *engine;
@@ -383,15 +404,18 @@ void run_pending_cpp_call(PendingCppCall& call) {
 void bind_cpp_functions(nb::module_& m) {
   function_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&function_spec));
   object_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&object_spec));
-  if (function_type == nullptr || object_type == nullptr) throw nb::python_error();
+  PyTypeObject* const signature_type = init_cpp_signature_type();
+  if (function_type == nullptr || object_type == nullptr || signature_type == nullptr)
+    throw nb::python_error();
   m.def(
       "cpp_types",
-      [] {
+      [signature_type] {
         return nb::make_tuple(nb::handle(reinterpret_cast<PyObject*>(function_type)),
-                              nb::handle(reinterpret_cast<PyObject*>(object_type)));
+                              nb::handle(reinterpret_cast<PyObject*>(object_type)),
+                              nb::handle(reinterpret_cast<PyObject*>(signature_type)));
       },
-      "Return the type of functions of C++, and the base of their classes.",
-      nb::sig("def cpp_types() -> tuple[type[typing.Any], type[typing.Any]]"));
+      "Return the type of functions of C++, the base of their classes, the type of signatures.",
+      nb::sig("def cpp_types() -> tuple[type[typing.Any], type[typing.Any], type[typing.Any]]"));
   m.attr("library_host_version") = kLibraryHostVersion;
   m.def("load_cpp_library", load_cpp_library, nb::arg("path"),
         "Load a library, for good; return the functions, constructors and methods that it has\n"

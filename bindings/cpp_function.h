@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "api/library_host.h"
@@ -37,8 +38,20 @@ struct CppParameter {
   std::uint64_t greatest = UINT64_MAX;
   ArrayElement element = ArrayElement::kFloat64;
   int dimensions = 0;
-  std::string name;  ///< Of the type, in C++.
+  std::string type;  ///< In C++.
+  std::string name;  ///< Empty: it was not registered.
 };
+
+/// What a function, constructor or method takes. Messages name it.
+struct CppSignature {
+  std::string function;
+  std::string text;  ///< "(double x, std::string y) -> bool"
+  haz::detail::function_kind kind = haz::detail::function_kind::function;
+  std::vector<CppParameter> parameters;
+};
+/// `names`: of all parameters, with commas between them, or empty.
+CppSignature parse_cpp_signature(std::string_view function, std::string_view text,
+                                 std::string_view names, haz::detail::function_kind kind);
 
 /// A function, constructor or method of a loaded library, which stays loaded.
 struct CppFunction {
@@ -46,10 +59,9 @@ struct CppFunction {
   LibraryHost* host;
   const haz::detail::remote_function* function;
   haz::detail::function_kind kind;
-  PyObject* name;       ///< str
-  PyObject* signature;  ///< str: "(double) -> bool"
-  PyObject* library;    ///< str: its path
-  std::vector<CppParameter>* parameters;
+  PyObject* name;     ///< str
+  PyObject* library;  ///< str: its path
+  CppSignature* signature;
 };
 
 /// An object of a C++ class; the base of the classes that haz.cpp_class() makes.
@@ -58,12 +70,15 @@ struct CppObject {
   void* object;  ///< Null before the constructor's call.
 };
 
-/// What "(double, haz::view<float, 2>) -> bool" says of parameters.
-std::vector<CppParameter> parse_cpp_parameters(std::string_view signature);
-
 /// The object as such, or nullptr; no error.
 CppFunction* as_cpp_function(PyObject* object);
 CppObject* as_cpp_object(PyObject* object);
+/// Of a function, or of an object that was made for its signature only.
+const CppSignature* as_cpp_signature(PyObject* object);
+/// Its parameters as haz._core.signature has them. New reference.
+PyObject* shown_cpp_parameters(const CppSignature& signature);
+/// The type of objects that are a signature only. Null with a Python error.
+PyTypeObject* init_cpp_signature_type();
 
 /// Arguments that replace others; let go of at the end.
 class ReplacedArguments {
@@ -77,6 +92,9 @@ class ReplacedArguments {
   }
   /// Lets argument `index` of `args` be `object`, of which it takes a reference.
   void replace(PyObject* const*& args, Py_ssize_t count, Py_ssize_t index, PyObject* object);
+  /// Lets these be the arguments, without a reference.
+  void set(std::vector<PyObject*> arguments) { all_ = std::move(arguments); }
+  [[nodiscard]] PyObject* const* data() const { return all_.data(); }
 
  private:
   std::vector<PyObject*> all_;
@@ -84,10 +102,11 @@ class ReplacedArguments {
 };
 
 /// Whether the function may take these arguments, as far as can be told: refs are taken as they
-/// are, arrays with gaps replaced by copies without. False with a Python error that names what the
-/// function takes and what was given.
-bool check_cpp_arguments(const CppFunction& function, PyObject* const*& args, Py_ssize_t count,
-                         ReplacedArguments& replaced);
+/// are, arrays with gaps replaced by copies without, those that were given by name (`names` as of a
+/// vectorcall) put in their places. False with a Python error that names what the function takes
+/// and what was given.
+bool check_cpp_arguments(const CppSignature& function, PyObject* const*& args, Py_ssize_t& count,
+                         PyObject* names, ReplacedArguments& replaced);
 
 /// The host of the function, made ready for a worker's tasks.
 haz::detail::engine& engine_for(LibraryHost& host, Session& session);

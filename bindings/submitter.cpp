@@ -20,7 +20,7 @@ struct SubmitterObject {
   PyObject* descriptor;
   PyObject* generator;  ///< Of a streaming function; else nullptr.
   PyObject* actor;      ///< A ref, or nullptr.
-  PyObject* cpp;        ///< The function, if it is one of C++; else nullptr.
+  PyObject* cpp;        ///< What has the signature, if it is one of C++; else nullptr.
   long long min_args;
   long long max_args;  ///< Negative: any number.
   std::uint32_t function;
@@ -40,6 +40,7 @@ SubmitterObject* as_submitter(PyObject* object) {
 
 bool check_call(const SubmitterObject& self, PyObject* const* args, Py_ssize_t count,
                 PyObject* names) {
+  if (self.cpp != nullptr) return true;  // more is known of it
   if (names == nullptr && count >= self.min_args && (self.max_args < 0 || count <= self.max_args)) {
     return true;
   }
@@ -100,7 +101,7 @@ Status submit_asked(Client& client, const Submission& submission) {
 
 PyObject* submit(PyObject* callable, PyObject* const* args, std::size_t nargsf, PyObject* names) {
   const SubmitterObject& self = *as_submitter(callable);
-  const Py_ssize_t count = PyVectorcall_NARGS(nargsf);
+  Py_ssize_t count = PyVectorcall_NARGS(nargsf);
   if (!check_call(self, args, count, names)) return nullptr;
   const std::shared_ptr<Session> session = current_session();
   if (!session || session->generation() != self.generation) {
@@ -111,9 +112,10 @@ PyObject* submit(PyObject* callable, PyObject* const* args, std::size_t nargsf, 
     return nullptr;
   }
   ReplacedArguments replaced;
-  if (self.cpp != nullptr &&
-      !check_cpp_arguments(*as_cpp_function(self.cpp), args, count, replaced)) {
-    return nullptr;
+  if (self.cpp != nullptr) {
+    if (!check_cpp_arguments(*as_cpp_signature(self.cpp), args, count, names, replaced))
+      return nullptr;
+    names = nullptr;
   }
   ScopedArguments arguments(*session);
   if (!arguments->encode(*session, args, static_cast<std::size_t>(count), names, self.descriptor)) {
@@ -192,14 +194,15 @@ PyType_Spec submitter_spec{"haz._native.Submitter", sizeof(SubmitterObject), 0,
 
 namespace {
 
-/// The function that a descriptor is of, if it is one of C++. New reference.
-PyObject* cpp_function_of(PyObject* descriptor) {
+/// What has the signature of the function or method that a descriptor is of, if it is one of C++.
+/// New reference.
+PyObject* cpp_signature_of(PyObject* descriptor) {
   PyObject* function = PyObject_GetAttrString(descriptor, "_function");
   if (function == nullptr) {
     PyErr_Clear();
     return nullptr;
   }
-  if (as_cpp_function(function) == nullptr) Py_CLEAR(function);
+  if (as_cpp_signature(function) == nullptr) Py_CLEAR(function);
   return function;
 }
 
@@ -222,7 +225,7 @@ PyObject* make_submitter(const Session& session, FunctionId function, std::uint3
   self.descriptor = Py_NewRef(descriptor);
   self.generator = Py_XNewRef(generator);
   self.actor = Py_XNewRef(actor);
-  self.cpp = actor == nullptr ? cpp_function_of(descriptor) : nullptr;
+  self.cpp = cpp_signature_of(descriptor);
   self.min_args = min_args;
   self.max_args = max_args;
   self.function = function.value;

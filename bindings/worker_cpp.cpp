@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "object_ref.h"
+#include "values.h"
 #include "wire/plain_error.h"
 #include "worker_loop.h"
 
@@ -84,8 +85,24 @@ PyObject* WorkerLoop::call_cpp(const Loaded& loaded, const TaskCommand& command,
     PyErr_SetNone(PyExc_KeyboardInterrupt);
     return nullptr;
   }
+  if (kept.outcome.outcome == Outcome::kRetryable &&
+      !is_cpp_error_retried(kept.bytes, command.function)) {
+    if (PyErr_Occurred() != nullptr) return nullptr;
+    kept.outcome.outcome = Outcome::kRaised;
+  }
   if (!place_cpp_result(results, kept.outcome)) return nullptr;
   Py_RETURN_NONE;
+}
+
+/// Whether the function's options have it run again after this error. False also with a Python
+/// error.
+bool WorkerLoop::is_cpp_error_retried(const std::vector<std::byte>& error, std::uint32_t function) {
+  PyObject* info = decode_error(error.data(), error.size());
+  if (info == nullptr) return false;
+  PyObject* answer = PyObject_CallFunction(hooks_.fail, "NOI", info, Py_None, function);
+  const bool is_retried = answer != nullptr && PyTuple_GET_ITEM(answer, 1) == Py_True;
+  Py_XDECREF(answer);
+  return is_retried;
 }
 
 bool WorkerLoop::place_cpp_result(CallResults& results, const CallOutcome& outcome) {

@@ -192,6 +192,12 @@ Running& WorkerLoop::slot() { return is_call_thread ? running_here : main_runnin
 
 /// Calls what was loaded. New reference, or nullptr with a Python error.
 PyObject* WorkerLoop::invoke(const Loaded& loaded, DecodedArguments& arguments) {
+  const bool is_cpp_method = as_cpp_function(loaded.callable) != nullptr &&
+                             loaded.cpp->kind == haz::detail::function_kind::method;
+  if (is_cpp_method && instance_ != nullptr) {
+    arguments.values.insert(arguments.values.begin(), Py_NewRef(instance_));
+    ++arguments.num_positional;
+  }
   if (!loaded.is_method) {
     return PyObject_Vectorcall(loaded.callable, arguments.values.data(), arguments.num_positional,
                                arguments.names);

@@ -27,8 +27,10 @@ namespace haz::py {
 
 /// What the loop needs of haz._core.worker_main; all borrowed for the life of the process.
 struct WorkerHooks {
-  PyObject* load;   ///< load(code: bytes, number: int) -> callable, or the name of a method
-  PyObject* fail;   ///< fail(error, name: str | None, number: int) -> (info: dict, retryable: bool)
+  PyObject* load;  ///< load(code: bytes, number: int) -> callable, or the name of a method
+  /// fail(error, name: str | None, number: int) -> (info: dict, retryable: bool); the error of a
+  /// function of C++ comes as the info already.
+  PyObject* fail;
   PyObject* split;  ///< split(value, num_returns) -> sequence
   PyObject* flush;  ///< flush(ended: bool): writes out what the streams hold
   /// put_back(imported: bool): the process gets its own state again; what may be the set-up of a
@@ -156,6 +158,7 @@ class WorkerLoop {
   PyObject* call(const TaskCommand& command, bool in_ring,
                  std::unique_lock<std::timed_mutex>& claim, Call& attempt, CallResults& results);
   PyObject* call_cpp(const Loaded& loaded, const TaskCommand& command, CallResults& results);
+  bool is_cpp_error_retried(const std::vector<std::byte>& error, std::uint32_t function);
   bool place_cpp_result(CallResults& results, const CallOutcome& outcome);
   void execute(const TaskCommand& command, bool in_ring,
                std::unique_lock<std::timed_mutex> claim = {});

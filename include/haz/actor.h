@@ -37,7 +37,8 @@
 
 /// Registers a class whose objects can be actors: its constructor, written as a function that
 /// returns it, and the methods that can be called. In the namespace of the class, in one source
-/// file of the program.
+/// file of the program. Where the constructor's parameters have names, as in
+/// `HAZ_ACTOR(counter(int start), ...)`, Python can give its arguments by name.
 #define HAZ_ACTOR(constructor, ...) \
   HAZ_DETAIL_ACTOR(__COUNTER__, constructor __VA_OPT__(, ) __VA_ARGS__)
 #define HAZ_DETAIL_ACTOR(number, constructor, ...) \
@@ -50,6 +51,15 @@
   [[maybe_unused]] static const auto haz_actor_##number =                                   \
       ::haz::detail::register_actor<constructor __VA_OPT__(, ) __VA_ARGS__>(#constructor,   \
                                                                             #__VA_ARGS__)
+
+/// Names the parameters of a method in a HAZ_ACTOR, all of them, so that Python can give arguments
+/// by name: `HAZ_PARAMETERS(counter::add, amount);`. In the same source file.
+#define HAZ_PARAMETERS(...) HAZ_DETAIL_PARAMETERS(__COUNTER__, __VA_ARGS__)
+#define HAZ_DETAIL_PARAMETERS(number, ...) HAZ_DETAIL_PARAMETERS_NAMED(number, __VA_ARGS__)
+#define HAZ_DETAIL_PARAMETERS_NAMED(number, method, ...)                                 \
+  [[maybe_unused]] static const ::haz::detail::parameter_names haz_parameters_##number = \
+      ::haz::detail::name_parameters<&method, ::haz::detail::count_names(#__VA_ARGS__)>( \
+          #__VA_ARGS__)
 
 namespace haz {
 

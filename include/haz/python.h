@@ -1,11 +1,19 @@
 /// @file
-/// Functions of Python, called by name: haz::py_function.
+/// Functions and actors of Python, called by name: haz::py_function, haz::get_py_actor.
 #pragma once
 
+#include <memory>
 #include <string>
+#include <type_traits>
+#include <utility>
 
+#include "haz/actor.h"
+#include "haz/codec.h"
+#include "haz/detail/actor.h"
 #include "haz/detail/call.h"
+#include "haz/ref.h"
 #include "haz/task.h"
+#include "haz/task_options.h"
 
 namespace haz {
 
@@ -44,5 +52,101 @@ typename detail::python_task<Signature>::type py_function(const std::string& mod
                                                           const std::string& name) {
   return typename detail::python_task<Signature>::type(detail::find_python(module, name));
 }
+
+namespace detail {
+
+/// What an argument stands for: that of a ref its value.
+template <class Argument>
+struct given_type {
+  using type = std::decay_t<Argument>;
+};
+template <class T>
+struct given_type<ref<T>> {
+  using type = T;
+};
+
+}  // namespace detail
+
+/// A handle of an actor whose class is one of Python:
+///
+///     const haz::py_actor hits = haz::get_py_actor("hits");  // a class with `def add(self, n)`
+///     haz::get(hits.call<int>("add", 5));
+///
+/// The actor lives while somebody has a handle. Cheap to copy; may be passed to tasks of C++.
+/// Thread-safe as ref is.
+class py_actor {
+ public:
+  /// Of nothing.
+  py_actor() noexcept = default;
+
+  /// Calls the method in the actor's process and returns at once. Arguments are values, or refs of
+  /// such, by position; `Result` is what the method returns in C++'s eyes, another value makes
+  /// get() throw type_error. Calls of one caller begin in their order.
+  /// @throws actor_error where it takes no more calls now; not_running_error, usage_error.
+  template <class Result, class... Arguments>
+  ref<detail::kept_t<Result>> call(const std::string& method, Arguments&&... arguments) const {
+    return submit<Result>(*detail::find_python_method(method),
+                          std::forward<Arguments>(arguments)...);
+  }
+  /// The same with options. @throws usage_error for such that are out of range.
+  template <class Result, class... Arguments>
+  ref<detail::kept_t<Result>> call(const call_options& options, const std::string& method,
+                                   Arguments&&... arguments) const {
+    task_options made;
+    made.max_retries = options.max_retries;
+    made.timeout_s = options.timeout_s;
+    made.priority = options.priority;
+    made.retry_exceptions = options.retry_exceptions;
+    detail::check_options(made);
+    detail::binding bound(detail::find_python_method(method)->function, made);
+    return submit<Result>(bound, std::forward<Arguments>(arguments)...);
+  }
+
+  explicit operator bool() const noexcept { return static_cast<bool>(creation_); }
+  friend bool operator==(const py_actor&, const py_actor&) noexcept = default;
+
+  /// For the implementation.
+  explicit py_actor(ref<void> creation) noexcept : creation_(std::move(creation)) {}
+  [[nodiscard]] const ref<void>& creation() const noexcept { return creation_; }
+
+ private:
+  template <class Result, class... Arguments>
+  ref<detail::kept_t<Result>> submit(detail::binding& bound, Arguments&&... arguments) const {
+    detail::codec<ref<void>>::check_ref(creation_.id(), creation_.generation());
+    detail::call_writer call(sizeof...(Arguments));
+    (call.template add<typename detail::given_type<std::decay_t<Arguments>>::type>(
+         std::forward<Arguments>(arguments)),
+     ...);
+    return ref<detail::kept_t<Result>>::adopt(call.submit(bound, creation_.id()));
+  }
+
+  ref<void> creation_;
+};
+
+/// The actor of Python of that name, in the namespace of this program. @throws object_lost_error
+/// where there is none; type_error where it is one of C++, which get_actor() finds.
+inline py_actor get_py_actor(const std::string& name) {
+  return py_actor(ref<void>::adopt(detail::find_python_actor(name)));
+}
+
+/// Ends the actor's process at once. Calls that have not ended fail.
+inline void kill(const py_actor& victim, kill_options options = {}) {
+  const ref<void>& creation = victim.creation();
+  detail::codec<ref<void>>::check_ref(creation.id(), creation.generation());
+  detail::current_engine().kill_actor(creation.id(), options.no_restart);
+}
+
+namespace detail {
+
+template <>
+struct codec<py_actor> {
+  static std::string name() { return "haz::py_actor"; }
+  static void write(writer& out, const py_actor& value) {
+    codec<ref<void>>::write(out, value.creation());
+  }
+  static py_actor read(reader& in) { return py_actor(codec<ref<void>>::read(in)); }
+};
+
+}  // namespace detail
 
 }  // namespace haz

@@ -23,11 +23,15 @@
 /// function (`HAZ_REMOTE(circle::area)`), of which the task gets a copy of the object, or that of a
 /// functor (`HAZ_REMOTE(scaling::operator())`). What it takes and
 /// returns is copied between processes: see haz/codec.h.
-#define HAZ_REMOTE(function) HAZ_DETAIL_REMOTE(function, __COUNTER__)
-#define HAZ_DETAIL_REMOTE(function, number) HAZ_DETAIL_REMOTE_NAMED(function, number)
-#define HAZ_DETAIL_REMOTE_NAMED(function, number)                                 \
-  [[maybe_unused]] static const ::haz::detail::registration haz_remote_##number = \
-      ::haz::detail::make_registration<&function>(#function)
+///
+/// `HAZ_REMOTE(area, radius)` names its parameters too, all of them: Python can then give arguments
+/// by name, as `area.remote(radius=2)`, and messages say which one is wrong.
+#define HAZ_REMOTE(...) HAZ_DETAIL_REMOTE(__COUNTER__, __VA_ARGS__)
+#define HAZ_DETAIL_REMOTE(number, ...) HAZ_DETAIL_REMOTE_NAMED(number, __VA_ARGS__)
+#define HAZ_DETAIL_REMOTE_NAMED(number, function, ...)                                       \
+  [[maybe_unused]] static const ::haz::detail::registration haz_remote_##number =            \
+      ::haz::detail::make_registration<&function, ::haz::detail::count_names(#__VA_ARGS__)>( \
+          #function, #__VA_ARGS__)
 
 namespace haz {
 

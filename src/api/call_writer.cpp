@@ -31,12 +31,24 @@ constexpr unsigned kGenerationShift = 32;
 std::string shown_name(const remote_function& function) {
   std::string name = function.name;
   if (function.kind == function_kind::python) std::replace(name.begin(), name.end(), '\0', '.');
+  if (function.kind == function_kind::python_method) name.erase(0, 1);
   return name;
+}
+
+/// What Python has to know of an actor to call it: whether calls may be refused, what only Python
+/// fills in, then of each method name, signature, names of parameters. unpack_class() in
+/// _core/cpp_code.py reads it.
+std::vector<std::string> actor_parts(const remote_function& constructor,
+                                     const actor_settings& settings) {
+  std::vector<std::string> parts = {settings.max_pending_calls > 0 ? "limited" : "", ""};
+  for (const remote_function* method : methods_of(constructor))
+    parts.insert(parts.end(), {method->name, signature_of(*method), parameters_of(*method)});
+  return parts;
 }
 
 /// `code`: all but its name and library.
 std::vector<std::byte> code_of(const remote_function& function, FunctionCode code) {
-  if (function.kind != function_kind::python) {
+  if (function.kind != function_kind::python && function.kind != function_kind::python_method) {
     code.name = function.name;
     code.library = library_of(function);
     return encode_function_code(code);
@@ -50,12 +62,15 @@ std::vector<std::byte> code_of(const remote_function& function, FunctionCode cod
 std::uint32_t bind(const binding& to) {
   const task_options& options = to.options;
   const std::string name = options.name.empty() ? shown_name(*to.function) : options.name;
-  const bool is_method = to.function->kind == function_kind::method;
+  const bool is_method = to.function->kind == function_kind::method ||
+                         to.function->kind == function_kind::python_method;
   // An actor's methods have the threads of its constructor.
   const auto threads = is_method ? 0 : static_cast<std::uint32_t>(std::max(options.num_cpus, 1.0));
   const auto concurrency = static_cast<std::uint32_t>(to.actor ? to.actor->max_concurrency : 1);
+  std::vector<std::string> parts;
+  if (to.actor) parts = actor_parts(*to.function, *to.actor);
   const std::vector<std::byte> code =
-      code_of(*to.function, {threads, {}, {}, concurrency, options.retry_exceptions});
+      code_of(*to.function, {threads, {}, {}, concurrency, options.retry_exceptions, parts});
   std::vector<named_amount> resources;
   if (!is_method) resources.push_back({"CPU", options.num_cpus});
   for (const auto& [resource, amount] : options.resources)
@@ -72,6 +87,7 @@ std::uint32_t bind(const binding& to) {
       options.timeout_s ? static_cast<std::int64_t>(*options.timeout_s * kSecondNs) : -1;
   spec.priority = options.priority;
   spec.is_python = to.function->kind == function_kind::python;
+  spec.is_method = is_method;
   if (spec.is_python) require_python();
   actor_spec actor{};
   std::vector<named_amount> held;

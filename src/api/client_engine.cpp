@@ -190,7 +190,7 @@ bool ClientEngine::register_function(const detail::function_spec& function, std:
     }
     std::span<const std::byte> code(function.code, function.code_size);
     std::vector<std::byte> with;
-    if (!program_.empty() && !function.is_python) {
+    if (!program_.empty() && !function.is_python && !function.is_method) {
       options.environment = program_;
       with = with_program(program_, code);
       code = with;

@@ -22,14 +22,16 @@ struct FunctionCode {
   std::string library;            ///< Path of the one that registers it; empty: the program does.
   std::uint32_t concurrency = 1;  ///< Of a constructor: how many calls its actor runs at a time.
   bool is_retried = false;        ///< Also where it has thrown.
+  /// Of a constructor, for those who find the actor by its name: what actor_parts() gives.
+  std::vector<std::string> actor{};
 };
 
 inline constexpr std::string_view kFunctionCodeMark = "haz-cpp1";
 /// Of a function of Python: its module stands for the name, its name for the library.
 inline constexpr std::string_view kPythonCodeMark = "haz-pyt1";
 
-/// Mark, threads, then the others in their order with zero bytes between them; load_code() in
-/// _core/cpp_library.py reads it too.
+/// Mark, threads, then the others in their order with a zero byte after each; _core/cpp_code.py
+/// reads and writes it too.
 inline std::vector<std::byte> encode_function_code(const FunctionCode& code,
                                                    std::string_view mark = kFunctionCodeMark) {
   std::string text(mark);
@@ -41,6 +43,11 @@ inline std::vector<std::byte> encode_function_code(const FunctionCode& code,
   text += std::to_string(code.concurrency);
   text += '\0';
   text += code.is_retried ? "retried" : "";
+  text += '\0';
+  for (const std::string& part : code.actor) {
+    text += part;
+    text += '\0';
+  }
   const auto* const bytes = reinterpret_cast<const std::byte*>(text.data());
   return {bytes, bytes + text.size()};
 }

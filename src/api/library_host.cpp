@@ -41,9 +41,10 @@ class Host final : public LibraryHost {
  public:
   void list(const char* library, void* context, FunctionReceiver receiver) noexcept override {
     for (const detail::remote_function* function : functions_of(library)) {
-      const std::string signature = function->signature();
-      receiver(context, {function, function->name.c_str(), signature.c_str(), function->kind,
-                         function->num_parameters});
+      const std::string signature = signature_of(*function);
+      const std::string parameters = parameters_of(*function);
+      receiver(context, {function, function->name.c_str(), signature.c_str(), parameters.c_str(),
+                         function->kind, function->num_parameters});
     }
   }
   void use_engine(detail::engine* engine, Arena* arena) noexcept override {

@@ -25,7 +25,8 @@ inline constexpr const char* kLibraryHostSymbol = "haz_library_host";
 struct LibraryFunction {
   const detail::remote_function* function;
   const char* name;
-  const char* signature;  ///< "(double, std::string) -> bool"
+  const char* signature;   ///< "(double x, std::string y) -> bool"
+  const char* parameters;  ///< "x, y"; "": not registered.
   detail::function_kind kind;
   std::size_t num_parameters;
 };

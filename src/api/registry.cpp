@@ -13,6 +13,7 @@
 
 #include "api/actor_exit.h"
 #include "api/function_code.h"
+#include "base/declaration.h"
 #include "haz/actor.h"
 #include "haz/detail/actor.h"
 #include "haz/detail/call.h"
@@ -49,6 +50,7 @@ struct Registry {
   std::shared_mutex mutex;
   std::vector<Entry> functions;  ///< In the order of their registration.
   std::unordered_map<function_key, std::shared_ptr<binding>, Hash> bindings;
+  std::unordered_map<function_key, std::string, Hash> parameters;  ///< Of methods.
 };
 
 Registry& registry() {
@@ -86,6 +88,33 @@ std::vector<const remote_function*> functions_of(const char* library) {
   return found;
 }
 
+std::vector<const remote_function*> methods_of(const remote_function& constructor) {
+  std::vector<const remote_function*> found;
+  Registry& all = registry();
+  const std::shared_lock lock(all.mutex);
+  auto entry = std::find_if(all.functions.begin(), all.functions.end(),
+                            [&](const Entry& one) { return one.function == &constructor; });
+  if (entry == all.functions.end()) return found;
+  // They are registered with it, after it.
+  for (++entry; entry != all.functions.end(); ++entry) {
+    if (entry->function->kind != detail::function_kind::method) break;
+    found.push_back(entry->function);
+  }
+  return found;
+}
+
+std::string parameters_of(const remote_function& function) {
+  if (function.kind != detail::function_kind::method) return function.parameters;
+  Registry& all = registry();
+  const std::shared_lock lock(all.mutex);
+  const auto found = all.parameters.find(function.key);
+  return found != all.parameters.end() ? found->second : "";
+}
+
+std::string signature_of(const remote_function& function) {
+  return with_names(function.signature(), parameters_of(function));
+}
+
 std::string library_of(const remote_function& function) {
   Registry& all = registry();
   const std::shared_lock lock(all.mutex);
@@ -117,9 +146,16 @@ registration::~registration() {
   }
 }
 
-std::shared_ptr<binding> find_python(const std::string& module, const std::string& name) {
-  if (module.empty() || name.empty() || (module + name).find('\0') != std::string::npos)
-    throw usage_error("haz::py_function() takes the names of a module and of its function");
+parameter_names::parameter_names(function_key key, const char* names) {
+  Registry& all = registry();
+  const std::unique_lock lock(all.mutex);
+  all.parameters.insert_or_assign(key, names);
+}
+
+namespace {
+
+/// `module`: empty for a method of an actor.
+std::shared_ptr<binding> named_python(const std::string& module, const std::string& name) {
   struct Named {
     remote_function function;
     std::shared_ptr<binding> bound;
@@ -132,10 +168,26 @@ std::shared_ptr<binding> find_python(const std::string& module, const std::strin
   if (!named) {
     named = std::make_unique<Named>();
     named->function.name = module + '\0' + name;
-    named->function.kind = function_kind::python;
-    named->bound = std::make_shared<binding>(&named->function);
+    named->function.kind = module.empty() ? function_kind::python_method : function_kind::python;
+    task_options options;
+    if (module.empty()) options.max_retries = 0;
+    named->bound = std::make_shared<binding>(&named->function, std::move(options));
   }
   return named->bound;
+}
+
+}  // namespace
+
+std::shared_ptr<binding> find_python(const std::string& module, const std::string& name) {
+  if (module.empty() || name.empty() || (module + name).find('\0') != std::string::npos)
+    throw usage_error("haz::py_function() takes the names of a module and of its function");
+  return named_python(module, name);
+}
+
+std::shared_ptr<binding> find_python_method(const std::string& name) {
+  if (name.empty() || name.find('\0') != std::string::npos)
+    throw usage_error("haz::py_actor::call() takes the name of a method");
+  return named_python("", name);
 }
 
 std::shared_ptr<binding> find_binding(const function_key& key) {
@@ -158,8 +210,11 @@ std::shared_ptr<binding> find_constructor(const std::type_info& type) {
   return std::make_shared<binding>(find_binding(constructor_key(type))->function);
 }
 
-std::uint64_t find_actor(const std::string& name, const std::type_info& type) {
-  const std::string& wanted = find_binding(constructor_key(type))->function->name;
+namespace {
+
+/// The actor of that name, of which the caller gets one handle, and its class; empty: it is one of
+/// Python.
+std::uint64_t find_named(const std::string& name, std::string& class_name) {
   std::optional<FunctionCode> found;
   const auto receive = [](void* context, const std::byte* bytes, std::size_t size) noexcept {
     *static_cast<std::optional<FunctionCode>*>(context) = decode_function_code({bytes, size});
@@ -168,11 +223,33 @@ std::uint64_t find_actor(const std::string& name, const std::type_info& type) {
   failure why;
   engine& engine = current_engine();
   if (!engine.find_actor({name.c_str(), "", false}, &id, receive, &found, why)) throw_failure(why);
-  if (found && found->name == wanted) return id;
-  engine.drop_reference(id);
-  throw type_error("the actor '" + name + "' is of the class " +
-                   (found ? found->name : "of another language") + ", not " + wanted);
+  class_name = found ? found->name : "";
+  return id;
 }
+
+}  // namespace
+
+std::uint64_t find_actor(const std::string& name, const std::type_info& type) {
+  const std::string& wanted = find_binding(constructor_key(type))->function->name;
+  std::string found;
+  const std::uint64_t id = find_named(name, found);
+  if (found == wanted) return id;
+  current_engine().drop_reference(id);
+  throw type_error("the actor '" + name + "' is of " +
+                   (found.empty() ? "a class of Python: haz::get_py_actor() finds it"
+                                  : "the class " + found + ", not " + wanted));
+}
+
+std::uint64_t find_python_actor(const std::string& name) {
+  std::string found;
+  const std::uint64_t id = find_named(name, found);
+  if (found.empty()) return id;
+  current_engine().drop_reference(id);
+  throw type_error("the actor '" + name + "' is of the class " + found +
+                   " of C++: haz::get_actor<" + found + ">() finds it");
+}
+
+std::string names_in_declaration(std::string_view declaration) { return names_in(declaration); }
 
 std::string name_in_list(std::string_view list, std::size_t index) {
   // Commas of template arguments are none between items.

@@ -9,6 +9,7 @@
 
 #include "api/actor_exit.h"
 #include "api/fork_guard.h"
+#include "api/registry.h"
 #include "api/task_failure.h"
 #include "api/throw_stack.h"
 #include "base/units.h"
@@ -103,10 +104,11 @@ std::string given(detail::call_arguments& arguments, std::size_t count) {
 void check_count(const detail::remote_function& function, std::size_t positional,
                  std::size_t keyword) {
   if (keyword != 0) {
-    throw type_error(function.name + " is a function of C++: it takes no arguments by name");
+    throw type_error(function.name + signature_of(function) +
+                     " was given arguments by name, and a task of C++ has them by position only");
   }
   if (positional != function.num_parameters) {
-    throw type_error(function.name + function.signature() + " takes " +
+    throw type_error(function.name + signature_of(function) + " takes " +
                      std::to_string(function.num_parameters) + " arguments, and was given " +
                      std::to_string(positional));
   }
@@ -120,7 +122,7 @@ void invoke(const detail::remote_function& function, detail::call_arguments& arg
   try {
     function.invoke(arguments, out, self);
   } catch (const detail::argument_mismatch& mismatch) {
-    throw type_error(function.name + function.signature() + " was given " + again() + ": " +
+    throw type_error(function.name + signature_of(function) + " was given " + again() + ": " +
                      mismatch.what());
   }
 }

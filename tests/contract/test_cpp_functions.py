@@ -148,8 +148,8 @@ SIGNATURE = r"add\(int, int\) -> int was called with "
         ((-(2**31) - 1, 1), OverflowError, r"argument 1 does not fit into int"),
         ((2**70, 1), OverflowError, r"argument 1 does not fit into int"),
         ((np.ones(3), 1), TypeError, r"\(1-D array of float64, int\): argument 1 must be int"),
-        ((1,), TypeError, r"add\(\): missing"),
-        ((1, 2, 3), TypeError, r"add\(\): too many"),
+        ((1,), TypeError, SIGNATURE + r"\(int\): it takes 2 arguments"),
+        ((1, 2, 3), TypeError, SIGNATURE + r"\(int, int, int\): it takes 2 arguments"),
     ],
 )
 def test_wrong_arguments_are_refused_at_the_call(function, arguments, kind, message):
@@ -173,8 +173,39 @@ def test_wrong_arrays_are_refused_at_the_call(function, argument, message):
         function("weighted").remote(argument, 1.0)
 
 
-def test_names_are_no_part_of_a_call(function):
-    with pytest.raises(TypeError, match="add"):
+def test_arguments_by_name(function):
+    power = function("power")
+    ways = (power.remote(2.0, exponent=10), power.remote(exponent=10, base=2))
+    assert haz.get(list(ways)) == [1024.0] * 2
+    assert haz.get(power.remote(base=haz.put(3.0), exponent=haz.put(2))) == 9.0
+    assert str(inspect.signature(power.__wrapped__)) == "(base, exponent)"
+    assert power.__wrapped__(exponent=3, base=2.0) == 8.0
+
+
+NAMED = r"power\(double base, int exponent\) -> double was called with "
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names", "message"),
+    [
+        ((2.0,), {"exponnent": 1}, r"\(float, exponnent=int\): it has no parameter 'exponnent'"),
+        ((2.0, 1), {"base": 1}, r"\(float, int, base=int\): argument 'base' is given twice"),
+        ((2.0, 1, 3), {"base": 1}, r"\(.*\): it takes 2 arguments"),
+        ((), {"base": 1}, r"\(base=int\): argument 'exponent' is missing"),
+        ((2.0,), {"exponent": "x"}, r"\(float, str\): argument 2 'exponent' must be int, not str"),
+    ],
+)
+def test_wrong_arguments_by_name(function, arguments, names, message):
+    with pytest.raises(TypeError, match=NAMED + message):
+        function("power").remote(*arguments, **names)
+
+
+def test_parameters_without_names(function):
+    with pytest.raises(
+        TypeError,
+        match=SIGNATURE + r"\(a=int, b=int\): its parameters have no names for Python. Give "
+        r"arguments by position, or .*HAZ_REMOTE\(add, name, ...\)",
+    ):
         function("add").remote(a=1, b=2)
 
 
@@ -252,6 +283,28 @@ def test_function_that_never_returns(function, how):
     assert haz.get(function("add").remote(1, 1)) == 2
 
 
+@pytest.mark.parametrize(
+    ("retried", "how", "tries"),
+    [
+        (None, "invalid", 1),
+        (False, "invalid", 1),
+        (True, "invalid", 3),
+        (True, "int", 3),
+        ([ValueError], "invalid", 3),
+        ([ValueError], "range", 1),
+        ([LookupError, KeyError], "range", 3),
+        ([haz.exceptions.TaskError], "runtime", 3),
+    ],
+)
+def test_retry_exceptions_are_those_that_get_raises(function, tmp_path, retried, how, tries):
+    options = {} if retried is None else {"retry_exceptions": retried}
+    file = tmp_path / "tries"
+    fail = function("fail_again").options(max_retries=2, **options)
+    with pytest.raises(haz.exceptions.TaskError):
+        haz.get(fail.remote(str(file), how))
+    assert len(file.read_text()) == tries
+
+
 def test_cancel(function):
     if _engine() == "inline":
         pytest.skip("nothing runs there that could be cancelled")
@@ -276,6 +329,12 @@ def test_python_called_by_cpp_called_by_python(function):
     if _engine() == "inline":
         pytest.skip("C++ has no engine there")
     assert haz.get(function("hypotenuse").remote(3, 4)) == 5.0
+
+
+def test_coroutine_in_a_worker_of_python(function):
+    if _engine() == "inline":
+        pytest.skip("C++ has no engine there")
+    assert haz.get(function("awaited").remote(a=7, b=9)) == 4.0
 
 
 def test_loops_have_the_threads_of_the_task(function):
@@ -369,13 +428,55 @@ def test_actor_keeps_a_view(counter_class):
 
 def test_wrong_calls_of_an_actor(counter_class):
     counter = counter_class.remote(1)
-    with pytest.raises(TypeError, match="missing"):
+    was = r"Counter::add\(int amount\) -> int was called with "
+    with pytest.raises(TypeError, match=was + r"\(\): it takes 1 arguments"):
         counter.add.remote()
     with pytest.raises(AttributeError, match="nope"):
         counter.nope
-    with pytest.raises(TypeError, match=r"Counter::add\(int\) -> int was .*str.*: argument 1"):
-        haz.get(counter.add.remote("x"))
-    assert haz.get(counter.add.remote(1)) == 2
+    with pytest.raises(TypeError, match=was + r"\(str\): argument 1 'amount' must be int"):
+        counter.add.remote("x")
+    with pytest.raises(OverflowError, match="'amount' does not fit into int"):
+        counter.add.options(timeout_s=60).remote(2**31)
+    with pytest.raises(TypeError, match=was + r"\(by=int\): it has no parameter 'by'"):
+        counter.add.remote(by=1)
+    with pytest.raises(TypeError, match=r"HAZ_PARAMETERS\(Counter::zeros, name, ...\)"):
+        counter.zeros.remote(size=1)
+    with pytest.raises(TypeError, match=r"keep\(haz::view<double>\).* not 1-D array of float32"):
+        counter.keep.remote(np.ones(3, np.float32))
+    with pytest.raises(TypeError, match=r"Counter\(int start\) was called with \(str\)"):
+        counter_class.remote("many")
+    with pytest.raises(haz.exceptions.TaskError, match=r"Counter::add\(int amount\)"):
+        haz.get(counter.add.remote(haz.put("x")))
+    assert haz.get(counter.add.remote(amount=1)) == 2
+
+
+def test_arguments_of_actors(counter_class):
+    counter = counter_class.remote(start=3)
+    assert haz.get(counter.add.remote(amount=haz.put(2))) == 5
+    assert haz.get(counter.keep.remote(np.arange(10.0)[::-2])) == 9.0  # a copy without gaps
+    assert haz.get(counter.kept.remote()) == 1.0
+    assert counter.add.options(num_returns=0).remote(1) is None
+    assert haz.get(counter.__haz_ready__.remote())
+    assert haz.get(counter.add.options(name="other").remote(1)) == 7
+    plain = counter_class.__wrapped__(start=1)
+    assert plain.add(amount=2) == 3
+
+
+def test_class_derived_from_one_of_cpp(counter_class):
+    class Twice(counter_class.__wrapped__):
+        def add_twice(self, amount):
+            self.add(amount)
+            return self.add(amount=amount)
+
+    actor = haz.remote(Twice).remote(1)
+    assert haz.get([actor.add_twice.remote(5), actor.add.remote(1)]) == [11, 12]
+
+
+def test_retries_of_methods(counter_class):
+    counter = counter_class.options(max_task_retries=2).remote(0)
+    fail = counter.fail.options(retry_exceptions=[RuntimeError])
+    with pytest.raises(haz.exceptions.TaskError, match="std::logic_error"):
+        haz.get(fail.remote())
 
 
 def test_constructor_that_throws(counter_class):
@@ -397,6 +498,45 @@ def test_named_and_restarted_actor(counter_class):
         haz.get(counter.die.remote())
     with pytest.raises(haz.exceptions.ActorDiedError, match="SIGABRT"):
         haz.get(again.add.remote(1))
+
+
+def test_named_actors_of_either_language(counter_class, function):
+    if _engine() == "inline":
+        pytest.skip("C++ has no engine there")
+    of_python = counter_class.options(name="made-by-python").remote(10)
+    assert haz.get(function("add_by_name").remote("made-by-python", 5)) == 15
+    assert haz.get(of_python.add.remote(1)) == 16
+    kept = function("named_counter").remote("made-by-cpp")
+    haz.wait([kept])
+    of_cpp = haz.get_actor("made-by-cpp")
+    assert haz.get(of_cpp.add.remote(amount=1)) == 101
+    assert haz.get(function("add_by_name").remote("made-by-cpp", 1)) == 102
+    with pytest.raises(TypeError, match=r"Counter::add\(int amount\) -> int was called with"):
+        of_cpp.add.remote("x")
+    with pytest.raises(haz.exceptions.TaskError, match="there is no actor"):
+        haz.get(function("add_by_name").remote("nobody", 1))
+
+
+def test_cpp_calls_an_actor_of_a_python_class(engine, function):
+    if _engine() == "inline":
+        pytest.skip("C++ has no engine there")
+
+    @haz.remote
+    class Hits:
+        count = 1
+
+        def add(self, n):
+            self.count += n
+            return self.count
+
+        def join(self, *words):
+            return "-".join(map(str, words))
+
+    hits = Hits.options(name="hits").remote()
+    assert haz.get(function("use_python_actor").remote("hits")) == "6 a-6"
+    assert haz.get(hits.add.remote(0)) == 6
+    with pytest.raises(haz.exceptions.TaskError, match="a class of Python: haz::get_py_actor"):
+        haz.get(function("add_by_name").remote("hits", 1))
 
 
 def test_handle_in_a_task(counter_class):

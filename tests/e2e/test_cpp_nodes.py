@@ -9,6 +9,7 @@ import signal
 import subprocess
 
 import haz
+import numpy as np
 import pytest
 from haz._core import node_address
 from haz.testing import leak_check
@@ -88,6 +89,80 @@ def test_python_programs_use_the_node_beside_it(joined, address):
         assert haz.get([square.remote(i) for i in range(4)]) == [0, 1, 4, 9]
     finally:
         haz.shutdown()
+
+
+@pytest.fixture
+def python(address):
+    """A Python program on the node, in the namespace of the C++ programs."""
+    haz.init(address=address, namespace="tests")
+    yield
+    haz.shutdown()
+
+
+def test_python_program_calls_an_actor_of_a_cpp_program(joined, python):
+    joined("add")
+    tally = haz.get_actor("tally")
+    assert haz.get([tally.add.remote(10), tally.add.remote(amount=1)]) == [11, 12]
+    assert joined("add").stdout == "13\n"
+    with pytest.raises(TypeError, match=r"tally::add\(int amount\) -> int was called with \(str\)"):
+        tally.add.remote("x")
+    with pytest.raises(haz.exceptions.TaskError, match=r"argument 1: expected int, not .* str"):
+        haz.get(tally.add.remote(haz.put("x")))
+    with pytest.raises(AttributeError, match="no method 'nope'"):
+        tally.nope
+    with pytest.raises(ValueError, match="num_returns is 1"):
+        tally.add.options(num_returns=2).remote(1)
+    with pytest.raises(ValueError, match="retry_exceptions is True or False"):
+        tally.add.options(retry_exceptions=[ValueError], max_task_retries=1).remote(1)
+    with pytest.raises(haz.exceptions.HazError, match="runs functions of C"):
+        haz.get(tally.__haz_ready__.remote())
+
+    @haz.remote
+    def add(handle, amount):
+        return haz.get(handle.add.remote(amount))
+
+    assert haz.get(add.remote(tally, 1)) == 14
+    haz.kill(tally)
+    with pytest.raises(haz.exceptions.ActorDiedError):
+        haz.get(tally.add.remote(1))
+
+
+def test_cpp_program_calls_an_actor_that_python_has_made_of_a_cpp_class(built, joined, python):
+    ledger_class = haz.cpp_class(built / "libledger.so", "ledger")
+    ledger = ledger_class.options(name="ledger").remote(sum=1)
+    failed = joined("ledger", code=1).stdout
+    assert failed.startswith("50001\n")
+    assert "std::out_of_range: no such page" in failed
+    assert haz.get(ledger.add.remote(np.ones(2))) == 50003.0
+
+
+def test_cpp_program_calls_an_actor_of_a_python_class(joined, python):
+    @haz.remote
+    class Notes:
+        def __init__(self):
+            self.notes = []
+
+        def add(self, text, times):
+            self.notes += [text] * times
+            return f"{text} x {times}"
+
+        def count(self):
+            return len(self.notes)
+
+    notes = Notes.options(name="notes").remote()
+    said = joined("python-actor", code=1).stdout
+    assert said.startswith("from C++ x 3\n3\nexpected int, not a str")
+    assert haz.get(notes.count.remote()) == 6
+
+
+def test_actor_of_another_language_is_told(joined, python):
+    ledger = haz.remote(type("Ledger", (), {})).options(name="ledger").remote()
+    assert "haz::get_py_actor() finds it" in joined("ledger", code=1).stdout
+    del ledger
+
+
+def test_cpp_program_calls_functions_of_python(joined):
+    assert joined("python").stdout == "5 7\n"
 
 
 def test_end_of_the_node_is_an_error_of_what_waits(built, address):

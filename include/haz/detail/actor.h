@@ -34,6 +34,8 @@ task_options creation_options(const Options& options) {
 HAZ_API std::shared_ptr<binding> find_constructor(const std::type_info& type);
 /// One handle of the actor of that name. @throws object_lost_error, type_error
 HAZ_API std::uint64_t find_actor(const std::string& name, const std::type_info& type);
+/// The same, of a class of Python.
+HAZ_API std::uint64_t find_python_actor(const std::string& name);
 
 /// Arguments read in order, and kept while the function runs.
 template <class... Parameters>
@@ -115,6 +117,18 @@ method_traits<T, R, P...> method_traits_of(R (T::*)(P...) noexcept);
 template <class T, class R, class... P>
 method_traits<T, R, P...> method_traits_of(R (T::*)(P...) const noexcept);
 
+/// The names of the parameters in "name(type first, type second)", with commas between them; empty
+/// if not all have one.
+HAZ_API std::string names_in_declaration(std::string_view declaration);
+
+template <auto Method, std::size_t NumNames>
+parameter_names name_parameters(const char* names) {
+  using traits = decltype(method_traits_of(Method));
+  static_assert(NumNames == traits::num_parameters,
+                "haz: HAZ_PARAMETERS(class::method, names...) names all parameters of the method");
+  return {key_of(Method), names};
+}
+
 /// The item number `index` of a list as the preprocessor shows it, without what says where.
 HAZ_API std::string name_in_list(std::string_view list, std::size_t index);
 
@@ -122,8 +136,8 @@ template <auto Method>
 registration make_method_registration(std::string_view list, std::size_t index) {
   using traits = decltype(method_traits_of(Method));
   return registration({name_in_list(list, index), function_kind::method, key_of(Method),
-                       traits::num_parameters, &traits::template invoke<Method>,
-                       &traits::signature});
+                       traits::num_parameters, &traits::template invoke<Method>, &traits::signature,
+                       ""});
 }
 
 template <std::size_t Count>
@@ -147,7 +161,8 @@ actor_registration<sizeof...(Methods)> register_actor(std::string_view construct
   const auto made = [&] {
     return registration({std::string(constructor.substr(0, constructor.find('('))),
                          function_kind::constructor, constructor_key(typeid(typename traits::type)),
-                         traits::num_parameters, &traits::invoke, &traits::signature});
+                         traits::num_parameters, &traits::invoke, &traits::signature,
+                         names_in_declaration(constructor)});
   };
   if constexpr (sizeof...(Methods) == 0) {
     (void)methods;

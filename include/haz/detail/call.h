@@ -45,6 +45,8 @@ struct binding {
 HAZ_API std::shared_ptr<binding> find_binding(const function_key& key);
 /// That of a function of a Python module. @throws usage_error
 HAZ_API std::shared_ptr<binding> find_python(const std::string& module, const std::string& name);
+/// A method, whatever actor of Python has it. @throws usage_error
+HAZ_API std::shared_ptr<binding> find_python_method(const std::string& name);
 /// @throws usage_error for what is out of range.
 HAZ_API void check_options(const task_options& options);
 

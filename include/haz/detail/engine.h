@@ -11,7 +11,7 @@
 namespace haz::detail {
 
 /// Changes with anything below.
-inline constexpr std::uint32_t engine_version = 3;
+inline constexpr std::uint32_t engine_version = 4;
 
 enum class failure_kind : std::uint32_t {
   invalid,     ///< The caller's input is wrong.
@@ -85,6 +85,7 @@ struct function_spec {
   std::int32_t priority;
   const actor_spec* actor;  ///< Null: it is no constructor.
   bool is_python;           ///< Only workers of Python run it.
+  bool is_method;           ///< The worker of its actor runs it.
 };
 
 /// A call of a registered function.

@@ -56,8 +56,17 @@ function_key key_of_function(Function function) noexcept {
 }
 
 /// `python`: one of a module, named by both with a zero byte between them; nothing else of it is
-/// there.
-enum class function_kind : std::uint8_t { function, constructor, method, python };
+/// there. `python_method`: the same of an actor, without a module.
+enum class function_kind : std::uint8_t { function, constructor, method, python, python_method };
+
+/// How many there are in a list with commas between them.
+constexpr std::size_t count_names(const char* list) noexcept {
+  if (*list == '\0') return 0;
+  std::size_t count = 1;
+  for (; *list != '\0'; ++list)
+    count += *list == ',' ? 1U : 0U;
+  return count;
+}
 
 /// A function, a constructor of actors or a method that can be called by its name.
 struct remote_function {
@@ -69,6 +78,8 @@ struct remote_function {
   /// this process: a constructor makes it.
   void (*invoke)(call_arguments& in, writer& out, std::shared_ptr<void>& self) = nullptr;
   std::string (*signature)() = nullptr;  ///< For messages.
+  /// Names of the parameters, with commas between them; empty: they were not registered.
+  std::string parameters{};
 };
 
 /// Thrown by invoke() for an argument that is not what the function takes.
@@ -182,11 +193,22 @@ class HAZ_API registration {
   const std::unique_ptr<const remote_function> function_;
 };
 
-template <auto Function>
-registration make_registration(const char* name) {
+template <auto Function, std::size_t NumNames>
+registration make_registration(const char* name, const char* parameters) {
   using traits = decltype(traits_of<Function>(Function));
+  constexpr bool is_member = std::is_member_function_pointer_v<decltype(Function)>;
+  static_assert(NumNames == 0 || NumNames + (is_member ? 1 : 0) == traits::num_parameters,
+                "haz: HAZ_REMOTE(function, names...) names all parameters of the function");
+  const std::string object = is_member && NumNames != 0 ? "self, " : "";
   return registration({name, function_kind::function, key_of_function(Function),
-                       traits::num_parameters, &traits::invoke, &traits::signature});
+                       traits::num_parameters, &traits::invoke, &traits::signature,
+                       object + parameters});
 }
+
+/// Names the parameters of a method that a HAZ_ACTOR registers.
+class HAZ_API parameter_names {
+ public:
+  parameter_names(function_key key, const char* names);
+};
 
 }  // namespace haz::detail

@@ -7,6 +7,7 @@ from types import FunctionType
 
 from haz._core.actor_options import check_actor_options, check_method_options, make_actor_options
 from haz._core.checks import no_graphs
+from haz._core.cpp_code import CppDescriptor
 from haz._core.method_table import (
     MethodTable,
     constructor_parameters,
@@ -80,8 +81,13 @@ class _ClassInfo(Identified):
     @property
     def constructor(self) -> CallDescriptor:
         if self._constructor is None:
-            parameters = constructor_parameters(self.cls)
-            self._constructor = CallDescriptor(f"{self.name}.__init__", self.uid, parameters)
+            name = f"{self.name}.__init__"
+            cpp = self.cls.__dict__.get("__haz_cpp_class__")
+            if cpp is not None:
+                self._constructor = CppDescriptor(name, cpp[2], self.uid)
+            else:
+                parameters = constructor_parameters(self.cls)
+                self._constructor = CallDescriptor(name, self.uid, parameters)
         return self._constructor
 
 

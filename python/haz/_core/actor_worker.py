@@ -5,12 +5,12 @@ Calls that run one after the other need nothing of this: the worker's native loo
 
 from __future__ import annotations
 
-import marshal
 import os
 
 from haz import _native
 from haz._core import plain_functions
 from haz._core.gpus import VISIBLE
+from haz._core.method_table import MethodTable
 from haz._core.process_state import name_output
 from haz._core.runtime import runtime
 from haz._core.threads import set_threads, threads_for
@@ -107,7 +107,7 @@ def function_name(engine: NativeEngine, parts: tuple[Any, ...]) -> str:
     else:
         assert engine.actor is not None
         meta, method = engine.actor.meta, parts[1]
-    return f"{marshal.loads(meta)[0]}.{method}"
+    return f"{MethodTable.of(meta).class_name}.{method}"
 
 
 def _by_name(engine: NativeEngine, method: str) -> Callable[..., Any]:

@@ -11,6 +11,7 @@ import sys
 from _thread import RLock
 
 from haz import _native
+from haz._core.cpp_code import PYTHON_MARK, unpack_parts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,11 +31,9 @@ __all__ = [
     "signature_of",
 ]
 
-_CODE_MARK = b"haz-cpp1"
-_PYTHON_MARK = b"haz-pyt1"
 _FUNCTION, _CONSTRUCTOR, _METHOD = range(3)
 
-_CppFunction, _CppObject = _native.cpp_types()
+_CppFunction, _CppObject, _ = _native.cpp_types()
 
 _lock = RLock()
 _libraries: dict[str, list[Any]] = {}
@@ -59,11 +58,12 @@ def cpp_function(library: str | os.PathLike[str], name: str) -> RemoteFunction[.
     Returns
     -------
     RemoteFunction
-        With ``.remote`` and ``.options`` as of ``haz.remote``. Arguments are given by position. One of
+        With ``.remote`` and ``.options`` as of ``haz.remote``. Arguments are given by position, and
+        by name where the library has named its parameters: ``HAZ_REMOTE(simulate, x, dt)``. One of
         another type than the parameter raises TypeError, one that does not fit OverflowError, at the
         call; what only the task can see, such as the value of a ref, is the task's error. An
         exception of C++ is a TaskError, with `type_name`, and the Python exception that comes
-        nearest.
+        nearest, which is also what `retry_exceptions` looks at.
 
     Raises
     ------
@@ -96,8 +96,9 @@ def cpp_class(library: str | os.PathLike[str], name: str) -> ActorClass[..., Any
     Returns
     -------
     ActorClass
-        With the methods that the library has registered. With ``max_concurrency`` above 1 they are
-        called from several threads at a time.
+        With the methods that the library has registered. Their arguments are checked at the call, as
+        those of `cpp_function`. With ``max_concurrency`` above 1 they are called from several threads
+        at a time.
 
     Raises
     ------
@@ -215,25 +216,29 @@ def _make_class(library: str, name: str) -> type:
     if entry is None:
         raise AttributeError(_unknown(library, "class", "HAZ_ACTOR", name, _CONSTRUCTOR))
     members: dict[str, Any] = {"__init__": _method("__init__", entry)}
+    methods = []
     for method in rest:  # they follow their constructor
         if method._kind != _METHOD:
             break
+        methods.append(method)
         plain = method.__name__.rpartition("::")[2]
         members[plain] = _method(plain, method)
     members["__doc__"] = f"The class {name}{entry._signature} of {library}."
     members["__module__"] = __name__
     members["__haz_reduce__"] = (load_class, (library, name))
+    members["__haz_cpp_class__"] = (name, library, entry, methods)
     return type(name.rpartition("::")[2], (_CppObject,), members)
 
 
 def _method(name: str, function: Any) -> Any:
     """Make the Python method that calls `function` with the object."""
-    count = len(function._haz_parameters[1])
     if not name.isidentifier():
         raise AttributeError(f"{function.__name__} has no name that Python can call")
-    names = ", ".join(["self", *(f"argument_{number + 1}" for number in range(count))])
-    scope: dict[str, Any] = {"call": function}
-    exec(f"def {name}({names}, /): return call({names})", scope)
+    positional_only, names, *_ = function._haz_parameters
+    given = ["self", *("self_" if one == "self" else one for one in names)]
+    taken = [*given, "/"] if positional_only else [*given[:1], "/", *given[1:]]
+    scope: dict[str, Any] = {"_haz_call": function}
+    exec(f"def {name}({', '.join(taken)}): return _haz_call({', '.join(given)})", scope)
     made = scope[name]
     made.__doc__ = f"{function.__name__}{function._signature}, of C++."
     made.__haz_cpp__ = function
@@ -244,26 +249,67 @@ def signature_of(function: Any) -> Signature:
     """Return what ``inspect.signature`` shows of a function of C++."""
     from inspect import Parameter, Signature
 
-    names = function._haz_parameters[1]
-    return Signature([Parameter(name, Parameter.POSITIONAL_ONLY) for name in names])
+    positional_only, names, *_ = function._haz_parameters
+    kind = Parameter.POSITIONAL_ONLY if positional_only else Parameter.POSITIONAL_OR_KEYWORD
+    return Signature([Parameter(name, kind) for name in names])
+
+
+def own_namespace() -> str:
+    """Return the namespace in which this process finds actors."""
+    from haz._core.runtime import runtime
+
+    engine: Any = runtime.engine
+    return str(engine.context()["namespace"]) if engine is not None else ""
 
 
 # ---- in workers --------------------------------------------------------------------------------
 
 
-def load_code(engine: NativeEngine, code: bytes) -> Any:
-    """Return what a task that C++ has submitted calls; see src/api/function_code.h."""
-    head = len(_CODE_MARK) + 4
-    threads = int.from_bytes(code[len(_CODE_MARK) : head], sys.byteorder)
-    name, library, concurrency, _ = code[head:].split(b"\0")
-    if code.startswith(_PYTHON_MARK):
-        return _with_threads(_import_function(name.decode(), library.decode()), threads)
+def load_code(
+    engine: NativeEngine, code: bytes
+) -> tuple[Any, str, bool | tuple[type[BaseException], ...]]:
+    """Return what a task calls whose function is registered as C++ does it.
+
+    Returns
+    -------
+    function
+        Or the name of a method of this worker's actor.
+    name
+        What it is called, whatever its tasks are.
+    retried
+        As in ``TaskOptions``.
+    """
+    threads, (name, library, concurrency, is_retried, *more) = unpack_parts(code)
+    retried: bool | tuple[type[BaseException], ...] = bool(is_retried)
+    if code.startswith(PYTHON_MARK):
+        if not name:  # a method
+            return library, library, retried
+        return _with_threads(_import_function(name, library), threads), f"{name}.{library}", retried
+    function = _load_named(engine, name, library)
+    if function._kind == _METHOD and more:
+        from haz._core import plain_functions
+
+        retried = plain_functions.load(bytes.fromhex(more[0]))()
+    return _with_code(engine, function, threads, int(concurrency), code), name, retried
+
+
+def _load_named(engine: NativeEngine, name: str, library: str) -> Any:
+    if not library and engine.actor is not None:
+        # A program that has the class itself calls an actor that has it from a library.
+        known = getattr(type(engine.actor.instance), "__haz_cpp_class__", None)
+        if known is not None and known[0] == name.rpartition("::")[0]:
+            library = known[1]
     if not library:
         raise RuntimeError(
-            f"{name.decode()} is a function of the C++ program that has submitted it, which a worker "
-            f"of Python can't load: put it into a shared library"
+            f"{name} is a function of the C++ program that has submitted it, which a worker of "
+            f"Python can't load: put it into a shared library"
         )
-    function = load_function(os.fsdecode(library), name.decode())
+    return load_function(library, name)
+
+
+def _with_code(
+    engine: NativeEngine, function: Any, threads: int, concurrency: int, code: bytes
+) -> Any:
     if function._kind == _CONSTRUCTOR:
         from haz._core.actor_worker import constructor_of
         from haz._core.threads import set_threads
@@ -271,7 +317,7 @@ def load_code(engine: NativeEngine, code: bytes) -> Any:
         if threads > 1:
             set_threads(threads)
         cls = load_class(function._library, function.__name__)
-        return constructor_of(engine, cls, int(concurrency), False, {}, code)
+        return constructor_of(engine, cls, concurrency, False, {}, code)
     return _with_threads(function, threads)
 
 

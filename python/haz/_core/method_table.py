@@ -10,6 +10,7 @@ import marshal
 import types
 
 from haz._core.actor_options import make_method_options
+from haz._core.cpp_code import MARK as CPP_MARK
 from haz._core.signature import (
     ANY_PARAMETERS,
     CallDescriptor,
@@ -127,6 +128,12 @@ def pack_table(cls: type, uid: bytes, options: ActorOptions) -> bytes:
 
     Raises ValueError where a method is in a concurrency group that the actor doesn't have.
     """
+    cpp_class = cls.__dict__.get("__haz_cpp_class__")
+    if cpp_class is not None:
+        from haz._core.cpp_code import pack_class
+
+        full_name, library, _, functions = cpp_class
+        return pack_class(full_name, library, functions, options)
     methods: dict[str, Packed] = {}
     others = []
     for name, member, function in _members(cls):
@@ -186,7 +193,15 @@ class MethodTable:
 
     def __init__(self, packed: bytes) -> None:
         self.packed = packed
-        unpacked = marshal.loads(packed)
+        #: Those of C++ check what they are called with.
+        self._descriptors: dict[str, CallDescriptor] = {}
+        if packed.startswith(CPP_MARK):
+            from haz._core.cpp_code import unpack_class
+
+            unpacked, cpp = unpack_class(packed)
+            self._descriptors.update(cpp)
+        else:
+            unpacked = marshal.loads(packed)
         self.class_name: str = unpacked[0]
         self.module: str = unpacked[1]
         self._uid: bytes = unpacked[2]
@@ -195,7 +210,6 @@ class MethodTable:
         self._max_task_retries: int = unpacked[5]
         self._groups: tuple[str, ...] = unpacked[6]
         self.is_limited: bool = unpacked[7]
-        self._descriptors: dict[str, CallDescriptor] = {}
 
     @classmethod
     def of(cls, packed: bytes) -> MethodTable:

@@ -240,10 +240,11 @@ class FunctionDescriptor(CallDescriptor):
         return self._function
 
     def check_call(self, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
-        super().check_call(args, kwargs)
-        check = getattr(type(self._function), "_check", None)  # of C++: types count, too
-        if check is not None:
-            check(self._function, *args)
+        check = getattr(type(self._function), "_check", None)
+        if check is not None:  # of C++: types count, too
+            check(self._function, *args, **kwargs)
+        else:
+            super().check_call(args, kwargs)
 
     def _fits(self, given: int, kwargs: dict[str, Any]) -> bool:
         if kwargs and (self.max_args == -1 or self._parameters[-1]):

@@ -57,8 +57,10 @@ class _Worker:
         if code.startswith(b"haz-"):
             from haz._core import cpp_library
 
-            found: Callable[..., Any] = cpp_library.load_code(self._engine, code)
-            self._engine.loaded[number] = found
+            found: Callable[..., Any] | str
+            found, name, retried = cpp_library.load_code(self._engine, code)
+            self._retried[number] = retry_test(retried)
+            self._engine.loaded[number] = name
             return found
         parts = marshal.loads(code)
         if parts[-1] and parts[0] != "method":
@@ -117,8 +119,13 @@ class _Worker:
         self._state.keep()
 
     def fail(
-        self, error: BaseException | None, name: str | None, number: int
+        self, error: BaseException | dict[str, Any] | None, name: str | None, number: int
     ) -> tuple[dict[str, Any], bool]:
+        test = self._retried.get(number)
+        if isinstance(error, dict):  # of C++: it is tested as what get() would raise
+            from haz._core.errors import unpack_error
+
+            return error, test is not None and test(unpack_error(error))
         from haz._core.errors import pack_exception
         from haz._core.torn_imports import forget_torn
 
@@ -131,7 +138,6 @@ class _Worker:
             return {"kind": "runtime_env", "message": str(error), "task_name": shown}, False
         function = self._engine.function_name(number) or shown
         info = pack_exception(error, task_name=shown, pid=os.getpid(), function=function)
-        test = self._retried.get(number)
         return info, test is not None and test(error)
 
     def split(self, value: Any, num_returns: int) -> Sequence[Any]:

@@ -14,6 +14,7 @@ from _thread import allocate_lock, start_new_thread
 from haz import _native
 from haz._core import plain_functions, zygote, zygote_copy
 from haz._core.checks import check_detached, force_on_actor_call
+from haz._core.cpp_code import CppDescriptor
 from haz._core.gpus import gpu_names, gpu_resources, shown_ids
 from haz._core.refs import ObjectRef
 from haz._core.runtime import runtime
@@ -591,7 +592,9 @@ class NativeEngine:
             number = self._registered[key] = _native.register_function(
                 self._session,
                 options.name or descriptor.name,
-                _pack_method(method, options),
+                descriptor.pack(options)
+                if isinstance(descriptor, CppDescriptor)
+                else _pack_method(method, options),
                 {},
                 options.max_task_retries,
                 bool(options.retry_exceptions),

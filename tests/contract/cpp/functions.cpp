@@ -4,10 +4,12 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cmath>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <iostream>
 #include <map>
 #include <optional>
@@ -84,6 +86,16 @@ int fail(const std::string& how) {
 }
 HAZ_REMOTE(fail);
 
+double power(double base, int exponent) { return std::pow(base, exponent); }
+HAZ_REMOTE(power, base, exponent);
+
+// Notes in a file that it ran, and throws.
+int fail_again(const std::string& file, const std::string& how) {
+  std::ofstream(file, std::ios::app) << 'x';
+  return fail(how);
+}
+HAZ_REMOTE(fail_again);
+
 // Waits for a task of its own kind: so blocked workers run what they wait for.
 int depth(int left) { return left <= 0 ? 0 : haz::get(haz::task(depth).remote(left - 1)) + 1; }
 HAZ_REMOTE(depth);
@@ -140,5 +152,34 @@ class Counter {
   int value_;
   std::optional<haz::view<double>> kept_;
 };
-HAZ_ACTOR(Counter(int), &Counter::add, &Counter::fail, &Counter::keep, &Counter::kept,
+HAZ_ACTOR(Counter(int start), &Counter::add, &Counter::fail, &Counter::keep, &Counter::kept,
           &Counter::zeros, &Counter::die, &Counter::pid, &Counter::slow);
+HAZ_PARAMETERS(Counter::add, amount);
+
+int add_by_name(const std::string& name, int amount) {
+  return haz::get(haz::get_actor<Counter>(name).call(&Counter::add, amount));
+}
+HAZ_REMOTE(add_by_name);
+
+// Makes one that has a name, and returns its handle, which keeps it.
+haz::actor<Counter> named_counter(const std::string& name) {
+  return haz::actor_of<Counter>().options({.name = name}).remote(100);
+}
+HAZ_REMOTE(named_counter);
+
+// Of a Python class with methods add(self, n) and names(self, *words).
+std::string use_python_actor(const std::string& name) {
+  const haz::py_actor actor = haz::get_py_actor(name);
+  const haz::ref<int> sum = actor.call<int>("add", haz::put(5));
+  const haz::ref<std::string> words =
+      actor.call<std::string>({.timeout_s = 60.0}, "join", "a", sum);
+  return std::to_string(haz::get(sum)) + " " + haz::get(words);
+}
+HAZ_REMOTE(use_python_actor);
+
+haz::coroutine<double> root_of_sum(int a, int b) {
+  const int sum = co_await haz::task(add).remote(a, b);
+  co_return co_await haz::py_function<double(double)>("math", "sqrt").remote(sum);
+}
+double awaited(int a, int b) { return haz::sync_wait(root_of_sum(a, b)); }
+HAZ_REMOTE(awaited, a, b);

@@ -12,6 +12,8 @@
 #include <thread>
 #include <vector>
 
+#include "ledger.h"
+
 namespace {
 
 using namespace std::chrono_literals;
@@ -50,6 +52,14 @@ HAZ_REMOTE(crash);
 void sleep_for_ever() { std::this_thread::sleep_for(1h); }
 HAZ_REMOTE(sleep_for_ever);
 
+int count_notes(const haz::py_actor& notes) { return haz::get(notes.call<int>("count")); }
+HAZ_REMOTE(count_notes);
+
+double root(double x) {
+  return haz::get(haz::py_function<double(double)>("math", "sqrt").remote(x));
+}
+HAZ_REMOTE(root);
+
 class tally {
  public:
   int add(int amount) { return sum_ += amount; }
@@ -59,6 +69,7 @@ class tally {
   int sum_ = 0;
 };
 HAZ_ACTOR(tally(), &tally::add, &tally::pid);
+HAZ_PARAMETERS(tally::add, amount);
 
 haz::actor<tally> shared_tally() {
   return haz::actor_of<tally>()
@@ -109,6 +120,19 @@ int run(const std::string& way) {
     }
   } else if (way == "kill") {
     haz::kill(haz::get_actor<tally>("tally"));
+  } else if (way == "ledger") {  // a program of Python has made it, of a class of C++
+    const auto shared = haz::get_actor<ledger>("ledger");
+    const std::vector<double> amounts(100'000, 0.5);
+    std::printf("%g\n", haz::get(shared.call(&ledger::add, amounts)));
+    haz::get(shared.call(&ledger::fail));
+  } else if (way == "python-actor") {  // of a class of Python
+    const haz::py_actor notes = haz::get_py_actor("notes");
+    std::printf("%s\n", haz::get(notes.call<std::string>("add", "from C++", 3)).c_str());
+    std::printf("%d\n", haz::get(haz::task(count_notes).remote(notes)));
+    haz::get(notes.call<int>("add", "of another type", 3));
+  } else if (way == "python") {
+    const auto hypot = haz::py_function<double(double, double)>("math", "hypot");
+    std::printf("%g %g\n", haz::get(hypot.remote(3.0, 4.0)), haz::get(haz::task(root).remote(49)));
   } else if (way == "crash") {
     haz::get(haz::task(crash).options({.max_retries = 0}).remote());
   } else if (way == "wait") {
