@@ -20,11 +20,8 @@ from haz.ipyparallel._sequences import (
 )
 from haz.ipyparallel._view import View
 from haz.ipyparallel.asyncresult import AsyncMapResult, AsyncResult
-from haz.ipyparallel.partition import dist_maps, mappable
-from haz.ipyparallel.remotefunction import (
-    ParallelFunction,
-    name_of,
-)
+from haz.ipyparallel.partition import Map, dist_maps, mappable
+from haz.ipyparallel.remotefunction import name_of
 from haz.ipyparallel.util import interactive
 
 TYPE_CHECKING = False
@@ -33,6 +30,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from haz.ipyparallel.cluster import EngineHandle
+    from haz.ipyparallel.remotefunction import ParallelFunction
 
 __all__ = ["BroadcastView", "DirectView"]
 
@@ -104,7 +102,14 @@ class DirectView(View):
         is_map: bool,
     ) -> AsyncMapResult:
         if is_map:
-            return self._send_map(function, list(args), self.label)
+            return self._send_map(
+                function.func,
+                list(args),
+                function.mapObject,
+                function.ordered,
+                function.return_exceptions,
+                self.label,
+            )
         engines, _ = self._engines()
         args, length = equal_sequences(args, function)
         parts = min(len(engines), length)
@@ -119,37 +124,6 @@ class DirectView(View):
             messages.append(
                 self._call(engines[p], self.label, "apply", canned_f, canned, canned_kwargs)
             )
-        return self._mapped(function, messages)
-
-    def _send_map(
-        self, function: ParallelFunction, sequences: list[Any], label: Any
-    ) -> AsyncMapResult:
-        engines, _ = self._engines()
-        sequences, length = cut_to_shortest(sequences)
-        count = min(len(engines), length)
-        canned_f = self.client._can_callable(function.func)
-        messages: list[DirectMessage] = []
-        sizes: list[int] = []
-        for p in range(count):
-            parts = [function.mapObject.get_partition(seq, p, count, length) for seq in sequences]
-            sizes.append(len(parts[0]))
-            ranges = ranges_as_tuples(parts)
-            if len(ranges) < len(parts):
-                parts = self.client._can(parts)
-            messages.append(
-                self._call(
-                    engines[p], label, "map", canned_f, parts, function.return_exceptions, ranges
-                )
-            )
-        return self._mapped(function, messages, length, sizes)
-
-    def _mapped(
-        self,
-        function: ParallelFunction,
-        messages: list[DirectMessage],
-        length: int | None = None,
-        sizes: list[int] | None = None,
-    ) -> AsyncMapResult:
         self._remember(messages)
         return AsyncMapResult(
             self.client,
@@ -159,6 +133,41 @@ class DirectView(View):
             self.targets,
             function.ordered,
             function.return_exceptions,
+        )
+
+    def _send_map(
+        self,
+        f: Any,
+        sequences: list[Any],
+        cut: Map,
+        ordered: bool,
+        return_exceptions: bool,
+        label: Any,
+    ) -> AsyncMapResult:
+        engines, _ = self._engines()
+        sequences, length = cut_to_shortest(sequences)
+        count = min(len(engines), length)
+        canned_f = self.client._can_callable(f)
+        messages: list[DirectMessage] = []
+        sizes: list[int] = []
+        for p in range(count):
+            parts = [cut.get_partition(seq, p, count, length) for seq in sequences]
+            sizes.append(len(parts[0]))
+            ranges = ranges_as_tuples(parts)
+            if len(ranges) < len(parts):
+                parts = self.client._can(parts)
+            messages.append(
+                self._call(engines[p], label, "map", canned_f, parts, return_exceptions, ranges)
+            )
+        self._remember(messages)
+        return AsyncMapResult(
+            self.client,
+            messages,
+            cut,
+            name_of(f),
+            self.targets,
+            ordered,
+            return_exceptions,
             length,
             sizes,
         )
@@ -189,9 +198,9 @@ class DirectView(View):
         """
         check_sequences(sequences)
         check_callable(f)
-        function = ParallelFunction(self, f, return_exceptions=return_exceptions)
         label = self.label if label is None else label
-        return self._returned(self._send_map(function, list(sequences), label), block)
+        result = self._send_map(f, list(sequences), Map(), True, return_exceptions, label)
+        return self._returned(result, block)
 
     # ---- code --------------------------------------------------------------------------------
 

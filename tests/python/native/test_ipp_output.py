@@ -187,9 +187,12 @@ def test_px_shows_output_as_it_comes(client, tmp_path, monkeypatch, capfd):
     pytest.importorskip("IPython")
     from haz.ipyparallel.magics import ParallelMagics
     from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
 
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
-    shell = InteractiveShell()
+    config = Config()
+    config.HistoryManager.enabled = False  # or else IPython 8 keeps its file open
+    shell = InteractiveShell(config=config)
     gate = tmp_path / "gate"
     view = client[:]
     view.block = True
