@@ -167,8 +167,8 @@ std::uint32_t register_function(std::uint32_t session_number, const std::string&
 
 nb::object bind_submitter(std::uint32_t session_number, std::uint32_t function,
                           std::uint32_t num_returns, long long min_args, long long max_args,
-                          nb::handle descriptor, nb::handle generator, nb::handle actor,
-                          nb::handle placement, bool asks) {
+                          nb::handle descriptor, nb::handle again, nb::handle generator,
+                          nb::handle actor, nb::handle placement, bool asks) {
   const std::shared_ptr<Session> session = session_or_throw(session_number);
   if (!actor.is_none() &&
       (!is_ref(actor.ptr()) || generation_of_ref(actor.ptr()) != session->generation())) {
@@ -178,7 +178,7 @@ nb::object bind_submitter(std::uint32_t session_number, std::uint32_t function,
   PyObject* submitter = make_submitter(
       *session, FunctionId{function}, num_returns, min_args, max_args, descriptor.ptr(),
       generator.is_none() ? nullptr : generator.ptr(), actor.is_none() ? nullptr : actor.ptr(),
-      placement_of(*session, placement), asks);
+      placement_of(*session, placement), asks, again.ptr());
   if (submitter == nullptr) throw_set_error();
   return nb::steal(submitter);
 }
@@ -654,14 +654,15 @@ void bind_runtime(nb::module_& m) {
   m.def(
       "bind_submitter", bind_submitter, nb::arg("session"), nb::arg("function"),
       nb::arg("num_returns"), nb::arg("min_args"), nb::arg("max_args"), nb::arg("descriptor"),
-      nb::arg("generator").none() = nb::none(), nb::arg("actor") = nb::none(),
+      nb::arg("again"), nb::arg("generator").none() = nb::none(), nb::arg("actor") = nb::none(),
       nb::arg("placement") = nb::none(), nb::arg("asks") = false,
       "Return the callable that submits tasks of a registered function, or calls of an actor.\n\n"
+      "`again`: see haz.engines.base.\n"
       "`generator`: of a streaming one, what to make of the ref of the stream. `placement`: (ref\n"
       "of a placement group, bundle, captures); None for the ref: in none. `asks`:\n"
       "each call waits for the node, which may refuse it.",
       nb::sig("def bind_submitter(session: int, function: int, num_returns: int, "
-              "min_args: int, max_args: int, descriptor: object, generator: "
+              "min_args: int, max_args: int, descriptor: object, again: object, generator: "
               "collections.abc.Callable[[typing.Any], typing.Any] | None = None, actor: object = "
               "None, placement: tuple[typing.Any, int, bool] | None = None, asks: bool = False) -> "
               "collections.abc.Callable[..., typing.Any]"));

@@ -21,6 +21,7 @@ struct SubmitterObject {
   PyObject* generator;  ///< Of a streaming function; else nullptr.
   PyObject* actor;      ///< A ref, or nullptr.
   PyObject* cpp;        ///< What has the signature, if it is one of C++; else nullptr.
+  PyObject* again;      ///< Serves what this one can't.
   long long min_args;
   long long max_args;  ///< Negative: any number.
   std::uint32_t function;
@@ -99,18 +100,29 @@ Status submit_asked(Client& client, const Submission& submission) {
   return client.submit_asked(submission, hooks);
 }
 
+/// A call of what belongs to a run that has ended.
+PyObject* submit_anew(const SubmitterObject& self, PyObject* const* args, std::size_t nargsf,
+                      PyObject* names) {
+  if (forked()) {
+    PyErr_SetString(PyExc_RuntimeError,
+                    "haz can't be used in a forked child of a process that uses it");
+    return nullptr;
+  }
+  PyObject* made = PyObject_CallNoArgs(self.again);
+  if (made == nullptr) return nullptr;
+  PyObject* result = PyObject_Vectorcall(made, args, nargsf, names);
+  Py_DECREF(made);
+  return result;
+}
+
 PyObject* submit(PyObject* callable, PyObject* const* args, std::size_t nargsf, PyObject* names) {
   const SubmitterObject& self = *as_submitter(callable);
   Py_ssize_t count = PyVectorcall_NARGS(nargsf);
-  if (!check_call(self, args, count, names)) return nullptr;
   const std::shared_ptr<Session> session = current_session();
   if (!session || session->generation() != self.generation) {
-    PyErr_SetString(PyExc_RuntimeError,
-                    forked() ? "haz can't be used in a forked child of a process that uses it"
-                             : "this function was bound to a run of haz that has ended; get "
-                               "`.remote` from the remote function again");
-    return nullptr;
+    return submit_anew(self, args, nargsf, names);
   }
+  if (!check_call(self, args, count, names)) return nullptr;
   ReplacedArguments replaced;
   if (self.cpp != nullptr) {
     if (!check_cpp_arguments(*as_cpp_signature(self.cpp), args, count, names, replaced))
@@ -153,6 +165,7 @@ void dealloc_submitter(PyObject* self) {
   Py_XDECREF(as_submitter(self)->generator);
   Py_XDECREF(as_submitter(self)->actor);
   Py_XDECREF(as_submitter(self)->cpp);
+  Py_XDECREF(as_submitter(self)->again);
   PyTypeObject* type = Py_TYPE(self);
   type->tp_free(self);
   Py_DECREF(type);
@@ -162,6 +175,7 @@ int traverse_submitter(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(self));
   Py_VISIT(as_submitter(self)->descriptor);
   Py_VISIT(as_submitter(self)->generator);
+  Py_VISIT(as_submitter(self)->again);
   return 0;
 }
 
@@ -170,6 +184,15 @@ int clear_submitter(PyObject* self) {
   Py_CLEAR(as_submitter(self)->generator);
   return 0;
 }
+
+PyObject* reduce_submitter(PyObject* self, PyObject* /*unused*/) {
+  return PyObject_CallMethod(as_submitter(self)->again, "reduced", nullptr);
+}
+
+PyMethodDef submitter_methods[] = {
+    {"__reduce__", reduce_submitter, METH_NOARGS, nullptr},
+    {nullptr, nullptr, 0, nullptr},
+};
 
 PyMemberDef submitter_members[] = {
     {"__vectorcalloffset__", T_PYSSIZET, offsetof(SubmitterObject, vectorcall), READONLY, nullptr},
@@ -182,6 +205,7 @@ PyType_Slot submitter_slots[] = {
     {Py_tp_clear, reinterpret_cast<void*>(clear_submitter)},
     {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
     {Py_tp_members, submitter_members},
+    {Py_tp_methods, submitter_methods},
     {0, nullptr},
 };
 
@@ -217,7 +241,7 @@ bool init_submitter_type() {
 PyObject* make_submitter(const Session& session, FunctionId function, std::uint32_t num_returns,
                          long long min_args, long long max_args, PyObject* descriptor,
                          PyObject* generator, PyObject* actor, const Placement& placement,
-                         bool asks) {
+                         bool asks, PyObject* again) {
   PyObject* object = submitter_type->tp_alloc(submitter_type, 0);
   if (object == nullptr) return nullptr;
   SubmitterObject& self = *as_submitter(object);
@@ -226,6 +250,7 @@ PyObject* make_submitter(const Session& session, FunctionId function, std::uint3
   self.generator = Py_XNewRef(generator);
   self.actor = Py_XNewRef(actor);
   self.cpp = cpp_signature_of(descriptor);
+  self.again = Py_NewRef(again);
   self.min_args = min_args;
   self.max_args = max_args;
   self.function = function.value;

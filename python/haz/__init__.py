@@ -97,12 +97,27 @@ __all__ = ["__version__", "actor", "exceptions", "util", *_HOME]
 def __getattr__(name: str) -> object:
     home = _HOME.get(name)
     if home is not None:
+        if not _sys.meta_path:  # None: nothing can be imported any more
+            return _after_the_end(name)
         value = getattr(__import__(home, fromlist=[name]), name)
         globals()[name] = value
         return value
     if name in _MODULES:
         return __import__(f"haz.{name}", fromlist=["__name__"])
     raise AttributeError(f"module 'haz' has no attribute {name!r}")
+
+
+def _after_the_end(name: str) -> object:
+    """What stands for `name` in destructors that run when the interpreter is all but gone."""
+
+    def ended(*_args: object, **_options: object) -> object:
+        if name == "shutdown":
+            return None
+        if name == "is_initialized":
+            return False
+        raise RuntimeError(f"haz.{name}: haz has ended, since the interpreter is ending")
+
+    return ended
 
 
 def __dir__() -> list[str]:

@@ -625,6 +625,18 @@ def test_method_as_an_argument(engine):
     assert haz.get(call.remote(counter.add.options(name="n"), 3)) == 6
 
 
+def test_remote_of_a_method_as_an_argument(engine):
+    counter = Counter.remote()
+
+    @haz.remote
+    def call(submit, x):
+        return haz.get(submit(x))
+
+    assert haz.get(call.remote(counter.add.remote, 3)) == 3
+    assert haz.get(counter.add.remote(1)) == 4  # from here on it is another object
+    assert haz.get(call.remote(counter.add.remote, 3)) == 7
+
+
 def test_result_of_a_temporary_handle(engine):
     assert haz.get(Counter.remote(1).add.remote()) == 2
 

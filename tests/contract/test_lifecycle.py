@@ -104,11 +104,28 @@ def test_variant_finds_the_new_engine_too(engine_name):
         haz.shutdown()
 
 
-def test_submit_that_was_looked_up_before_shutdown(engine):
-    haz.get(one.remote())
-    submit = one.remote
+def test_remote_that_was_kept_before_shutdown(engine):
+    kept = [one.remote, one.options(name="kept").remote]
+    haz.get([submit() for submit in kept])
+    kept += [one.remote, one.options(name="kept").remote]
+    for _ in range(2):
+        haz.shutdown()
+        haz.init(engine=engine, num_cpus=1)
+        assert haz.get([submit() for submit in kept]) == [1, 1, 1, 1]
+
+
+def test_method_that_was_kept_before_shutdown(engine):
+    @haz.remote
+    class Actor:
+        def one(self):
+            return 1
+
+    actor = Actor.remote()
+    haz.get(actor.one.remote())
+    submit = actor.one.remote
     haz.shutdown()
-    with pytest.raises(RuntimeError):
+    haz.init(engine=engine, num_cpus=1)
+    with pytest.raises(exceptions.ActorHandleNotFoundError, match="a run that is over"):
         submit()
 
 

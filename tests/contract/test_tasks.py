@@ -164,6 +164,25 @@ def test_remote_function_in_a_closure(engine):
     assert haz.get([outer.remote(1), outer.remote(2)]) == [2, 3]
 
 
+@pytest.mark.parametrize("is_bound", [False, True])
+def test_kept_remote_in_a_task(engine, is_bound):
+    @haz.remote
+    def double(x, times=2):
+        return times * x
+
+    variant = double.options(name="variant")
+    if is_bound:  # a first call makes another object of `remote`
+        haz.get([double.remote(1), variant.remote(1)])
+    kept = double.remote
+
+    @haz.remote
+    def call(submit, x):
+        return haz.get([submit(x), kept(x, times=3)])
+
+    assert haz.get(call.remote(double.remote, 3)) == [6, 9]
+    assert haz.get(call.remote(variant.remote, 3)) == [6, 9]
+
+
 def test_remote_function_as_a_result(engine):
     @haz.remote
     def make(n):

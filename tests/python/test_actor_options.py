@@ -30,7 +30,7 @@ class FakeEngine:
         self.created.append((cls, options, descriptor, args, kwargs))
         return FakeRef(), meta
 
-    def bind_method(self, actor, method, options, descriptor, is_limited):
+    def bind_method(self, actor, method, options, descriptor, again, is_limited):
         self.bound.append((method, options, descriptor))
 
         def submit(*args, **kwargs):

@@ -22,7 +22,7 @@ class FakeEngine:
         self.binds = []
         self.calls = []
 
-    def bind_task(self, function, options, descriptor):
+    def bind_task(self, function, options, descriptor, again):
         self.binds.append((function, options, descriptor))
 
         def submit(*args, **kwargs):

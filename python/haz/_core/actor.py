@@ -370,6 +370,7 @@ class ActorMethod(TypedRemote[P, Out]):
                     table.engine_name(name),
                     options,
                     table.descriptor(name),
+                    _Again(self._ref, table, name, self._checked),
                     table.is_limited,
                 )
             except ObjectLostError:
@@ -469,3 +470,20 @@ def _make_method(
     ref: ObjectRef[Any], packed_table: bytes, name: str, checked: dict[str, Any]
 ) -> ActorMethod[..., Any]:
     return ActorMethod(ref, MethodTable.of(packed_table), name, checked)
+
+
+class _Again:
+    """See `haz.engines.base.Again`. Of a method; not of the object, which holds what is bound."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(
+        self, ref: ObjectRef[Any], table: MethodTable, name: str, checked: dict[str, Any]
+    ) -> None:
+        self._parts = ref, table, name, checked
+
+    def __call__(self) -> Callable[..., Any]:
+        return ActorMethod(*self._parts).remote
+
+    def reduced(self) -> tuple[Any, ...]:
+        return getattr, (ActorMethod(*self._parts), "remote")

@@ -100,7 +100,8 @@ class RemoteFunction(TypedRemote[P, Out]):
     def _bind(self) -> Callable[..., Any]:
         engine = runtime.ensure()
         self._descriptor.renew(runtime.cell)
-        submit = engine.bind_task(self._function, self._options, self._descriptor)
+        again = _Again(self._checked, self._descriptor)
+        submit = engine.bind_task(self._function, self._options, self._descriptor, again)
         runtime.bind(self, engine, submit)
         return submit
 
@@ -198,6 +199,30 @@ class RemoteFunction(TypedRemote[P, Out]):
 
 def _blank_remote_function() -> RemoteFunction[..., Any]:
     return RemoteFunction.__new__(RemoteFunction)
+
+
+class _Again:
+    """See `haz.engines.base.Again`. Of a remote function.
+
+    It does not hold the remote function, which holds what is bound: refs that the function has in
+    its closure would not go with it then, but with the next collection of cycles.
+    """
+
+    __slots__ = ("_checked", "_descriptor")
+
+    def __init__(self, checked: dict[str, Any], descriptor: FunctionDescriptor) -> None:
+        self._checked = checked
+        self._descriptor = descriptor
+
+    def _function(self) -> RemoteFunction[..., Any]:
+        descriptor = self._descriptor
+        return RemoteFunction(descriptor._function, self._checked, descriptor)
+
+    def __call__(self) -> Callable[..., Any]:
+        return self._function().remote
+
+    def reduced(self) -> tuple[Any, ...]:
+        return getattr, (self._function(), "remote")
 
 
 def _make(target: Any, options: dict[str, Any]) -> Any:

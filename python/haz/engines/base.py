@@ -38,6 +38,7 @@ else:
 
 __all__ = [
     "ActorOptions",
+    "Again",
     "Descriptor",
     "Engine",
     "InitOptions",
@@ -440,6 +441,16 @@ class Descriptor(Protocol):
         """Return `error` with the name of the argument that can't be pickled."""
 
 
+class Again(Protocol):
+    """Makes what a `remote` is, for one that its user has kept for longer than the run it is bound to."""
+
+    def __call__(self) -> Callable[..., Any]:
+        """Return a callable that takes the same calls, for the engine that there is then."""
+
+    def reduced(self) -> tuple[Any, ...]:
+        """Return what ``__reduce__`` of the callable returns."""
+
+
 class Engine(Protocol):
     """Runs tasks and keeps objects. Every method may be called from any thread.
 
@@ -452,7 +463,11 @@ class Engine(Protocol):
     name: str
 
     def bind_task(
-        self, function: Callable[..., Any], options: TaskOptions, descriptor: Descriptor
+        self,
+        function: Callable[..., Any],
+        options: TaskOptions,
+        descriptor: Descriptor,
+        again: Again,
     ) -> Callable[..., Any]:
         """Return the callable that submits a task of `function` on each call.
 
@@ -465,7 +480,7 @@ class Engine(Protocol):
         ObjectRefGenerator of the ref of the stream, by ``options.num_returns``. It raises TypeError for a call that doesn't fit the signature:
         unless there are no keywords and ``min_args <= len(args) <= max_args`` (or `max_args` is
         -1) it calls ``descriptor.check_call(args, kwargs)``. After a shutdown of the engine it
-        raises RuntimeError.
+        passes the call on to what `again` returns. It is pickled as `again` says.
         """
 
     # ---- actors. An actor is named by the ref of its creation: an ObjectRef that becomes ready when
@@ -501,6 +516,7 @@ class Engine(Protocol):
         method: str,
         options: MethodOptions,
         descriptor: Descriptor,
+        again: Again,
         is_limited: bool = False,
     ) -> Callable[..., Any]:
         """Return the callable that submits a call of `method` of `actor`, as `bind_task` does.

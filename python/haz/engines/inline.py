@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from haz._core.environment_setup import Environment
     from haz.engines.base import (
         ActorOptions,
+        Again,
         Descriptor,
         GroupInfo,
         InitOptions,
@@ -117,14 +118,18 @@ class InlineEngine:
     # ---- tasks ---------------------------------------------------------------------------------
 
     def bind_task(
-        self, function: Callable[..., Any], options: TaskOptions, descriptor: Descriptor
+        self,
+        function: Callable[..., Any],
+        options: TaskOptions,
+        descriptor: Descriptor,
+        again: Again,
     ) -> Callable[..., Any]:
         """See :class:`haz.engines.base.Engine`."""
-        task = BoundTask(self, function, options, descriptor)
+        task = BoundTask(self, function, options, descriptor, again)
         self.check_feasible(f"task {task.name}", task.resources)
         task.placement = place_of(self, options, task.resources, task.name)
         self.check_picklable(function, descriptor)
-        return task.submit
+        return task
 
     def check_feasible(self, who: str, resources: dict[str, float]) -> None:
         """Raise InfeasibleResourcesError for what the node can never give."""
@@ -372,10 +377,11 @@ class InlineEngine:
         method: str,
         options: MethodOptions,
         descriptor: Descriptor,
+        again: Again,
         is_limited: bool = False,
     ) -> Callable[..., Any]:
         """See :class:`haz.engines.base.Engine`."""
-        return self.actors.bind_method(actor, method, options, descriptor)
+        return self.actors.bind_method(actor, method, options, descriptor, again)
 
     def get_actor(self, name: str, namespace: str | None) -> tuple[ObjectRef[Any], bytes]:
         """See :class:`haz.engines.base.Engine`."""

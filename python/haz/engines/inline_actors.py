@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from haz._core.refs import ObjectRef
-    from haz.engines.base import ActorOptions, Descriptor, MethodOptions
+    from haz.engines.base import ActorOptions, Again, Descriptor, MethodOptions
     from haz.engines.inline import InlineEngine
     from haz.engines.inline_running import PlaceInGroup
 
@@ -273,6 +273,7 @@ class _BoundMethod(BoundCall):
         method: str,
         options: MethodOptions,
         descriptor: Descriptor,
+        again: Again,
     ) -> None:
         actor = creation.entry.actor
         assert actor is not None
@@ -283,6 +284,7 @@ class _BoundMethod(BoundCall):
             resources={},
             env_vars=actor.options.env_vars,
             environment=actor.options.environment,
+            again=again,
         )
         self.actor = actor
         self._creation = creation
@@ -448,12 +450,17 @@ class InlineActors:
         return actor
 
     def bind_method(
-        self, creation: ObjectRef[Any], method: str, options: MethodOptions, descriptor: Descriptor
+        self,
+        creation: ObjectRef[Any],
+        method: str,
+        options: MethodOptions,
+        descriptor: Descriptor,
+        again: Again,
     ) -> Callable[..., Any]:
         """See :class:`haz.engines.base.Engine`."""
         self._actor_of(creation)
         assert isinstance(creation, InlineRef)
-        return _BoundMethod(self._engine, creation, method, options, descriptor).submit
+        return _BoundMethod(self._engine, creation, method, options, descriptor, again)
 
     def get(self, name: str, namespace: str | None) -> tuple[ObjectRef[Any], bytes]:
         """See ``get_actor`` of :class:`haz.engines.base.Engine`."""

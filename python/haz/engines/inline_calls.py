@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from haz.engines.base import ActorOptions, Descriptor, MethodOptions, Place, TaskOptions
+    from haz.engines.base import ActorOptions, Again, Descriptor, MethodOptions, Place, TaskOptions
     from haz.engines.inline import InlineEngine
     from haz.engines.inline_actors import InlineActor
     from haz.engines.inline_objects import Entry
@@ -43,9 +43,12 @@ class BoundCall:
         resources: dict[str, float],
         env_vars: dict[str, str],
         environment: bytes,
+        again: Again | None = None,
     ) -> None:
         self.engine = engine
         self.descriptor = descriptor
+        #: None where no user gets hold of it.
+        self._again = again
         self.name = options.name or descriptor.name
         #: Of C++: the descriptor looks at types, too.
         self._has_types = hasattr(type(getattr(descriptor, "_function", None)), "_check")
@@ -58,10 +61,10 @@ class BoundCall:
         self.environment = environment
         self._retried = options.retry_exceptions
 
-    def submit(self, /, *args: Any, **kwargs: Any) -> Any:
-        """What ``.remote`` is bound to."""
-        if self.engine.ended:
-            raise RuntimeError("haz was shut down in the meantime")
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Submit a call: ``.remote`` is bound to the object."""
+        if self.engine.ended and self._again is not None:
+            return self._again()(*args, **kwargs)
         descriptor = self.descriptor
         if (
             kwargs
@@ -78,6 +81,11 @@ class BoundCall:
         if self.num_results == 1:
             return refs[0]
         return refs or None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._again is None:
+            raise TypeError("it is not to be copied")
+        return self._again.reduced()
 
     def refusal(self) -> dict[str, Any] | None:
         """The error of a call that can't even begin."""
@@ -147,6 +155,7 @@ class BoundTask(BoundCall):
         function: Callable[..., Any],
         options: TaskOptions,
         descriptor: Descriptor,
+        again: Again,
     ) -> None:
         resources = resources_of(options)
         super().__init__(
@@ -156,6 +165,7 @@ class BoundTask(BoundCall):
             resources=resources,
             env_vars=options.env_vars,
             environment=options.environment,
+            again=again,
         )
         self._function = self.prepared(function)
         self._retries = options.max_retries

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from haz._core.actor_worker import ActorHost
     from haz.engines.base import (
         ActorOptions,
+        Again,
         Descriptor,
         GroupInfo,
         InitOptions,
@@ -449,7 +450,11 @@ class NativeEngine:
         self._session = _native.session()
 
     def bind_task(
-        self, function: Callable[..., Any], options: TaskOptions, descriptor: Descriptor
+        self,
+        function: Callable[..., Any],
+        options: TaskOptions,
+        descriptor: Descriptor,
+        again: Again,
     ) -> Callable[..., Any]:
         number = self._register(function, options, descriptor)
         place = place_of(self, options, resources_of(options), options.name or descriptor.name)
@@ -461,6 +466,7 @@ class NativeEngine:
             descriptor.min_args,
             descriptor.max_args,
             descriptor,
+            again,
             generator,
             placement=place,
         )
@@ -584,6 +590,7 @@ class NativeEngine:
         method: str,
         options: MethodOptions,
         descriptor: Descriptor,
+        again: Again,
         is_limited: bool = False,
     ) -> Callable[..., Any]:
         key = (descriptor.uid, method, options)
@@ -611,6 +618,7 @@ class NativeEngine:
             descriptor.min_args,
             descriptor.max_args,
             descriptor,
+            again,
             generator,
             actor,
             asks=is_limited,

@@ -322,3 +322,30 @@ def test_first_use_in_many_threads_at_once(run_program):
         """
     )
     assert (done.stderr, done.stdout) == ("", "(3, (0, [1, 2, 3]))\n")
+
+
+def test_destructor_at_the_very_end_of_the_interpreter(run_program):
+    done = run_program(
+        """
+        import haz
+
+        class Owner:
+            def __init__(self):
+                self.ref = haz.put(1)
+
+            def __del__(self):
+                haz.shutdown()
+                print(haz.is_initialized())
+                try:
+                    haz.get(self.ref)
+                except RuntimeError as error:
+                    print(error)
+
+        owner = Owner()
+        """
+    )
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "False",
+        "haz.get: haz has ended, since the interpreter is ending",
+    ]
