@@ -58,6 +58,13 @@ class _Output(io.BufferedWriter):
 _PLAIN_OUTPUT = "\x1f"
 
 
+def _on_one_line(name: str) -> str:
+    """A name before a line of output: without line ends and what else would be no text there."""
+    if name.isprintable():
+        return name
+    return "".join(character if character.isprintable() else " " for character in name)
+
+
 class _TaskStream(io.TextIOWrapper):
     """A worker's standard output or error: tells the driver which task the text is of."""
 
@@ -74,7 +81,7 @@ class _TaskStream(io.TextIOWrapper):
             name = _PLAIN_OUTPUT
         if name is not None and name != self._task_name:
             self._task_name = name
-            super().write(f"\x1ehaz:task:{name}\n")
+            super().write(f"\x1ehaz:task:{name if name == _PLAIN_OUTPUT else _on_one_line(name)}\n")
         self._has_text = True
         _native.note_output()
         return super().write(text)

@@ -43,6 +43,33 @@ def test_output_of_tasks(run_program):
     assert any(line.startswith(prefix) and "logged 5" in line for line in err)
 
 
+def test_a_name_of_several_lines_is_shown_on_one(run_program):
+    done = run_program(
+        """
+        import haz
+
+        @haz.remote
+        def talk():
+            print("text")
+
+        @haz.remote
+        class Actor:
+            def __repr__(self):
+                return "Actor(\\n  3,\\r\\n)"
+
+            def talk(self):
+                print("more")
+
+        haz.get(talk.options(name="two\\nlines").remote())
+        actor = Actor.remote()
+        haz.get(actor.talk.remote())
+        haz.shutdown()
+        """
+    )
+    out = [re.sub(r"pid=\d+", "pid=1", line) for line in done.stdout.splitlines()]
+    assert sorted(out) == ["(Actor( 3, ) pid=1) more", "(two lines pid=1) text"]
+
+
 def test_output_can_be_turned_off(run_program):
     done = run_program(PROGRAM.format(more=", log_to_driver=False"))
     assert done.returncode == 0
