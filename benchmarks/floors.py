@@ -20,6 +20,7 @@ class Rule(Enum):
 
     FASTER = "times faster than a peer"
     NEAR_LIMIT = "times the row's limit, at most"
+    NEAR_ROW = "times another row of the same system, at most"
     AT_MOST = "an absolute bound"
 
 
@@ -30,7 +31,7 @@ class Floor:
     row: str
     rule: Rule
     factor: float  #: for AT_MOST in seconds, bytes or a share
-    peer: str = ""
+    peer: str = ""  #: a system, for NEAR_ROW a row
     is_aim: bool = False  #: wished for, not demanded
 
 
@@ -58,6 +59,8 @@ class Verdict:
             demand = f"{number(floor.factor)}x {floor.peer}"
         elif floor.rule is Rule.NEAR_LIMIT:
             demand = f"{number(floor.factor)}x the limit"
+        elif floor.rule is Rule.NEAR_ROW:
+            demand = f"at most {number(floor.factor)}x the row {floor.peer}"
         else:
             unit = " " + ROWS[floor.row].unit
             scale = UNITS[ROWS[floor.row].unit]
@@ -87,6 +90,10 @@ def _shared() -> Iterable[Floor]:
     yield Floor("generator", Rule.AT_MOST, 5e-6, is_aim=True)
     yield Floor("cpp-sync", Rule.NEAR_LIMIT, 1.2)
     yield Floor("cpp-async", Rule.AT_MOST, 0.3e-6)
+    # Unlike a no-op of Python, one of C++ lets go of the GIL and takes it again.
+    for row, python_row in (("py-cpp-sync", "sync-0-idle"), ("py-cpp-async", "async")):
+        yield Floor(row, Rule.NEAR_ROW, 1.1, python_row)
+        yield Floor(row, Rule.NEAR_ROW, 1.0, python_row, is_aim=True)
     yield from _faster("shutdown", ray=20.0)
     yield from _faster("actor-create", ray=50.0)
     yield from _faster("placement-group", ray=100.0)
@@ -179,6 +186,9 @@ def _measured(results: Results, floor: Floor, system: str) -> float | None:
     if floor.rule is Rule.FASTER:
         peer = results.median(floor.row, floor.peer)
         return None if peer is None else peer / own
+    if floor.rule is Rule.NEAR_ROW:
+        other = results.median(floor.peer, system)
+        return None if not other else own / other
     if floor.rule is Rule.NEAR_LIMIT:
         limit = results.row_limit(ROWS[floor.row])
         return None if limit is None else own / limit[1]

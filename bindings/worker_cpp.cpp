@@ -90,6 +90,8 @@ PyObject* WorkerLoop::call_cpp(const Loaded& loaded, const TaskCommand& command,
     if (PyErr_Occurred() != nullptr) return nullptr;
     kept.outcome.outcome = Outcome::kRaised;
   }
+  // What the outcome points to moves with its bytes.
+  results.bytes.swap(kept.bytes);
   if (!place_cpp_result(results, kept.outcome)) return nullptr;
   Py_RETURN_NONE;
 }
@@ -105,12 +107,12 @@ bool WorkerLoop::is_cpp_error_retried(const std::vector<std::byte>& error, std::
   return is_retried;
 }
 
+/// The bytes of the outcome are those of the results.
 bool WorkerLoop::place_cpp_result(CallResults& results, const CallOutcome& outcome) {
   results.is_packed = true;
   results.outcome = outcome.outcome;
   const bool is_error = outcome.outcome != Outcome::kReturned;
   NewValue value{.offset = outcome.offset, .size = outcome.size, .is_error = is_error};
-  results.bytes.assign(outcome.bytes.begin(), outcome.bytes.end());
   results.ids.assign(outcome.refs.begin(), outcome.refs.end());
   if (is_error && value.size > Client::kMaxNearValue) {
     GilHooks hooks;

@@ -59,7 +59,7 @@ void TaskLoop::run_calls() {
     const Loaded& loaded = load(command);
     const auto outer = ring_.begin_attempt(TaskId{command.task}, command.attempt,
                                            (command.flags & kReportStart) != 0);
-    set_output_task(loaded.name);
+    set_output_task(loaded.name.c_str());
     execute_here(command, loaded, true);
     ring_.end_attempt(outer);
   }
@@ -139,11 +139,11 @@ void TaskLoop::execute(const TaskCommand& command) {
   const std::uint32_t outer_threads = threads_;
   const Loaded& loaded = load(command);
   const std::string* const outer_name = std::exchange(output_name_, &loaded.name);
-  set_output_task(loaded.name);
+  set_output_task(loaded.name.c_str());
   set_threads(loaded.threads);
   execute_here(command, loaded, !outer.first);
   if (actor_ == nullptr) set_threads(outer_threads);  // else it has those of its constructor
-  if (outer_name != nullptr) set_output_task(*outer_name);
+  if (outer_name != nullptr) set_output_task(outer_name->c_str());
   output_name_ = outer_name;
   ring_.end_attempt(outer);
 }

@@ -18,6 +18,10 @@ namespace haz {
 
 namespace {
 
+/// Of the task that runs, as set_output_task() has it. Each call of a function sets it, and few
+/// print: so it is no part of the streams, and needs no lock.
+std::atomic<const char*> running_name{""};
+
 /// One of the two streams. Marks go before the first output of a task of another name.
 class MarkedOutput {
  public:
@@ -26,32 +30,28 @@ class MarkedOutput {
   /// The number of bytes written, which is less than `text` has if the other end is gone.
   std::size_t write(std::string_view text) {
     const std::lock_guard lock(mutex_);
-    if (has_new_name_) {
-      has_new_name_ = false;
-      (void)write_all(std::string(kTaskMarker) + std::string(name_.substr(0, kMaxTaskNameBytes)) +
+    // pairs with set_output_task
+    const std::string_view name = running_name.load(std::memory_order_acquire);
+    if (is_unnamed_ || name != name_) {
+      name_ = name;
+      is_unnamed_ = false;
+      (void)write_all(std::string(kTaskMarker) + std::string(name.substr(0, kMaxTaskNameBytes)) +
                       "\n");
     }
-    has_written_ = true;
+    has_written_.store(true, std::memory_order_relaxed);
     return write_all(text);
-  }
-  void set_name(std::string_view name) {
-    const std::lock_guard lock(mutex_);
-    if (name == name_) return;
-    name_ = name;
-    has_new_name_ = true;
   }
   /// Whether something was written since the last call. The next write names its task again.
   bool take_written() {
+    if (!has_written_.load(std::memory_order_relaxed)) return false;
     const std::lock_guard lock(mutex_);
-    if (!has_written_) return false;
-    has_written_ = false;
-    has_new_name_ = true;
+    has_written_.store(false, std::memory_order_relaxed);
+    is_unnamed_ = true;
     return true;
   }
   void end_task() {
     const std::lock_guard lock(mutex_);
-    if (!has_written_) return;
-    has_written_ = false;
+    if (!has_written_.exchange(false, std::memory_order_relaxed)) return;
     (void)write_all(std::string(kTaskMarker) + std::string(kTaskEnd) + "\n");
   }
 
@@ -71,9 +71,9 @@ class MarkedOutput {
 
   const int fd_;
   std::mutex mutex_;
-  std::string_view name_;
-  bool has_new_name_ = false;
-  bool has_written_ = false;  ///< Since the last end_task().
+  std::string_view name_;                 ///< Of the task that was named last.
+  bool is_unnamed_ = false;               ///< Others may have written since then.
+  std::atomic<bool> has_written_{false};  ///< Since the last end_task().
 };
 
 MarkedOutput& standard_output() {
@@ -131,9 +131,8 @@ void name_output_by_task() {
   std::clog.rdbuf(new StreamOnFile(err));
 }
 
-void set_output_task(std::string_view name) {
-  standard_output().set_name(name);
-  standard_error().set_name(name);
+void set_output_task(const char* name) {
+  running_name.store(name, std::memory_order_release);  // pairs with MarkedOutput::write
 }
 
 bool take_task_output() {

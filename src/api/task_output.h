@@ -2,8 +2,6 @@
 /// What tasks print: passed on line by line, with the task's name.
 #pragma once
 
-#include <string_view>
-
 namespace haz {
 
 /// From now on std::printf, std::cout and the like write lines that can be told apart by task; what
@@ -11,8 +9,8 @@ namespace haz {
 /// other threads.
 void name_output_by_task();
 
-/// What is printed from now on is that of the task `name`, which stays. Main thread.
-void set_output_task(std::string_view name);
+/// What is printed from now on is that of the task `name`, which stays as it is for ever.
+void set_output_task(const char* name);
 
 /// Writes what is buffered. `ended`: the last words of a crash don't belong to what has ended.
 void flush_task_output(bool ended);

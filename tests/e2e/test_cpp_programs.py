@@ -23,10 +23,16 @@ EXPECTED = {
         r"tree: 36, after the time of \d",
     ],
     "monte_carlo": [r"10 of 40 tasks: pi is about 3\.1", r"40 of 40 tasks: pi is about 3\.1"],
+    "call_python": [
+        "half of 5 is 2.5",
+        "  the quick",
+        "TypeError: must be real number, not str",
+    ],
     "actors": ["saved: 200", "account::withdraw: not enough money"],
     "parameter_server": [r"round 200: y = (2\.9\d|3\.0\d) x -(1\.9\d|2\.0\d)"],
     "matrix_product": [r"\(200, 200\), same as here: yes"],
 }
+ARGUMENTS = {"call_python": [sys.executable]}
 
 
 @pytest.fixture
@@ -53,7 +59,7 @@ def test_every_example_is_known():
 @pytest.mark.parametrize("name", EXPECTED)
 def test_example(built, name):
     with leak_check():
-        done = run(built / "examples" / name)
+        done = run(built / "examples" / name, *ARGUMENTS.get(name, ()))
     assert done.stderr == ""
     rest = iter(done.stdout.splitlines())
     for pattern in EXPECTED[name]:

@@ -21,6 +21,11 @@ EXPECTED = {
     ],
     "matrices.py": [r"\(1000, 1000\) after .* writeable: False", "same as here: True"],
     "gaussian.py": [r"NumPy +\d", r"C\+\+, \d+ threads", "the same: True", "the same sum: True"],
+    "cpp_library.py": [
+        r"total: 500000\.0",
+        r"total: 2500000\.0",
+        r"energy\(haz::view<double> signal, double scale\) -> double was called with .*'signal'",
+    ],
     "threads.py": [
         r"milliseconds +one by one +2 threads +2 processes",
         r"waiting +\d+ +\d+ +\d+",
