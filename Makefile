@@ -5,6 +5,9 @@ PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= $(shell nproc)
 PYTEST_ARGS ?=
+# Tests of processes mostly wait for them: more at a time than there are cores.
+TEST_JOBS ?= $(shell expr $(JOBS) \* 2)
+PYTEST_JOBS = -n $(TEST_JOBS) --dist worksteal
 CTEST_ARGS ?=
 BENCH_ARGS ?=
 PYTHONS ?= 3.10 3.11 3.12 3.13
@@ -31,12 +34,12 @@ LOCKED := flock $(BUILD)/.lock
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build ext demo walk test test-cpp test-python test-packages test-all test-asan test-tsan \
+.PHONY: help build ext demo walk test test-cpp test-python test-packages test-all test-slow test-asan test-tsan \
         test-python-% bench lint lint-cpp lint-python checkheaders format docs clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
-	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) JOBS=$(JOBS) PYTEST_ARGS= CTEST_ARGS= BENCH_ARGS= HAZ_TEST_SEEDS="
+	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) JOBS=$(JOBS) TEST_JOBS=$(TEST_JOBS) PYTEST_ARGS= CTEST_ARGS= BENCH_ARGS= HAZ_TEST_SEEDS="
 
 # ---- set-up ----------------------------------------------------------------------------------
 build/.bootstrap: scripts/bootstrap.sh
@@ -83,22 +86,28 @@ test-cpp: build
 	@$(CTEST) --test-dir $(BUILD) $(CTEST_ARGS)
 
 test-python: ext
-	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(PYTEST_JOBS) -m "not slow" $(PYTEST_ARGS)
 
-# The full tier. Each part stands alone: `make test-python-3.12`, `make test-tsan`.
-test-all: ## four Pythons, ASan+UBSan and TSan, long seeds
-	@$(MAKE) --no-print-directory test-cpp HAZ_TEST_SEEDS=$(or $(HAZ_TEST_SEEDS),500)
-	@$(MAKE) --no-print-directory test-asan test-tsan HAZ_TEST_SEEDS=$(or $(HAZ_TEST_SEEDS),100)
-	@$(MAKE) --no-print-directory $(addprefix test-python-,$(PYTHONS)) \
-	  HAZ_TEST_SEEDS=$(or $(HAZ_TEST_SEEDS),100)
+# The full tier. Each part stands alone: `make test-python-3.12`, `make test-tsan`, `make test-slow`.
+test-all: ## all tests on four Pythons, ASan+UBSan and TSan, long seeds
+	@$(MAKE) --no-print-directory test HAZ_TEST_SEEDS=$(or $(HAZ_TEST_SEEDS),500)
+	@$(MAKE) --no-print-directory test-slow HAZ_TEST_SEEDS=$(or $(HAZ_TEST_SEEDS),100)
+	@$(MAKE) --no-print-directory test-asan test-tsan HAZ_TEST_SEEDS=$(or $(HAZ_TEST_SEEDS),50)
+	@$(MAKE) --no-print-directory $(addprefix test-python-,$(OTHER_PYTHONS))
 	@$(MAKE) --no-print-directory test-packages
 
+test-slow: ext ## the tests that `make test` leaves out
+	@$(BIN)/python -m pytest $(PYTEST_JOBS) -m slow $(PYTEST_ARGS)
+
+# What says the same on each Python is left to `make test`.
+OTHER_PYTHONS = $(filter-out $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'),$(PYTHONS))
 test-python-%: build/.bootstrap
 	@python="$$(scripts/find_python.sh $*)"; \
 	if [ -z "$$python" ]; then echo "test-all: no Python $* here, left out"; exit 0; fi; \
 	echo "== Python $*"; \
 	$(MAKE) --no-print-directory ext PYTHON="$$python" VENV=.venv-$* BUILD_TESTS=OFF && \
-	.venv-$*/bin/python -m pytest -q $(PYTEST_ARGS)
+	.venv-$*/bin/python -m pytest -q $(PYTEST_JOBS) -m "not slow" --ignore=tests/tidy \
+	  --ignore-glob='tests/e2e/test_cpp_*' --ignore=tests/packages $(PYTEST_ARGS)
 
 # In an environment of their own: they are large, and say what else has to be installed.
 .venv-packages/.installed: requirements/packages.txt | build/.bootstrap

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("mypy")
+pytestmark = pytest.mark.timeout(600)  # the first run fills the cache, which the others wait for
 
 HERE = Path(__file__).parent
 PACKAGE = Path(__import__("haz").__file__).parent
@@ -29,13 +32,21 @@ def mypy(name, cache, config=""):
         str(HERE / name),
     ]
     environment = {"MYPYPATH": str(PACKAGE.parent), "PATH": ""}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    with open(cache / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
     return [line for line in done.stdout.splitlines() if ": error:" in line], done.stderr
 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("mypy")
+    """A folder that the processes of one test run share."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder = base / "mypy-cache"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def test_good_programs(cache):
