@@ -105,6 +105,20 @@ std::int64_t deadline_in(double seconds) {
   return monotonic_ns() + static_cast<std::int64_t>(std::min(seconds, kLongestS) * 1e9);
 }
 
+bool GilHooks::others_go_on() {
+  PyObject* ask = nullptr;
+  if (cached_attribute(ask, "haz._core.program_threads", "others_go_on") == nullptr) {
+    PyErr_Clear();
+    return false;
+  }
+  PyObject* answer = PyObject_CallNoArgs(ask);
+  Py_DECREF(ask);
+  const bool any = answer == Py_True;
+  Py_XDECREF(answer);
+  PyErr_Clear();
+  return any;
+}
+
 bool GilHooks::interrupted() {
   PyEval_RestoreThread(state_);
   const bool raised = PyErr_CheckSignals() != 0;

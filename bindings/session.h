@@ -67,6 +67,7 @@ class GilHooks final : public WaitHooks {
     state_ = nullptr;
   }
   [[nodiscard]] bool may_run_tasks() const override { return true; }
+  bool others_go_on() override;
   bool interrupted() override;
 
  private:

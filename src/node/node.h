@@ -288,7 +288,8 @@ class Node final : private Actions {
     kLast,    ///< With an error if there is no room.
   };
   bool serve_allocations(std::int64_t now_ns);
-  Result<StoreBlock> wait_for_room(std::uint64_t size, WaitHooks& hooks, StoreUse use);
+  Result<StoreBlock> wait_for_room(std::uint64_t size, WaitHooks& hooks, StoreUse use,
+                                   bool others_go_on);
   bool serve_in_order();
   bool serve_urgent();
   bool fail_hopeless(std::int64_t now_ns);

@@ -16,7 +16,7 @@ namespace {
 
 /// Time in which a worker that has nothing to do lets go of what its last task had.
 constexpr std::int64_t kLetGoNs = 100 * kMillisecondNs;
-/// Time in which other threads of the driver may free what its own put() waits for.
+/// Time for what is on its way to be freed, of which the scheduler doesn't know yet.
 constexpr std::int64_t kOwnPatienceNs = kSecondNs;
 /// Time without anything freed after which the user is told who holds the store.
 constexpr std::int64_t kTellFullNs = 10 * kSecondNs;
@@ -176,13 +176,15 @@ Result<StoreBlock> Node::allocate(std::uint64_t size, WaitHooks& hooks, StoreUse
     if (!block && pump(true)) block = store_.allocate(size, use);
     if (block || !store_.possible(size) || shut_down_) return block;
   }
+  const bool others_go_on = hooks.others_go_on();
   hooks.before_block();
-  Result<StoreBlock> block = wait_for_room(size, hooks, use);
+  Result<StoreBlock> block = wait_for_room(size, hooks, use, others_go_on);
   hooks.after_block();
   return block;
 }
 
-Result<StoreBlock> Node::wait_for_room(std::uint64_t size, WaitHooks& hooks, StoreUse use) {
+Result<StoreBlock> Node::wait_for_room(std::uint64_t size, WaitHooks& hooks, StoreUse use,
+                                       bool others_go_on) {
   RoomWait wait;
   wait.process = process_;
   wait.size = size;
@@ -192,6 +194,9 @@ Result<StoreBlock> Node::wait_for_room(std::uint64_t size, WaitHooks& hooks, Sto
     ++endless_waits_;
     needs_dispatch_ = true;
   }
+  // Before tasks that wait too: their errors could not be taken back.
+  const auto patience_with_others_ns =
+      std::max(static_cast<std::int64_t>(options_.store_full_wait_s * 0.5e9), kOwnPatienceNs);
   std::optional<Result<StoreBlock>> result;
   std::int64_t hopeless_since_ns = monotonic_ns();
   std::uint64_t freed = 0;
@@ -206,7 +211,9 @@ Result<StoreBlock> Node::wait_for_room(std::uint64_t size, WaitHooks& hooks, Sto
     const std::int64_t now_ns = monotonic_ns();
     if (freed_ != freed || scheduler_.room_can_come()) hopeless_since_ns = now_ns;
     freed = freed_;
-    const std::int64_t patience_ns = scheduler_.counts().tasks != 0 ? kOwnPatienceNs : kLetGoNs;
+    const std::int64_t patience_ns = others_go_on                     ? patience_with_others_ns
+                                     : scheduler_.counts().tasks != 0 ? kOwnPatienceNs
+                                                                      : kLetGoNs;
     if (block || shut_down_) {
       result = std::move(block);
     } else if (interrupted) {

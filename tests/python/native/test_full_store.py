@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import haz
 import pytest
 from haz import exceptions
@@ -152,6 +154,31 @@ def test_the_error_says_who_holds_the_store():
     with pytest.raises(exceptions.ObjectStoreFullError, match=r"driver: 50\.0 MB") as caught:
         haz.put(bytes(20 * MB))
     assert kept.hex() in str(caught.value)
+
+
+def test_put_waits_for_what_another_thread_frees():
+    haz.init(engine="native", num_cpus=1, object_store_memory=60 * MB)
+    kept = [haz.put(bytes(50 * MB))]
+    other = threading.Timer(0.4, kept.clear)  # a program of one thread would wait for 0.1 s
+    other.start()
+    assert len(haz.get(haz.put(bytes(20 * MB)))) == 20 * MB
+    assert kept == []
+    other.join()
+
+
+@pytest.mark.slow
+def test_put_does_not_wait_for_ever_for_other_threads():
+    haz.init(engine="native", num_cpus=1, object_store_memory=60 * MB)
+    kept = haz.put(bytes(50 * MB))
+    end = threading.Event()
+    other = threading.Thread(target=end.wait)
+    other.start()
+    try:
+        with pytest.raises(exceptions.ObjectStoreFullError, match=kept.hex()):
+            haz.put(bytes(20 * MB))
+    finally:
+        end.set()
+        other.join()
 
 
 @pytest.mark.slow
