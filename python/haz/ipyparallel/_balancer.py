@@ -159,6 +159,8 @@ class Balancer:
         self._timer: threading.Timer | None = None
         self._later: threading.Timer | None = None
         self._is_due = False
+        #: While it is told of the end of what it sends, which may be there already.
+        self._is_sending = False
 
     def submit(self, message: BalancedMessage) -> None:
         """Run the call on an engine, some time."""
@@ -396,12 +398,19 @@ class Balancer:
             message.flight = flight
         self._flights.add(flight)
         run = runtime.engine
-        when_ready(ref, lambda: self._land(flight, run))
+        self._is_sending = True
+        try:
+            when_ready(ref, lambda: self._land(flight, run))
+        finally:
+            self._is_sending = False
 
     def _land(self, flight: Flight, run: Any) -> None:
         """What was sent has come back, in the run of haz that it was sent in; or will never."""
-        if threading.current_thread() is threading.main_thread() and run is runtime.engine:
-            _sender.post(self)  # where no interrupt comes
+        if run is runtime.engine and (
+            self._is_sending or threading.current_thread() is threading.main_thread()
+        ):
+            # There no interrupt comes; and calls that end at once don't stand on top of each other.
+            _sender.post(self)
             return
         replies: list[Reply | None] = [None] * len(flight.messages)
         error: Exception | None = None
@@ -472,7 +481,7 @@ class Balancer:
         first, last = messages[0].call, messages[-1].call
         if first is None or last is None:
             return
-        if first[1] is last[1]:
+        if first[1] is last[1] or (type(first[1]) is tuple and first[1] == last[1]):
             self._note_duration(first, replies[-1][3] - replies[0][2], len(replies))
             return
         for message, reply in zip(messages, replies, strict=True):
@@ -539,7 +548,7 @@ def _function_of(call: tuple[Any, ...]) -> Any:
     """What tells the function of a call from others; None where nothing does."""
     function = call[1]
     kind = type(function)
-    if kind in (FunctionType, BuiltinFunctionType, bytes):
+    if kind in (FunctionType, BuiltinFunctionType, bytes, tuple):
         return function
     return ref(function) if kind is Canned else None
 

@@ -682,6 +682,27 @@ def test_calls_whose_results_nobody_holds_are_waited_for(client, tmp_path):
     assert not client.outstanding
 
 
+def test_calls_that_end_at_once_do_not_pile_up(client, monkeypatch):
+    from haz.ipyparallel import _balancer
+
+    def ready_at_once(ref, callback):
+        haz.wait([ref])
+        callback()
+
+    monkeypatch.setattr(_balancer, "when_ready", ready_at_once)
+    balanced = client.load_balanced_view()
+    calls = [balanced.apply_async(functools.partial(abs), -i) for i in range(1500)]
+    assert [call.get(timeout=100) for call in calls] == list(range(1500))
+
+
+def test_calls_of_one_function_are_known_as_such(client):
+    balanced = client.load_balanced_view()
+    balancer = client._state.balancer
+    calls = [balanced.apply_async(os.path.basename, f"a/{i}") for i in range(300)]
+    assert [call.get(timeout=100) for call in calls] == [str(i) for i in range(300)]
+    assert list(balancer._durations) == [("posixpath", "basename")]
+
+
 def test_what_an_engine_lacks_is_named(client):
     @ipp.require("haz_no_such_module")
     def needs():
