@@ -94,7 +94,9 @@ class Encoder {
   [[nodiscard]] const std::uint8_t* data() const { return begin_; }
   /// Writes the payload, size() bytes, to `to`: a multiple of kPayloadAlignment, unless
   /// contiguous(). No GIL needed.
-  void write(std::byte* to) const;
+  void write(std::byte* to) const { write(to, copy_); }
+  /// The same; copies far buffers by `copy`.
+  void write(std::byte* to, CopyFunction copy) const;
 
   /// Ids of the refs inside the values in order of appearance, one for each ref that decoding the
   /// payload once makes. No GIL needed.
@@ -106,6 +108,9 @@ class Encoder {
 
   /// The encoder that pickles on this thread right now, or nullptr.
   static Encoder* current();
+  /// Pickles what it can't write by `dumps`, which is called as haz._core.serialize.dumps is, until
+  /// reset(). Borrowed.
+  void pickle_with(PyObject* dumps) { dumps_ = dumps; }
   /// For a ref's __reduce__, on current(): loading the pickle makes a ref of this id. The ref may
   /// be one that only this pickling has made, so it is kept.
   void note_ref(PyObject* ref, std::uint64_t id) {
@@ -196,6 +201,7 @@ class Encoder {
   std::vector<std::uint64_t> refs_;
   std::vector<PyObject*> kept_;
   bool keeps_refs_ = false;
+  PyObject* dumps_ = nullptr;  ///< Instead of haz's own.
   std::size_t pickle_refs_begin_ = 0;
   SeenObjects seen_objects_;
   std::vector<Seen> seen_;
@@ -228,13 +234,17 @@ class ScopedEncoder {
 class Decoder {
  public:
   enum class Pickles : std::uint8_t { kLoad, kRefuse };
+  /// Whether arrays, and the buffers of pickles, can be written to. kPrivate: the payload's memory
+  /// is nobody else's.
+  enum class Memory : std::uint8_t { kReadOnly, kPrivate };
 
   /// Reads `size` bytes at `base`, which stay valid and unchanged while `owner` lives, or, when
   /// that is nullptr, while the decoder does. The decoder borrows `owner`. With an owner, a far
   /// pickle buffer becomes a read-only memoryview of the payload's own memory that keeps the owner
-  /// alive; without one, and when it is near, a copy as bytes.
+  /// alive; without one, and when it is near, a copy as bytes. Of private memory it is a writable
+  /// one, and a copy a bytearray.
   Decoder(const std::byte* base, std::size_t size, PyObject* owner,
-          Pickles pickles = Pickles::kLoad);
+          Pickles pickles = Pickles::kLoad, Memory memory = Memory::kReadOnly);
   Decoder(const Decoder&) = delete;
   Decoder& operator=(const Decoder&) = delete;
   ~Decoder();
@@ -269,6 +279,7 @@ class Decoder {
   PyObject* get_pickle(ValueTag tag, unsigned depth);
   PyObject* get_pickle_buffers(ByteCursor table, std::uint32_t count);
   PyObject* buffer_object(ByteCursor* table);
+  [[nodiscard]] PyObject* copy_buffer(std::span<const std::byte> bytes) const;
   bool take_count(ValueTag tag, ValueTag short_tag, std::size_t min_item_bytes, unsigned depth,
                   std::uint32_t* count);
   void note_shared(std::size_t slot, PyObject* object);
@@ -278,6 +289,7 @@ class Decoder {
   ByteCursor cursor_;
   PyObject* owner_;
   Pickles pickles_;
+  bool is_writable_;
   /// Flagged objects of the current value by ordinal; nullptr while one is not complete.
   std::vector<PyObject*> shared_;
 };

@@ -141,13 +141,13 @@ struct Window {
   PyObject* owner;
   const std::byte* bytes;
   Py_ssize_t size;
+  bool is_writable;
 };
 
 int window_get_buffer(PyObject* self, Py_buffer* view, int flags) {
   auto* window = reinterpret_cast<Window*>(self);
-  constexpr int kReadOnly = 1;
   return PyBuffer_FillInfo(view, self, const_cast<std::byte*>(window->bytes), window->size,
-                           kReadOnly, flags);
+                           window->is_writable ? 0 : 1, flags);
 }
 
 void window_dealloc(PyObject* self) {
@@ -161,7 +161,7 @@ PyTypeObject* window_type() {
   static PyObject* type = nullptr;
   if (type != nullptr) return reinterpret_cast<PyTypeObject*>(type);
   PyType_Slot slots[] = {
-      {Py_tp_doc, const_cast<char*>("Read-only bytes inside a payload that its owner keeps.")},
+      {Py_tp_doc, const_cast<char*>("Bytes inside a payload that its owner keeps.")},
       {Py_tp_dealloc, reinterpret_cast<void*>(window_dealloc)},
       {Py_bf_getbuffer, reinterpret_cast<void*>(window_get_buffer)},
       {0, nullptr}};
@@ -171,8 +171,8 @@ PyTypeObject* window_type() {
   return reinterpret_cast<PyTypeObject*>(type);
 }
 
-/// Read-only bytes that keep `owner` alive; for C only, users get a view of it.
-PyObject* make_window(PyObject* owner, std::span<const std::byte> bytes) {
+/// Bytes that keep `owner` alive; for C only, users get a view of it.
+PyObject* make_window(PyObject* owner, std::span<const std::byte> bytes, bool is_writable) {
   PyTypeObject* type = window_type();
   if (type == nullptr) return nullptr;
   PyObject* window = type->tp_alloc(type, 0);
@@ -181,12 +181,13 @@ PyObject* make_window(PyObject* owner, std::span<const std::byte> bytes) {
   fields->owner = Py_NewRef(owner);
   fields->bytes = bytes.data();
   fields->size = static_cast<Py_ssize_t>(bytes.size());
+  fields->is_writable = is_writable;
   return window;
 }
 
-/// A read-only memoryview of `bytes` that keeps `owner` alive.
-PyObject* make_view(PyObject* owner, std::span<const std::byte> bytes) {
-  PyObject* window = make_window(owner, bytes);
+/// A memoryview of `bytes` that keeps `owner` alive.
+PyObject* make_view(PyObject* owner, std::span<const std::byte> bytes, bool is_writable) {
+  PyObject* window = make_window(owner, bytes, is_writable);
   if (window == nullptr) return nullptr;
   PyObject* view = PyMemoryView_FromObject(window);
   Py_DECREF(window);
@@ -207,8 +208,12 @@ PyObject* decode_error_type() {
 
 // ---- Decoder --------------------------------------------------------------------------------
 
-Decoder::Decoder(const std::byte* base, std::size_t size, PyObject* owner, Pickles pickles)
-    : cursor_({base, size}), owner_(owner), pickles_(pickles) {}
+Decoder::Decoder(const std::byte* base, std::size_t size, PyObject* owner, Pickles pickles,
+                 Memory memory)
+    : cursor_({base, size}),
+      owner_(owner),
+      pickles_(pickles),
+      is_writable_(memory == Memory::kPrivate) {}
 
 Decoder::~Decoder() { forget_shared(); }
 
@@ -485,8 +490,9 @@ PyObject* Decoder::get_array(ValueTag tag) {
   if (!cursor_.take_array(&array) || array.dimensions > ArrayMemory::kMaxDimensions) {
     return malformed();
   }
-  PyObject* memory = owner_ == nullptr || array.is_near ? copy_as_bytes(array.bytes)
-                                                        : make_window(owner_, array.bytes);
+  PyObject* memory = owner_ == nullptr || array.is_near
+                         ? copy_buffer(array.bytes)
+                         : make_window(owner_, array.bytes, is_writable_);
   if (memory == nullptr) return nullptr;
   PyObject* made = make_array(array, memory);
   Py_DECREF(memory);
@@ -555,11 +561,16 @@ PyObject* Decoder::buffer_object(ByteCursor* table) {
   if (offset == kNearBuffer) {
     const std::byte* bytes;
     if (!cursor_.take_bytes(size, &bytes)) return malformed();
-    return copy_as_bytes({bytes, static_cast<std::size_t>(size)});
+    return copy_buffer({bytes, static_cast<std::size_t>(size)});
   }
   std::span<const std::byte> bytes;
   if (!cursor_.take_far_at(offset, size, &bytes)) return malformed();
-  return owner_ != nullptr ? make_view(owner_, bytes) : copy_as_bytes(bytes);
+  return owner_ != nullptr ? make_view(owner_, bytes, is_writable_) : copy_buffer(bytes);
+}
+
+PyObject* Decoder::copy_buffer(std::span<const std::byte> bytes) const {
+  if (!is_writable_) return copy_as_bytes(bytes);
+  return PyByteArray_FromStringAndSize(chars(bytes), static_cast<Py_ssize_t>(bytes.size()));
 }
 
 }  // namespace haz::py

@@ -181,6 +181,7 @@ void Encoder::reset() {
   at_ = begin_;
   trim(&refs_);
   keeps_refs_ = false;
+  dumps_ = nullptr;
 }
 
 void Encoder::release() {
@@ -270,7 +271,7 @@ std::size_t Encoder::size() const {
   return size;
 }
 
-void Encoder::write(std::byte* to) const {
+void Encoder::write(std::byte* to, CopyFunction copy) const {
   std::size_t size = position();
   std::memcpy(to, begin_, size);
   if (far_.empty()) return;
@@ -280,7 +281,7 @@ void Encoder::write(std::byte* to) const {
     const std::uint64_t offset = align_up(size + (is_first ? 1 : 0), kPayloadAlignment);
     std::memset(to + size, 0, offset - size);
     std::memcpy(to + buffer.field, &offset, sizeof(offset));
-    if (buffer.size != 0) copy_(to + offset, buffer.bytes, buffer.size);
+    if (buffer.size != 0) copy(to + offset, buffer.bytes, buffer.size);
     size = offset + buffer.size;
     is_first = false;
   }
@@ -601,7 +602,8 @@ bool Encoder::put_pickled(PyObject* value) {
   {
     PickleScope scope(this);
     PyObject* arguments[] = {value, functions->restart};
-    pickled = PyObject_Vectorcall(functions->dumps, arguments, std::size(arguments), nullptr);
+    PyObject* dumps = dumps_ != nullptr ? dumps_ : functions->dumps;
+    pickled = PyObject_Vectorcall(dumps, arguments, std::size(arguments), nullptr);
   }
   if (pickled == nullptr) return false;
   PyObject* data;

@@ -12,6 +12,7 @@ void bind_cpp_functions(nb::module_& m);
 void bind_groups(nb::module_& m);
 void bind_kernels(nb::module_& m);
 void bind_nodes(nb::module_& m);
+void bind_queues(nb::module_& m);
 void bind_runtime(nb::module_& m);
 void bind_streams(nb::module_& m);
 void bind_worker(nb::module_& m);
@@ -30,6 +31,7 @@ NB_MODULE(_native, m) {
   haz::py::bind_groups(m);
   haz::py::bind_kernels(m);
   haz::py::bind_nodes(m);
+  haz::py::bind_queues(m);
   haz::py::bind_runtime(m);
   haz::py::bind_streams(m);
   haz::py::bind_worker(m);

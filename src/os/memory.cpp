@@ -162,9 +162,11 @@ std::uint64_t mapping_limit() {
   return lowest;
 }
 
-Result<std::byte*> map_file(int fd, std::size_t size_bytes, Access access) {
+Result<std::byte*> map_file(int fd, std::size_t size_bytes, Access access,
+                            std::uint64_t offset_bytes) {
   const int protection = access == Access::kRead ? PROT_READ : PROT_READ | PROT_WRITE;
-  void* address = mmap(nullptr, size_bytes, protection, MAP_SHARED | MAP_NORESERVE, fd, 0);
+  void* address = mmap(nullptr, size_bytes, protection, MAP_SHARED | MAP_NORESERVE, fd,
+                       static_cast<off_t>(offset_bytes));
   if (address != MAP_FAILED) return static_cast<std::byte*>(address);
   const int error_number = errno;
   Error error = memory_error("cannot map a file", error_number);

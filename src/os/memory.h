@@ -49,9 +49,11 @@ Result<FileIdentity> identify_file(int fd);
 /// else: the lower one of RLIMIT_AS and RLIMIT_FSIZE.
 std::uint64_t mapping_limit();
 
-/// Maps the first `size_bytes` of `fd`, shared, anywhere. Pages are made when touched. Errors:
-/// kOverloaded (address space), kInvalid (no such access on `fd`).
-Result<std::byte*> map_file(int fd, std::size_t size_bytes, Access access);
+/// Maps `size_bytes` of `fd` from `offset_bytes` on, a multiple of page_size(); shared, anywhere.
+/// Pages are made when touched. Errors: kOverloaded (address space), kInvalid (no such access on
+/// `fd`).
+Result<std::byte*> map_file(int fd, std::size_t size_bytes, Access access,
+                            std::uint64_t offset_bytes = 0);
 
 /// Removes a mapping made by map_file(). Never fails on such a one.
 void unmap(std::byte* address, std::size_t size_bytes);

@@ -44,6 +44,7 @@ __all__ = [
     "deregister_serializer",
     "dump_function",
     "dumps",
+    "dumps_with",
     "explain_unpicklable",
     "has_serializers",
     "load_function",
@@ -408,7 +409,8 @@ def try_dumps(value: Any) -> tuple[bytes, list[PickleBuffer]]:
         return _cloud_dumps(value, buffers.append), buffers
 
 
-def _serialization_error(explanation: str, error: Exception) -> Exception:
+def serialization_error(explanation: str, error: Exception) -> Exception:
+    """Return the error of pickling what `explanation` names."""
     from haz.exceptions import SerializationError
 
     return SerializationError(f"can't pickle {explanation} ({error})")
@@ -452,7 +454,7 @@ def dumps(
     except MemoryError:
         raise
     except Exception as error:
-        raise _serialization_error(explain_unpicklable(value), error) from error
+        raise serialization_error(explain_unpicklable(value), error) from error
 
 
 def loads(data: Any, buffers: Any = ()) -> Any:
@@ -494,6 +496,24 @@ def dumps_in_band(
     return file.getvalue(), pickler.objects_left_out
 
 
+def dumps_with(reducer: Callable[[Any], Any], value: Any) -> tuple[bytes, list[PickleBuffer]]:
+    """Pickle as `dumps` does, and ask `reducer` first, which may answer NotImplemented.
+
+    Raises what pickling raises. Notes refs twice where it starts again.
+    """
+    file = BytesIO()
+    buffers: list[PickleBuffer] = []
+    try:
+        _extended(_Pickler, reducer, None)(file, buffers.append).dump(value)
+    except MemoryError:
+        raise
+    except Exception:
+        file, buffers = BytesIO(), []
+        cloud = _extended(_cloud_pickler_class(), reducer, None)
+        cloud(file, PROTOCOL, buffer_callback=buffers.append).dump(value)
+    return file.getvalue(), buffers
+
+
 def loads_in_band(data: bytes, left_out: list[Any]) -> Any:
     """Rebuild a value from what `dumps_in_band` returned."""
     unpickler = _InBandUnpickler(BytesIO(data))
@@ -511,28 +531,34 @@ class _InBandUnpickler(_pickle.Unpickler):
 _extended_picklers: dict[tuple[Any, ...], Any] = {}
 
 
-def _extended(base: Any, reducer: Callable[[Any], Any], left_out: type) -> Any:
+def _extended(base: Any, reducer: Callable[[Any], Any], left_out: type | None) -> Any:
     """A subclass of the pickler `base` that asks `reducer` first."""
     made = _extended_picklers.get((base, reducer, left_out))
     if made is None:
 
         class Extended(base):  # type: ignore[misc]
-            def __init__(self, *args: Any) -> None:
-                super().__init__(*args)
-                self.objects_left_out: list[Any] = []
-
-            def persistent_id(self, value: Any) -> int | None:
-                if not isinstance(value, left_out):
-                    return None
-                self.objects_left_out.append(value)
-                return len(self.objects_left_out) - 1
-
             def reducer_override(self, value: Any) -> Any:
                 reduced = reducer(value)
                 return super().reducer_override(value) if reduced is NotImplemented else reduced
 
-        made = _extended_picklers[base, reducer, left_out] = Extended
+        made = Extended if left_out is None else _leaving_out(Extended, left_out)
+        _extended_picklers[base, reducer, left_out] = made
     return made
+
+
+def _leaving_out(base: Any, left_out: type) -> Any:
+    class LeavingOut(base):  # type: ignore[misc]
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            self.objects_left_out: list[Any] = []
+
+        def persistent_id(self, value: Any) -> int | None:
+            if not isinstance(value, left_out):
+                return None
+            self.objects_left_out.append(value)
+            return len(self.objects_left_out) - 1
+
+    return LeavingOut
 
 
 def dump_function(function: Any) -> bytes:
@@ -558,7 +584,7 @@ def dump_function(function: Any) -> bytes:
     except Exception as error:
         from haz._core.unpicklable import explain_decorated
 
-        raise _serialization_error(explain_decorated(function), error) from error
+        raise serialization_error(explain_decorated(function), error) from error
 
 
 def load_function(data: Any) -> Any:
