@@ -1,8 +1,9 @@
 """The standard library's ``multiprocessing``, with pools of haz.
 
-``Pool`` is haz's own: see `haz.multiprocessing.pool`. Locks, queues, pipes and shared values are the
-standard library's, and travel: they can be arguments of calls. ``cpu_count`` knows what a task has. All
-else, as processes, shared memory and managers, is the standard library's as it is.
+``Pool`` is haz's own: see `haz.multiprocessing.pool`, and so are queues, which lie in shared memory. Locks,
+pipes and shared values are the standard library's. All these travel: they can be arguments of calls.
+``cpu_count`` knows what a task has. All else, as processes, shared memory and managers, is the standard
+library's as it is.
 """
 
 from multiprocessing import *  # what is below replaces some of it

@@ -112,7 +112,7 @@ class Context:
         return _queues.JoinableQueue(maxsize, ctx=self)
 
     def SimpleQueue(self) -> queues.SimpleQueue[Any]:  # noqa: N802
-        """Return a queue that is a pipe with locks."""
+        """Return a queue that only puts and gets."""
         from haz.multiprocessing import _queues
 
         return _queues.SimpleQueue(ctx=self)
