@@ -108,6 +108,8 @@ def _shared() -> Iterable[Floor]:
     yield from _faster("pool-map", pool=1.0)
     yield from _faster("pool-start", pool=1.0)
     yield from _faster("pool-argument", pool=10.0)
+    yield from _faster("queue-items", pool=5.0)
+    yield from _faster("queue-round-trip", pool=1.0)
     yield from _faster("executor-calls", executor=40.0)
     yield from _faster("joblib-calls", joblib=1.0)
     yield from _faster("joblib-cold", joblib=5.0)

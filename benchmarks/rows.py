@@ -177,6 +177,14 @@ def _drop_in_rows() -> Iterable[Row]:
     yield Row("pool-argument", "100 MB as the argument of 4 calls", "ms", method="pool_argument",
               arguments={"size": LARGE_BYTES}, sizes=_sizes(4), per_item=False, shrinks=False,
               repeats=2)  # fmt: skip
+    yield Row("queue-items", "small item through a multiprocessing.Queue", "us",
+              method="queue_items", sizes=_sizes(20_000), repeats=3, limits=ring)  # fmt: skip
+    yield Row("queue-round-trip", "an item through one Queue, its answer through another, p50",
+              "us", method="queue_round_trip", arguments={"budget_s": 0.5}, sizes=_sizes(5000),
+              per_item=False, shrinks=False, repeats=1,
+              limits=("pingpong-0-idle/spin", "pingpong-0-idle/futex"))  # fmt: skip
+    yield Row("process", "multiprocessing.Process started and joined", "ms",
+              method="process_life", sizes=_sizes(20), repeats=2)  # fmt: skip
     yield Row("executor-calls", "Executor.submit of a no-op", "us", method="executor_submit",
               sizes=_sizes(20_000, executor=5000), repeats=3, limits=ring)  # fmt: skip
     yield Row("joblib-calls", "call of a joblib.Parallel of 20 000", "us", method="joblib_calls",

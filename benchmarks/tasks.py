@@ -132,3 +132,16 @@ def noop_batch(api_name: str, count: int) -> int:
     remote_noop = remote_of(api_name, "noop")
     results = api.get([remote_noop.remote() for _ in range(count)])
     return sum(result is None for result in results)
+
+
+def add_items(items: Any, answers: Any, n: int) -> None:
+    """Get n numbers from a queue, and put their sum into the other."""
+    answers.put("ready")
+    answers.put(sum(items.get() for _ in range(n)))
+
+
+def answer_items(items: Any, answers: Any) -> None:
+    """Put back what comes, until that is None."""
+    answers.put("ready")
+    while (item := items.get()) is not None:
+        answers.put(item)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import tasks
-from benchmarks.timing import Stopwatch, check
+from benchmarks.timing import Stopwatch, check, median_call_s
 
 #: Of the matrices whose products are calls.
 _SIDE = 600
@@ -51,6 +51,49 @@ def pool_argument(pool: Any, size: int, n: int) -> float:
     with Stopwatch() as watch:
         results = pool.map(tasks.last_item, [array] * n, chunksize=1)
     check(results == [1] * n, "large arguments")
+    return watch.seconds
+
+
+def queue_items(module: Any, n: int) -> float:
+    """Small items through a queue, from this process to another."""
+    items, answers = module.Queue(), module.Queue()
+    process = module.Process(target=tasks.add_items, args=(items, answers, n))
+    process.start()
+    check(answers.get() == "ready", "a process with a queue")
+    with Stopwatch() as watch:
+        for i in range(n):
+            items.put(i)
+        total = answers.get()
+    process.join()
+    check(total == n * (n - 1) // 2, "items of a queue")
+    return watch.seconds
+
+
+def queue_round_trip(module: Any, n: int, budget_s: float) -> float:
+    """Median of an item to another process, and its answer."""
+    items, answers = module.Queue(), module.Queue()
+    process = module.Process(target=tasks.answer_items, args=(items, answers))
+    process.start()
+    check(answers.get() == "ready", "a process with a queue")
+
+    def there_and_back() -> None:
+        items.put(1)
+        answers.get()
+
+    median = median_call_s(there_and_back, n, 0.0, budget_s)
+    items.put(None)
+    process.join()
+    return median
+
+
+def process_life(module: Any, n: int) -> float:
+    """Processes of a no-op, one after the other: started and joined."""
+    with Stopwatch() as watch:
+        for _ in range(n):
+            process = module.Process(target=tasks.noop)
+            process.start()
+            process.join()
+            check(process.exitcode == 0, "a process")
     return watch.seconds
 
 

@@ -99,6 +99,24 @@ class Haz(RayLike, Engines):
 
         return drop_in.pool_start(haz.multiprocessing, self._workers)
 
+    def queue_items(self, n: int) -> float:
+        """Small items through a queue."""
+        import haz.multiprocessing
+
+        return drop_in.queue_items(haz.multiprocessing, n)
+
+    def queue_round_trip(self, n: int, budget_s: float) -> float:
+        """An item to another process, and its answer."""
+        import haz.multiprocessing
+
+        return drop_in.queue_round_trip(haz.multiprocessing, n, budget_s)
+
+    def process_life(self, n: int) -> float:
+        """Processes of a no-op."""
+        import haz.multiprocessing
+
+        return drop_in.process_life(haz.multiprocessing, n)
+
     def executor_submit(self, n: int) -> float:
         """No-ops through ``haz.Executor``."""
         if self._executor is None:

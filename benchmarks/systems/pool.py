@@ -47,6 +47,18 @@ class Pool:
         """A new pool."""
         return drop_in.pool_start(multiprocessing, self._workers)
 
+    def queue_items(self, n: int) -> float:
+        """Small items through a queue."""
+        return drop_in.queue_items(multiprocessing, n)
+
+    def queue_round_trip(self, n: int, budget_s: float) -> float:
+        """An item to another process, and its answer."""
+        return drop_in.queue_round_trip(multiprocessing, n, budget_s)
+
+    def process_life(self, n: int) -> float:
+        """Processes of a no-op."""
+        return drop_in.process_life(multiprocessing, n)
+
     def nested_blas(self, n: int) -> float:
         """Matrix products with the best number of threads, set by hand."""
         return min(
