@@ -52,6 +52,8 @@ class LoadBalancedView(View):
         self.after: Any = None
         self.timeout: float | None = None
         self.retries = 0
+        #: The last call without arguments of a function that goes by its name.
+        self._bare_call: tuple[Any, ...] | None = None
         super().__init__(client, targets, **flags)
 
     def set_flags(self, **flags: Any) -> View:
@@ -61,8 +63,13 @@ class LoadBalancedView(View):
             raise ValueError(f"a timeout is a number of seconds, 0 or more, and not {timeout!r}")
         return super().set_flags(**flags)
 
-    def _message(self, *call: Any) -> BalancedMessage:
+    def _message(self, call: tuple[Any, ...]) -> BalancedMessage:
         message = BalancedMessage(self.client._new_id(), self.label, call)
+        if self.targets is not None or self.after or self.follow or self.timeout or self.retries:
+            self._restrict(message)
+        return message
+
+    def _restrict(self, message: BalancedMessage) -> None:
         if self.retries:
             if isinstance(self.retries, bool) or not isinstance(self.retries, int):
                 raise TypeError(f"retries is an int, and not {self.retries!r}")
@@ -81,22 +88,38 @@ class LoadBalancedView(View):
                 message.after = Dependency(message.follow.ids, all=message.follow.all, failure=True)
         if self.timeout:
             message.deadline = time.monotonic() + self.timeout
-        return message
+        message.is_particular = bool(message.targets or message.follow)
 
     def _really_apply(
         self, f: Any, args: Any = (), kwargs: Any = None, block: bool | None = None
     ) -> Any:
         check_callable(f)
-        message = self._message(
-            "apply",
-            self.client._can_callable(f),
-            freeze(self.client._can(args)) if args else (),
-            freeze(self.client._can(kwargs)) if kwargs else {},
-        )
-        self._remember((message,))
-        self.client._balancer.submit(message)
-        result = AsyncResult(self.client, [message], name_of(f), None, True)
+        client = self.client
+        canned_f = client._can_callable(f)
+        if args or kwargs:
+            call: tuple[Any, ...] = (
+                "apply",
+                canned_f,
+                freeze(client._can(args)) if args else (),
+                freeze(client._can(kwargs)) if kwargs else {},
+            )
+        else:
+            call = self._bare_call_of(canned_f)
+        message = self._message(call)
+        self.history.append(message.msg_id)
+        client._remember_balanced(message)
+        client._balancer.submit(message)
+        result = AsyncResult(client, [message], name_of(f), None, True)
         return result.get() if (self.block if block is None else block) else result
+
+    def _bare_call_of(self, canned_f: Any) -> tuple[Any, ...]:
+        """A call without arguments; the same object as before where it is the same."""
+        last = self._bare_call
+        if type(canned_f) is not tuple:
+            return "apply", canned_f, (), {}
+        if last is None or last[1] != canned_f:
+            last = self._bare_call = ("apply", canned_f, (), {})
+        return last
 
     def _spread(
         self,
@@ -122,10 +145,10 @@ class LoadBalancedView(View):
                 # A part of a list is new, and its items only are as they were: a tuple says so.
                 items = tuple(tuple(each) if type(each) is list else each for each in part)
                 canned = freeze(self.client._can(items))
-                message = self._message("map", canned_f, canned, function.return_exceptions)
+                message = self._message(("map", canned_f, canned, function.return_exceptions))
             else:
                 canned = freeze(self.client._can(tuple(part)))
-                message = self._message("apply", canned_f, canned, canned_kwargs)
+                message = self._message(("apply", canned_f, canned, canned_kwargs))
             messages.append(message)
         self._remember(messages)
         for message in messages:

@@ -152,6 +152,8 @@ class Balancer:
         self._given: dict[int, int] = {}
         self._sent = 0
         self._flights: set[Flight] = set()
+        #: The weights of its flights, by the numbers of engines.
+        self._loads: dict[int, int] = {}
         self._look_at = _LOOK_EVERY
         self._is_full = False
         self._timed = 0
@@ -171,7 +173,7 @@ class Balancer:
             if message.deadline is not None:
                 self._timed += 1
             engine = None
-            if not self._flights and not self._waiting and not message.is_particular():
+            if not self._flights and not self._waiting and not message.is_particular:
                 self._look_at_others()
                 engine = min(self._engines(), key=self._preference, default=None)
             if engine is not None:
@@ -208,7 +210,7 @@ class Balancer:
 
     def _preference(self, engine: EngineHandle) -> tuple[int, int]:
         """Less is better: what it has, then how lately it was given one from here."""
-        load = self._load(engine)
+        load = self._loads.get(engine.id, 0)
         others = self._others.get(engine.id, 0)
         if others:
             # How long those take is not known: rather wait for an engine that has calls from here.
@@ -225,9 +227,6 @@ class Balancer:
                 others[flight.engine.id] -= 1
         self._others = {number: calls for number, calls in others.items() if calls > 0}
         self._asked = time.monotonic()
-
-    def _load(self, engine: EngineHandle) -> int:
-        return sum(flight.weight for flight in self._flights if flight.engine is engine)
 
     def abort(self, message: BalancedMessage) -> None:
         """Let a call end that no engine has begun."""
@@ -311,14 +310,14 @@ class Balancer:
                     failed.append((message, fits))
                     continue
                 engine = min(fits, key=self._preference, default=None)
-                if engine is None or self._load(engine) + self._weight(message) > _ROOM:
+                if engine is None or self._loads.get(engine.id, 0) + self._weight(message) > _ROOM:
                     kept.append(message)
-                    if not message.is_particular():
+                    if not message.is_particular:
                         self._is_full = True
                         break  # those behind it find no room either
                     continue
                 batch = [message]
-                if not message.is_particular():
+                if not message.is_particular:
                     self._fill(batch, share)
                 try:
                     self._send(batch, engine)
@@ -340,16 +339,21 @@ class Balancer:
 
     def _fill(self, batch: list[BalancedMessage], share: int) -> None:
         """Add calls that go along with the first one: short ones, as long as all engines get some."""
-        most = 1 if batch[0].is_alone else min(share, _MOST_TOGETHER)
-        left = _SHORT_S - self._duration(batch[0])
+        first = batch[0]
+        most = 1 if first.is_alone else min(share, _MOST_TOGETHER)
+        call, seconds = first.call, self._duration(first)
+        left = _SHORT_S - seconds
         waiting = self._waiting
-        while len(batch) < most and waiting and not waiting[0].is_particular():
-            if waiting[0].is_alone:
+        while len(batch) < most and waiting:
+            message = waiting[0]
+            if message.is_particular or message.is_alone:
                 break
-            left -= self._duration(waiting[0])
+            if message.call is not call:  # calls without arguments of one function share it
+                call, seconds = message.call, self._duration(message)
+            left -= seconds
             if left < 0:
                 break
-            message = waiting.popleft()
+            waiting.popleft()
             if message.status is None:
                 batch.append(message)
 
@@ -357,7 +361,7 @@ class Balancer:
         self, message: BalancedMessage, engines: list[EngineHandle]
     ) -> list[EngineHandle] | Exception:
         """Engines that may run the call, or why none ever can."""
-        if not message.is_particular():
+        if not message.is_particular:
             return engines or _nobody(message)
         fits = engines
         if message.targets:
@@ -397,6 +401,7 @@ class Balancer:
         for message in batch:
             message.flight = flight
         self._flights.add(flight)
+        self._loads[engine.id] = self._loads.get(engine.id, 0) + flight.weight
         run = runtime.engine
         self._is_sending = True
         try:
@@ -412,6 +417,12 @@ class Balancer:
             # There no interrupt comes; and calls that end at once don't stand on top of each other.
             _sender.post(self)
             return
+        with self._lock:
+            if flight.has_landed:
+                return  # two threads looked
+            flight.has_landed = True
+            self._flights.discard(flight)
+            self._loads[flight.engine.id] -= flight.weight
         replies: list[Reply | None] = [None] * len(flight.messages)
         error: Exception | None = None
         try:
@@ -420,23 +431,22 @@ class Balancer:
             error = failure
         else:
             replies = [value] if len(flight.messages) == 1 else value
-        with self._lock:
-            if flight.has_landed:
-                return  # two threads looked
-            flight.has_landed = True
-            self._flights.discard(flight)
-        if error is None:
             self._note_durations(flight.messages, replies)  # type: ignore[arg-type]
         self._unload(flight, replies, error)
 
     def _unload(self, flight: Flight, replies: list[Reply | None], error: Exception | None) -> None:
         """End the calls of a flight, or let them wait again."""
+        received = time.time()
         for message, reply in zip(flight.messages, replies, strict=True):
+            if reply is not None and reply[0] in ("ok", "plain"):
+                message._settle(reply, received)
+                continue
             failure = self._outcome(message, reply, error)
             if failure is None:
                 continue
             message.outcome = failure  # the last word, if no other engine can run it
             message.avoid = (message.avoid or set()) | {flight.engine.id}
+            message.is_particular = True
             with self._lock:
                 message.flight = None
                 self._waiting.append(message)
@@ -445,10 +455,10 @@ class Balancer:
     def _outcome(
         self, message: BalancedMessage, reply: Reply | None, error: Exception | None
     ) -> Exception | None:
-        """End a call with its reply or an error; or return the failure after which it is retried."""
+        """End a call that failed; or return the failure after which it is retried."""
         if reply is not None:
-            if reply[0] in ("ok", "plain") or not self._may_retry(message, reply[0]):
-                message._settle(reply)
+            if not self._may_retry(message, reply[0]):
+                message._settle(reply, time.time())
                 return None
             return RemoteError(**reply[1]) if reply[0] == "error" else _impossible(message)
         assert error is not None

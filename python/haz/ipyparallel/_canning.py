@@ -16,6 +16,7 @@ import weakref
 from types import CellType, FunctionType
 
 import cloudpickle
+from cloudpickle import list_registry_pickle_by_value
 
 from haz._core.plain_functions import is_by_value
 from haz._native import all_scalars
@@ -234,8 +235,13 @@ def _can_function(function: FunctionType) -> Any:
 
 def can_callable(thing: Any) -> Any:
     """What is sent for a function that is to be called: a name or bytes, for most, which are cheap."""
-    if type(thing) is FunctionType and _is_importable(thing):
-        return thing if is_by_value(thing.__module__) else (thing.__module__, thing.__qualname__)
+    if type(thing) is FunctionType:
+        module, name = thing.__module__, thing.__qualname__
+        found = sys.modules.get(module)
+        is_there = getattr(found, name, None) is thing and module not in _MAIN
+        if is_there or _is_importable(thing):
+            is_name = not list_registry_pickle_by_value() or not is_by_value(module)
+            return (module, name) if is_name else thing
     canned = can(thing)
     return canned.data if type(canned) is Canned and canned.keeps else canned
 

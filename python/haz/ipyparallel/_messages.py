@@ -314,41 +314,36 @@ class Message:
         """Call it no more."""
         self._hearers = tuple(each for each in self._hearers if each != callback)
 
-    def _settle(self, reply: Reply) -> None:
-        status, value, started, completed, output = reply
-        outcome: Any
+    def _settle(self, reply: Reply, received: float) -> None:
         facts = self.facts
-        facts.started = started
-        facts.completed = completed
-        facts.received = time.time()
+        facts.received = received
+        status, outcome, facts.started, facts.completed, output = reply
         if output is not None:
             facts.output = output
         if facts.heard is not None:
             facts.heard = None
         if status == "plain":
-            status, outcome = "ok", value
-        elif status == "ok":
-            try:
-                outcome = None if value is None else uncan(value)
-                if self.has_execute:
-                    facts.execute_result = outcome["result"]
-                    outcome = ExecuteReply(
-                        self.msg_id, outcome["execution_count"], outcome["result"], facts
-                    )
-            except Exception as error:
-                status = "error"
-                outcome = RemoteError(type(error).__name__, str(error), None, self._about())
-        elif status == "unmet":
-            status = "error"
-            outcome = RemoteError(
-                "UnmetDependency",
-                value or "the engine lacks what the call depends on",
-                None,
-                self._about(),
-            )
-        else:
-            outcome = RemoteError(**value)
+            status = "ok"
+        elif outcome is not None or status != "ok":
+            status, outcome = self._understood(status, outcome)
         self._end(status, outcome)
+
+    def _understood(self, status: str, value: Any) -> tuple[str, Any]:
+        """What a reply of an engine means: "ok" and a value, or "error" and the exception."""
+        if status == "ok":
+            try:
+                return "ok", self._executed(uncan(value)) if self.has_execute else uncan(value)
+            except Exception as error:
+                text = str(error)
+                return "error", RemoteError(type(error).__name__, text, None, self._about())
+        if status == "unmet":
+            text = value or "the engine lacks what the call depends on"
+            return "error", RemoteError("UnmetDependency", text, None, self._about())
+        return "error", RemoteError(**value)
+
+    def _executed(self, value: dict[str, Any]) -> ExecuteReply:
+        result = self.facts.execute_result = value["result"]
+        return ExecuteReply(self.msg_id, value["execution_count"], result, self.facts)
 
     def _about(self) -> dict[str, Any]:
         return {} if self.engine is None else _about(self.engine, self.method)
@@ -400,7 +395,7 @@ class DirectMessage(Message):
         else:
             with self._lock:
                 if self.status is None:
-                    self._settle(reply)
+                    self._settle(reply, time.time())
         self.ref = None
         return True
 
@@ -443,17 +438,15 @@ class BalancedMessage(Message):
     after: Dependency | None = None
     follow: Dependency | None = None
     avoid: set[int] | None = None
+    #: Whether not every engine may run it, by one of these.
+    is_particular = False
     deadline: float | None = None
     _callbacks: list[Callable[[], None]] | None = None
 
     def __init__(self, msg_id: str, label: Any, call: tuple[Any, ...]) -> None:
-        super().__init__(msg_id, label)
-        self._lock = threading.Lock()
-        self.call = self.facts.call = call
-
-    def is_particular(self) -> bool:
-        """Whether not every engine may run it."""
-        return bool(self.targets or self.follow or self.avoid)
+        self.msg_id = msg_id
+        facts = self.facts = Facts(msg_id, label)
+        self.call = facts.call = call
 
     def ready(self) -> bool:
         return self.status is not None
@@ -468,36 +461,48 @@ class BalancedMessage(Message):
         seconds = -1 if timeout is None else min(max(timeout, 0), threading.TIMEOUT_MAX)
         if end.acquire(timeout=seconds):
             return True
-        with self._lock:
-            if self._callbacks is not None and end.release in self._callbacks:
-                self._callbacks.remove(end.release)
+        self._take_back(end.release)
         return self.status is not None
 
     def watch(self, callback: Callable[[], None]) -> None:
-        with self._lock:
-            if self.status is None:
-                if self._callbacks is None:
-                    self._callbacks = []
-                self._callbacks.append(callback)
+        if self.status is None:
+            # First the callback and then a look at the status, which `_end` does the other way
+            # round: whoever takes it out of the list calls it.
+            self.__dict__.setdefault("_callbacks", []).append(callback)
+            if not self.ready() or not self._take_back(callback):
                 return
         callback()
 
+    def _take_back(self, callback: Callable[[], None]) -> bool:
+        """Take a callback out; False where it is called at the end, or was."""
+        try:
+            self.__dict__["_callbacks"].remove(callback)
+        except ValueError:
+            return False
+        return True
+
     def _end(self, status: str, outcome: Any) -> None:
-        with self._lock:
-            self.outcome = outcome
-            facts = self.facts
-            facts.status = status
-            if status != "ok":
-                facts.error = outcome
-            self.status = status
-            self.call = self.flight = None
+        self.outcome = outcome
+        facts = self.facts
+        facts.status = status
+        if status != "ok":
+            facts.error = outcome
+        self.status = status
+        self.call = self.flight = None
         if self._callbacks is not None:
-            callbacks, self._callbacks = self._callbacks, None
-            for callback in callbacks:
-                try:
-                    callback()
-                except Exception:
-                    sys.excepthook(*sys.exc_info())  # other calls end all the same
+            self._call_back(self._callbacks)
+
+    @staticmethod
+    def _call_back(callbacks: list[Callable[[], None]]) -> None:
+        while True:
+            try:
+                callback = callbacks.pop(0)
+            except IndexError:
+                return  # it was the last, or the one who gave it has taken it back
+            try:
+                callback()
+            except Exception:
+                sys.excepthook(*sys.exc_info())  # other calls end all the same
 
 
 def wait_for_all(messages: list[Message], timeout: float | None, one_by_one: bool = False) -> bool:

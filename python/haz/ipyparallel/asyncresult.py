@@ -156,6 +156,10 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         TaskAborted
             If it was aborted.
         """
+        if self._single_result and timeout is None and return_when is None:
+            message = self._messages[0]
+            if message.wait(None) and message.status == "ok":
+                return message.outcome
         if return_when == FIRST_COMPLETED:
             raise ValueError("get() returns all results; wait(return_when=FIRST_COMPLETED) one")
         if return_when == FIRST_EXCEPTION:

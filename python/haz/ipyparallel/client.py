@@ -319,6 +319,13 @@ class Client:
             if isinstance(message, DirectMessage):
                 state.messages.hold(message)
 
+    def _remember_balanced(self, message: BalancedMessage) -> None:
+        """The same for one call of a load-balanced view, of which there may be many."""
+        state = self._state
+        self.history.append(message.msg_id)
+        state.messages.add(message)
+        state.records.add(message.facts)
+
     def _find(self, msg_id: str) -> Message | None:
         return self._state.messages.get(msg_id)
 

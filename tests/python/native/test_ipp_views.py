@@ -6,13 +6,17 @@ import asyncio
 import concurrent.futures
 import functools
 import os
+import platform
 import sys
+import tempfile
+import threading
 import time
 
 import haz
 import haz.ipyparallel as ipp
 import numpy as np
 import pytest
+from haz.ipyparallel._messages import BalancedMessage
 from haz.ipyparallel._progress import _bar
 from haz.testing import wait_until
 
@@ -701,6 +705,37 @@ def test_calls_of_one_function_are_known_as_such(client):
     calls = [balanced.apply_async(os.path.basename, f"a/{i}") for i in range(300)]
     assert [call.get(timeout=100) for call in calls] == [str(i) for i in range(300)]
     assert list(balancer._durations) == [("posixpath", "basename")]
+
+
+def test_calls_without_arguments_of_many_functions_keep_apart(client, monkeypatch):
+    balanced = client.load_balanced_view()
+    functions = [platform.python_version, platform.machine, tempfile.gettempprefix, lambda: "here"]
+    expected = [function() for function in functions]
+    calls = [balanced.apply_async(each) for _ in range(100) for each in functions]
+    assert [call.get(timeout=100) for call in calls] == expected * 100
+    monkeypatch.setattr(platform, "machine", lambda: "another")  # it goes by that name no more
+    calls = [balanced.apply_async(each) for each in (*functions, platform.machine) * 2]
+    assert [call.get(timeout=100) for call in calls] == [*expected, "another"] * 2
+    again = client.resubmit([call.msg_ids[0] for call in calls[:5]])
+    assert again.get(timeout=100) == [*expected, "another"]
+
+
+def test_what_watches_a_call_is_told_of_its_end_once():
+    messages = [BalancedMessage(str(number), None, ()) for number in range(3000)]
+    told = [[] for _ in messages]
+
+    def end_all():
+        for message in messages:
+            message._settle(("ok", None, 0.0, 0.0, None), 0.0)
+
+    ending = threading.Thread(target=end_all)
+    ending.start()
+    for message, times in zip(messages, told, strict=True):
+        for _ in range(3):
+            message.watch(functools.partial(times.append, None))
+    ending.join()
+    assert {len(times) for times in told} == {3}
+    assert all(message.wait(0) for message in messages)
 
 
 def test_what_an_engine_lacks_is_named(client):
