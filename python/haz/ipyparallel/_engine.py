@@ -142,7 +142,11 @@ class Engine:
             f = uncan_callable(function)
             parts = tuples_as_ranges(uncan(sequences), ranges)
             if not return_exceptions:
-                found = list(map(f, *parts))
+                # A loop costs less than `map` does, which would end at a StopIteration of f.
+                if len(parts) == 1:
+                    found = [f(item) for item in parts[0]]
+                else:
+                    found = [f(*items) for items in zip(*parts, strict=False)]
                 is_plain = all_scalars(found)
                 return found if is_plain else can(found)
             results = []

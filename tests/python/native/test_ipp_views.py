@@ -738,6 +738,17 @@ def test_what_watches_a_call_is_told_of_its_end_once():
     assert all(message.wait(0) for message in messages)
 
 
+def test_a_map_does_not_end_at_a_stop_iteration_of_its_function(client):
+    def first(items):
+        return next(iter(items))
+
+    assert client[:].map_sync(first, [[1], [2], [3]] * 2) == [1, 2, 3] * 2
+    raised_on_engine("StopIteration", client[:].map_sync, first, [[1], [], [3]] * 2)
+    raised_on_engine(
+        "StopIteration", client[:].map_sync, lambda a, b: next(iter(b)), "ab", ["c", ""]
+    )
+
+
 def test_what_an_engine_lacks_is_named(client):
     @ipp.require("haz_no_such_module")
     def needs():
