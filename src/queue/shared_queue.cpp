@@ -368,7 +368,7 @@ Result<QueueTry> SharedQueue::try_get(const std::function<bool(std::span<const s
 // ---- waiting ----------------------------------------------------------------------------------
 
 template <typename Done>
-void SharedQueue::wait_on(WaitWord& word, std::int64_t until_ns, Done&& done) {
+void SharedQueue::wait_on(WaitWord& word, std::int64_t until_ns, const Done& done) {
   thread_local SpinPolicy spin;
   if (done()) return;
   const std::int64_t now = monotonic_ns();

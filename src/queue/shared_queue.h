@@ -144,7 +144,7 @@ class SharedQueue {
                               bool& has_left_much);
   void give_pages_back();
   template <typename Done>
-  void wait_on(WaitWord& word, std::int64_t until_ns, Done&& done);
+  void wait_on(WaitWord& word, std::int64_t until_ns, const Done& done);
 
   UniqueFd fd_;
   SharedQueueHeader* header_;
