@@ -128,7 +128,7 @@ test-asan test-tsan: test-%: $(VENV)/.installed
 	  -DHAZ_BUILD_PYTHON=OFF -Wno-dev --no-warn-unused-cli >/dev/null
 	@$(CMAKE) --build build/$* -j $(JOBS)
 	@ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1 \
-	 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=second_deadlock_stack=1 \
+	 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=second_deadlock_stack=1:handle_segv=0 \
 	 $(CTEST) --test-dir build/$* $(CTEST_ARGS)
 
 # ---- measure ---------------------------------------------------------------------------------

@@ -40,11 +40,13 @@ void note_throw(const void* object) noexcept {
   here.count = ::backtrace(here.frames.data(), kMostFrames);
 }
 
-/// Frames of this library, and of what its headers make around the task's function.
+/// Frames of this library, of what its headers make around the task's function, and of a sanitizer
+/// around backtrace().
 bool is_own(const CodePlace& place) {
   const std::string_view name = place.function;
   return name.find("haz::detail::") != std::string_view::npos ||
-         name.starts_with("haz::run_call") || name.starts_with("__cxa_throw");
+         name.starts_with("haz::run_call") || name.starts_with("__cxa_throw") ||
+         name.starts_with("__interceptor_");
 }
 
 std::string shown(const CodePlace& place) {
