@@ -97,7 +97,7 @@ void look_for_signals() {
 /// Runs `attempt(until_ns)`, at first with the GIL where that is `quick`, then `wait(until_ns)` and
 /// both again, until the attempt is done; false: patience has ended.
 template <typename Attempt, typename Wait>
-bool try_patiently(const Patience& patience, bool quick, Attempt&& attempt, Wait&& wait) {
+bool try_patiently(const Patience& patience, bool quick, const Attempt& attempt, const Wait& wait) {
   if (quick && value_or_raise(attempt(0)) == QueueTry::kDone) return true;
   for (;;) {
     QueueTry outcome = QueueTry::kBusy;
@@ -189,7 +189,7 @@ class TakenItem {
 
  private:
   std::size_t size_ = 0;
-  alignas(kPayloadAlignment) std::array<std::byte, 512> near_;
+  alignas(kPayloadAlignment) std::array<std::byte, 512> near_{};
   AlignedMemory far_;
 };
 
