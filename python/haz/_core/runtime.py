@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from _thread import RLock
+from _thread import RLock, get_ident
 from _weakref import ref as weak_ref
 
 TYPE_CHECKING = False
@@ -74,6 +74,7 @@ class Runtime:
         "_exiting",
         "_hooked",
         "_lock",
+        "_never_start",
         "_warned",
         "address_info",
         "cell",
@@ -99,6 +100,7 @@ class Runtime:
         self._hooked = False
         self._exiting = False
         self._engine_before_fork: Engine | None = None
+        self._never_start: set[int] = set()  #: Numbers of threads.
 
     def ensure(self) -> Engine:
         """Return the engine; start one, as ``haz.init()`` does, if there is none."""
@@ -108,6 +110,8 @@ class Runtime:
         with self._lock:
             self._check_not_exiting()  # where imports fail too
             if self.engine is None:
+                if get_ident() in self._never_start:
+                    raise RuntimeError("haz was shut down")
                 from haz._core.lifecycle import init
 
                 init()
@@ -115,6 +119,18 @@ class Runtime:
         if engine is None:
             raise RuntimeError("haz was shut down by another thread at the same time")
         return engine
+
+    def call_without_start(self, function: Callable[[], object]) -> None:
+        """Call `function`, whose calls in this thread start no engine: RuntimeError instead.
+
+        For threads of haz's own that may outlive the run that they work for.
+        """
+        thread = get_ident()
+        self._never_start.add(thread)
+        try:
+            function()
+        finally:
+            self._never_start.discard(thread)
 
     def start(self, engine_name: str, options: InitOptions) -> Engine:
         """Start an engine; raise RuntimeError if there is one."""

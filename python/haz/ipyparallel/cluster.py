@@ -294,17 +294,17 @@ class ClusterState:
         import sys
 
         if not self._is_current():
-            return  # or else the call would start haz again
+            return
         try:
-            self._start([new_id])
+            runtime.call_without_start(lambda: self._start([new_id]))
         except Exception as error:
             if self.stopped is None and self._is_current():
                 said = f"haz: engine {old_id} died, and none took its place: {error}"
                 print(said, file=sys.stderr)
             return
-        if self.stopped is not None:
+        if self.stopped is not None or not self._is_current():
             engine = self._engines.pop(new_id, None)
-            if engine is not None:
+            if engine is not None and self._is_current():
                 engine.end("the cluster was stopped")
             return
         print(

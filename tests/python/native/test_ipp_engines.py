@@ -592,6 +592,17 @@ def test_an_engine_that_has_died_is_not_found_again(folder, monkeypatch):
         haz.shutdown()
 
 
+def test_an_engine_that_dies_as_haz_ends_does_not_start_it_again(monkeypatch, capfd):
+    haz.init(engine="native", num_cpus=1)
+    state = ipp.Cluster(n=1).start_and_connect_sync()._state
+    haz.shutdown()
+    looks = iter([True])  # haz was there yet when the thread that replaces looked
+    monkeypatch.setattr(state, "_is_current", lambda: next(looks, False))
+    state._replace(0, 1)
+    assert not haz.is_initialized()
+    assert "engine" not in capfd.readouterr().err
+
+
 def test_an_engine_that_dies_while_it_is_looked_for_is_replaced(folder, monkeypatch):
     _haz("cluster", "start", "-n", "2")
     haz.shutdown()
