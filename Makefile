@@ -107,7 +107,7 @@ test-python-%: build/.bootstrap
 	echo "== Python $*"; \
 	$(MAKE) --no-print-directory ext PYTHON="$$python" VENV=.venv-$* BUILD_TESTS=OFF && \
 	.venv-$*/bin/python -m pytest -q $(PYTEST_JOBS) -m "not slow" --ignore=tests/tidy \
-	  --ignore-glob='tests/e2e/test_cpp_*' --ignore=tests/packages $(PYTEST_ARGS)
+	  --ignore-glob='tests/e2e/test_cpp_*' $(PYTEST_ARGS)
 
 # In an environment of their own: they are large, and say what else has to be installed.
 .venv-packages/.installed: requirements/packages.txt | build/.bootstrap

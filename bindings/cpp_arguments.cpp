@@ -291,15 +291,7 @@ PyObject* without_gaps(PyObject* array) {
 CppSignature parse_cpp_signature(std::string_view function, std::string_view text,
                                  std::string_view names, haz::detail::function_kind kind) {
   CppSignature signature{std::string(function), std::string(text), kind, {}};
-  int depth = 0;
-  std::size_t end = 0;
-  for (; end < text.size(); ++end) {
-    depth += text[end] == '(' ? 1 : 0;
-    depth -= text[end] == ')' ? 1 : 0;
-    if (depth == 0) break;
-  }
-  if (end < 2) return signature;
-  std::vector<std::string_view> types = split_list(text.substr(1, end - 1));
+  std::vector<std::string_view> types = split_list(in_brackets(text));
   const std::vector<std::string_view> all_names = split_list(names);
   const bool has_names = types.size() == all_names.size();
   for (std::size_t i = 0; i < types.size(); ++i) {

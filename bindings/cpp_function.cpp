@@ -160,14 +160,6 @@ void dealloc_function(PyObject* object) {
   Py_DECREF(type);
 }
 
-/// Raises what a call with these arguments would at once.
-PyObject* check_function(PyObject* object, PyObject* const* args, Py_ssize_t count,
-                         PyObject* names) {
-  ReplacedArguments replaced;
-  if (!check_cpp_arguments(*as_cpp_signature(object), args, count, names, replaced)) return nullptr;
-  Py_RETURN_NONE;
-}
-
 PyObject* reduce_function(PyObject* object, PyObject* /*unused*/) {
   PyObject* load = nullptr;
   if (cached_attribute(load, "haz._core.cpp_library", "load_function") == nullptr) return nullptr;
@@ -179,10 +171,6 @@ PyObject* repr_function(PyObject* object) {
   const CppFunction& self = self_of(object);
   return PyUnicode_FromFormat("<C++ function %U%s of %U>", self.name, self.signature->text.c_str(),
                               self.library);
-}
-
-PyObject* get_parameters(PyObject* object, void* /*closure*/) {
-  return shown_cpp_parameters(*as_cpp_signature(object));
 }
 
 PyObject* get_signature(PyObject* object, void* /*closure*/) {
@@ -223,7 +211,7 @@ PyMemberDef function_members[] = {
 };
 
 PyGetSetDef function_getters[] = {
-    {"_haz_parameters", get_parameters, nullptr, "As haz._core.signature has them.", nullptr},
+    {"_haz_parameters", get_cpp_parameters, nullptr, "As haz._core.signature has them.", nullptr},
     {"__signature__", get_signature, nullptr, "For `inspect.signature`.", nullptr},
     {"__doc__", get_doc, nullptr, nullptr, nullptr},
     {"_signature", get_text, nullptr, "As C++ writes it.", nullptr},
@@ -234,7 +222,7 @@ PyGetSetDef function_getters[] = {
 
 PyMethodDef function_methods[] = {
     {"__reduce__", reduce_function, METH_NOARGS, nullptr},
-    {"_check", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(check_function)),
+    {"_check", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(check_cpp_call)),
      METH_FASTCALL | METH_KEYWORDS, "Raise what a call with these arguments would at once."},
     {nullptr, nullptr, 0, nullptr},
 };

@@ -75,8 +75,11 @@ CppFunction* as_cpp_function(PyObject* object);
 CppObject* as_cpp_object(PyObject* object);
 /// Of a function, or of an object that was made for its signature only.
 const CppSignature* as_cpp_signature(PyObject* object);
-/// Its parameters as haz._core.signature has them. New reference.
-PyObject* shown_cpp_parameters(const CppSignature& signature);
+/// Of both: raises what a call with these arguments would at once.
+PyObject* check_cpp_call(PyObject* object, PyObject* const* args, Py_ssize_t count,
+                         PyObject* names);
+/// Of both: the parameters as haz._core.signature has them. New reference.
+PyObject* get_cpp_parameters(PyObject* object, void* closure);
 /// The type of objects that are a signature only. Null with a Python error.
 PyTypeObject* init_cpp_signature_type();
 

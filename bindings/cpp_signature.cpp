@@ -39,29 +39,18 @@ void dealloc_signature(PyObject* object) {
   Py_DECREF(type);
 }
 
-PyObject* check_signature(PyObject* object, PyObject* const* args, Py_ssize_t count,
-                          PyObject* names) {
-  ReplacedArguments replaced;
-  if (!check_cpp_arguments(*as_cpp_signature(object), args, count, names, replaced)) return nullptr;
-  Py_RETURN_NONE;
-}
-
-PyObject* get_parameters(PyObject* object, void* /*closure*/) {
-  return shown_cpp_parameters(*as_cpp_signature(object));
-}
-
 PyObject* get_name(PyObject* object, void* /*closure*/) {
   return PyUnicode_FromString(as_cpp_signature(object)->function.c_str());
 }
 
 PyGetSetDef signature_getters[] = {
     {"__name__", get_name, nullptr, nullptr, nullptr},
-    {"_haz_parameters", get_parameters, nullptr, "As haz._core.signature has them.", nullptr},
+    {"_haz_parameters", get_cpp_parameters, nullptr, "As haz._core.signature has them.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
 PyMethodDef signature_methods[] = {
-    {"_check", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(check_signature)),
+    {"_check", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(check_cpp_call)),
      METH_FASTCALL | METH_KEYWORDS, "Raise what a call with these arguments would at once."},
     {nullptr, nullptr, 0, nullptr},
 };
@@ -93,7 +82,15 @@ const CppSignature* as_cpp_signature(PyObject* object) {
              : nullptr;
 }
 
-PyObject* shown_cpp_parameters(const CppSignature& signature) {
+PyObject* check_cpp_call(PyObject* object, PyObject* const* args, Py_ssize_t count,
+                         PyObject* names) {
+  ReplacedArguments replaced;
+  if (!check_cpp_arguments(*as_cpp_signature(object), args, count, names, replaced)) return nullptr;
+  Py_RETURN_NONE;
+}
+
+PyObject* get_cpp_parameters(PyObject* object, void* /*closure*/) {
+  const CppSignature& signature = *as_cpp_signature(object);
   const auto count = static_cast<Py_ssize_t>(signature.parameters.size());
   PyObject* names = PyTuple_New(count);
   Py_ssize_t positional_only = 0;

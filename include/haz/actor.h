@@ -121,13 +121,8 @@ class actor {
   /// The same with options.
   template <class Method, class... Arguments>
   auto call(const call_options& options, Method method, Arguments&&... arguments) const {
-    task_options made;
-    made.max_retries = options.max_retries;
-    made.timeout_s = options.timeout_s;
-    made.priority = options.priority;
-    made.retry_exceptions = options.retry_exceptions;
-    detail::check_options(made);
-    detail::binding bound(detail::find_binding(detail::key_of(method))->function, made);
+    detail::binding bound(detail::find_binding(detail::key_of(method))->function,
+                          detail::method_options(options));
     return submit(bound, method, std::forward<Arguments>(arguments)...);
   }
 
@@ -225,12 +220,19 @@ struct kill_options {
   bool no_restart = true;
 };
 
+namespace detail {
+
+inline void kill_actor(const ref<void>& creation, bool no_restart) {
+  codec<ref<void>>::check_ref(creation.id(), creation.generation());
+  current_engine().kill_actor(creation.id(), no_restart);
+}
+
+}  // namespace detail
+
 /// Ends the actor's process at once. Calls that have not ended fail.
 template <class T>
 void kill(const actor<T>& victim, kill_options options = {}) {
-  const ref<void>& creation = victim.creation();
-  detail::codec<ref<void>>::check_ref(creation.id(), creation.generation());
-  detail::current_engine().kill_actor(creation.id(), options.no_restart);
+  detail::kill_actor(victim.creation(), options.no_restart);
 }
 
 namespace detail {

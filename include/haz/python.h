@@ -92,13 +92,8 @@ class py_actor {
   template <class Result, class... Arguments>
   ref<detail::kept_t<Result>> call(const call_options& options, const std::string& method,
                                    Arguments&&... arguments) const {
-    task_options made;
-    made.max_retries = options.max_retries;
-    made.timeout_s = options.timeout_s;
-    made.priority = options.priority;
-    made.retry_exceptions = options.retry_exceptions;
-    detail::check_options(made);
-    detail::binding bound(detail::find_python_method(method)->function, made);
+    detail::binding bound(detail::find_python_method(method)->function,
+                          detail::method_options(options));
     return submit<Result>(bound, std::forward<Arguments>(arguments)...);
   }
 
@@ -131,9 +126,7 @@ inline py_actor get_py_actor(const std::string& name) {
 
 /// Ends the actor's process at once. Calls that have not ended fail.
 inline void kill(const py_actor& victim, kill_options options = {}) {
-  const ref<void>& creation = victim.creation();
-  detail::codec<ref<void>>::check_ref(creation.id(), creation.generation());
-  detail::current_engine().kill_actor(creation.id(), options.no_restart);
+  detail::kill_actor(victim.creation(), options.no_restart);
 }
 
 namespace detail {

@@ -69,9 +69,9 @@ class ClientEngine final : public detail::engine {
   bool exit_actor(detail::failure& why) noexcept override;
   /// Whoever waits for notify() goes on now. Before the client goes.
   void end_notifications() noexcept { completions_.end(); }
-  /// In an actor's process: exit_actor() does something. By the main thread.
   /// That of actors whose calls name none; as set_program() sets it, too.
   void set_name_space(std::string name_space) { name_space_ = std::move(name_space); }
+  /// In an actor's process: exit_actor() does something. By the main thread.
   void become_actor() { is_actor_ = true; }
   [[nodiscard]] void* hold_memory() noexcept override;
   void release_memory(void* held) noexcept override;

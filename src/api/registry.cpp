@@ -252,19 +252,9 @@ std::uint64_t find_python_actor(const std::string& name) {
 std::string names_in_declaration(std::string_view declaration) { return names_in(declaration); }
 
 std::string name_in_list(std::string_view list, std::size_t index) {
-  // Commas of template arguments are none between items.
-  int depth = 0;
-  std::string name;
-  for (const char c : list) {
-    depth += c == '<' || c == '(' ? 1 : 0;
-    depth -= c == '>' || c == ')' ? 1 : 0;
-    if (c == ',' && depth == 0) {
-      if (index == 0) break;
-      --index;
-    } else if (index == 0 && c != '&' && c != ' ') {
-      name += c;
-    }
-  }
+  const std::vector<std::string_view> items = split_list(list);
+  std::string name(index < items.size() ? items[index] : "");
+  std::erase_if(name, [](char c) { return c == '&' || c == ' '; });
   return name;
 }
 

@@ -68,6 +68,11 @@ std::string_view name_of(std::string_view declaration) {
 
 }  // namespace
 
+std::string_view in_brackets(std::string_view text) {
+  const std::size_t end = closing(text);
+  return end == 0 ? std::string_view() : text.substr(1, end - 1);
+}
+
 std::vector<std::string_view> split_list(std::string_view list) {
   std::vector<std::string_view> parts;
   std::size_t begin = 0;
@@ -90,7 +95,7 @@ std::string with_names(const std::string& signature, std::string_view names) {
   const std::string_view text = signature;
   const std::size_t end = closing(text);
   if (names.empty() || end == text.size()) return signature;
-  const std::vector<std::string_view> types = split_list(text.substr(1, end - 1));
+  const std::vector<std::string_view> types = split_list(in_brackets(text));
   const std::vector<std::string_view> all = split_list(names);
   if (types.size() != all.size()) return signature;
   std::string named = "(";
@@ -107,9 +112,8 @@ std::string with_names(const std::string& signature, std::string_view names) {
 std::string names_in(std::string_view declaration) {
   const std::size_t begin = declaration.find('(');
   if (begin == std::string_view::npos) return "";
-  const std::string_view rest = declaration.substr(begin);
   std::string names;
-  for (const std::string_view parameter : split_list(rest.substr(1, closing(rest) - 1))) {
+  for (const std::string_view parameter : split_list(in_brackets(declaration.substr(begin)))) {
     const std::string_view name = name_of(parameter);
     if (name.empty()) return "";
     names += names.empty() ? "" : ", ";

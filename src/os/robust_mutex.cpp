@@ -5,6 +5,7 @@
 #include <ctime>
 
 #include "base/check.h"
+#include "base/units.h"
 #include "os/clock.h"
 #include "os/system_error.h"
 
@@ -36,13 +37,12 @@ bool RobustMutex::try_lock() { return is_ours(pthread_mutex_trylock(&mutex_)); }
 
 bool RobustMutex::lock_until(std::int64_t until_ns) {
   if (try_lock()) return true;
-  constexpr std::int64_t kNsPerSecond = 1'000'000'000;
   timespec limit{};
   clock_gettime(CLOCK_REALTIME, &limit);
   const std::int64_t left = std::max<std::int64_t>(until_ns - monotonic_ns(), 0);
-  const std::int64_t nanoseconds = limit.tv_nsec + left % kNsPerSecond;
-  limit.tv_sec += static_cast<time_t>(left / kNsPerSecond + nanoseconds / kNsPerSecond);
-  limit.tv_nsec = static_cast<decltype(limit.tv_nsec)>(nanoseconds % kNsPerSecond);
+  const std::int64_t nanoseconds = limit.tv_nsec + left % kSecondNs;
+  limit.tv_sec += static_cast<time_t>(left / kSecondNs + nanoseconds / kSecondNs);
+  limit.tv_nsec = static_cast<decltype(limit.tv_nsec)>(nanoseconds % kSecondNs);
   return is_ours(pthread_mutex_timedlock(&mutex_, &limit));
 }
 

@@ -17,6 +17,8 @@ import pytest
 from haz._core.cpp_library import _libhaz_path
 from haz.cpp._compiler import find_compiler
 
+from tests.once import made_once
+
 SOURCE = Path(__file__).parent / "cpp" / "functions.cpp"
 
 pytestmark = pytest.mark.timeout(300)  # a busy machine compiles slowly
@@ -24,17 +26,20 @@ pytestmark = pytest.mark.timeout(300)  # a busy machine compiles slowly
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory):
-    path = tmp_path_factory.mktemp("cpp") / "libfunctions.so"
+    name = "libfunctions.so"
     libhaz = _libhaz_path()
-    subprocess.run(
-        [
-            *(*find_compiler(None).words, "-std=c++20", "-O0", "-fPIC", "-shared", "-fopenmp"),
-            *(f"-I{haz.get_include()}", str(SOURCE), "-o", str(path)),
-            *(f"-L{os.path.dirname(libhaz)}", "-lhaz"),
-        ],
-        check=True,
-    )
-    return str(path)
+
+    def compile_it(folder):
+        subprocess.run(
+            [
+                *(*find_compiler(None).words, "-std=c++20", "-O0", "-fPIC", "-shared", "-fopenmp"),
+                *(f"-I{haz.get_include()}", str(SOURCE), "-o", str(folder / name)),
+                *(f"-L{os.path.dirname(libhaz)}", "-lhaz"),
+            ],
+            check=True,
+        )
+
+    return str(made_once(tmp_path_factory, "cpp-functions", compile_it) / name)
 
 
 @pytest.fixture

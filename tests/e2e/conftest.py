@@ -1,9 +1,7 @@
-"""Programs of C++, built once, also where several processes share the tests (pytest-xdist)."""
+"""Programs of C++, built once."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sys
 from pathlib import Path
 
@@ -11,26 +9,13 @@ import pytest
 
 from tests.e2e.cpp_programs import BUILD_DEADLINE_S, EXAMPLES, run
 from tests.e2e.programs import ROOT
+from tests.once import made_once
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
         if "built" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.timeout(2 * BUILD_DEADLINE_S))
-
-
-def _made_once(tmp_path_factory, name, make):
-    """Return the folder `name`, which the first process to come has filled by ``make(folder)``."""
-    base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent
-    folder, done = base / name, base / f"{name}.done"
-    with open(base / f"{name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not done.exists():
-            make(folder)
-            done.touch()
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +27,7 @@ def installed(tmp_path_factory):
     def install(prefix):
         run(cmake, "--install", build, "--component", "cpp", "--prefix", prefix)
 
-    return _made_once(tmp_path_factory, "prefix", install)
+    return made_once(tmp_path_factory, "prefix", install)
 
 
 @pytest.fixture(scope="session")
@@ -59,4 +44,4 @@ def built(installed, tmp_path_factory):
         )
         run(cmake, "--build", folder, "-j", "2")
 
-    return _made_once(tmp_path_factory, "programs", build)
+    return made_once(tmp_path_factory, "programs", build)

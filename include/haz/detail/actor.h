@@ -30,6 +30,18 @@ task_options creation_options(const Options& options) {
   return made;
 }
 
+/// As options of the task that calls a method. @throws usage_error
+template <class Options>
+task_options method_options(const Options& options) {
+  task_options made;
+  made.max_retries = options.max_retries;
+  made.timeout_s = options.timeout_s;
+  made.priority = options.priority;
+  made.retry_exceptions = options.retry_exceptions;
+  check_options(made);
+  return made;
+}
+
 /// The constructor of the class, with default options. @throws usage_error
 HAZ_API std::shared_ptr<binding> find_constructor(const std::type_info& type);
 /// One handle of the actor of that name. @throws object_lost_error, type_error

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from haz.engines.base import ActorOptions, MethodOptions
 
 __all__ = [
+    "CONSTRUCTOR",
+    "FUNCTION",
     "MARK",
+    "METHOD",
     "PYTHON_MARK",
     "CppDescriptor",
     "pack_class",
@@ -30,7 +33,9 @@ MARK = b"haz-cpp1"
 #: Of a function of a Python module; without a module, of a method of a Python actor.
 PYTHON_MARK = b"haz-pyt1"
 
-_METHOD = 2
+#: Kinds of what a library registers.
+FUNCTION, CONSTRUCTOR, METHOD = range(3)
+
 _HEAD = len(MARK) + 4
 
 
@@ -119,7 +124,7 @@ def unpack_class(packed: bytes) -> tuple[tuple[Any, ...], dict[str, CppDescripto
     for place in range(0, len(methods), 3):
         name, text, parameters = methods[place : place + 3]
         plain = name.rpartition("::")[2]
-        signature = new_signature(name, text, parameters, _METHOD)
+        signature = new_signature(name, text, parameters, METHOD)
         descriptors[plain] = CppDescriptor(
             f"{class_name}.{plain}", signature, uid, library, bool(is_in_python)
         )

@@ -11,7 +11,7 @@ import sys
 from _thread import RLock
 
 from haz import _native
-from haz._core.cpp_code import PYTHON_MARK, unpack_parts
+from haz._core.cpp_code import CONSTRUCTOR, FUNCTION, METHOD, PYTHON_MARK, unpack_parts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ __all__ = [
     "load_function",
     "signature_of",
 ]
-
-_FUNCTION, _CONSTRUCTOR, _METHOD = range(3)
 
 _CppFunction, _CppObject, _ = _native.cpp_types()
 
@@ -184,13 +182,13 @@ def load_function(library: str, name: str) -> Any:
     """Return the function as a callable that runs it in this process."""
     entries = _load(library)
     for entry in entries:
-        if entry.__name__ == name and entry._kind == _FUNCTION:
+        if entry.__name__ == name and entry._kind == FUNCTION:
             return entry
     # Calls of methods and constructors may come by their names.
     for entry in entries:
         if entry.__name__ == name:
             return entry
-    raise AttributeError(_unknown(library, "function", "HAZ_REMOTE", name, _FUNCTION))
+    raise AttributeError(_unknown(library, "function", "HAZ_REMOTE", name, FUNCTION))
 
 
 def _unknown(library: str, what: str, macro: str, name: str, kind: int) -> str:
@@ -211,14 +209,14 @@ def load_class(library: str, name: str) -> type:
 def _make_class(library: str, name: str) -> type:
     entries = _load(library)
     rest = iter(entries)
-    found = (entry for entry in rest if entry._kind == _CONSTRUCTOR and entry.__name__ == name)
+    found = (entry for entry in rest if entry._kind == CONSTRUCTOR and entry.__name__ == name)
     entry = next(found, None)
     if entry is None:
-        raise AttributeError(_unknown(library, "class", "HAZ_ACTOR", name, _CONSTRUCTOR))
+        raise AttributeError(_unknown(library, "class", "HAZ_ACTOR", name, CONSTRUCTOR))
     members: dict[str, Any] = {"__init__": _method("__init__", entry)}
     methods = []
     for method in rest:  # they follow their constructor
-        if method._kind != _METHOD:
+        if method._kind != METHOD:
             break
         methods.append(method)
         plain = method.__name__.rpartition("::")[2]
@@ -286,7 +284,7 @@ def load_code(
             return library, library, retried
         return _with_threads(_import_function(name, library), threads), f"{name}.{library}", retried
     function = _load_named(engine, name, library)
-    if function._kind == _METHOD and more:
+    if function._kind == METHOD and more:
         from haz._core import plain_functions
 
         retried = plain_functions.load(bytes.fromhex(more[0]))()
@@ -310,7 +308,7 @@ def _load_named(engine: NativeEngine, name: str, library: str) -> Any:
 def _with_code(
     engine: NativeEngine, function: Any, threads: int, concurrency: int, code: bytes
 ) -> Any:
-    if function._kind == _CONSTRUCTOR:
+    if function._kind == CONSTRUCTOR:
         from haz._core.actor_worker import constructor_of
         from haz._core.threads import set_threads
 

@@ -14,7 +14,6 @@ from _thread import allocate_lock, start_new_thread
 from haz import _native
 from haz._core import plain_functions, zygote, zygote_copy
 from haz._core.checks import check_detached, force_on_actor_call
-from haz._core.cpp_code import CppDescriptor
 from haz._core.gpus import gpu_names, gpu_resources, shown_ids
 from haz._core.refs import ObjectRef
 from haz._core.runtime import runtime
@@ -596,6 +595,8 @@ class NativeEngine:
         key = (descriptor.uid, method, options)
         number = self._registered.get(key)
         if number is None:
+            from haz._core.cpp_code import CppDescriptor
+
             number = self._registered[key] = _native.register_function(
                 self._session,
                 options.name or descriptor.name,

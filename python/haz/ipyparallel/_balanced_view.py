@@ -107,7 +107,7 @@ class LoadBalancedView(View):
             call = self._bare_call_of(canned_f)
         message = self._message(call)
         self.history.append(message.msg_id)
-        client._remember_balanced(message)
+        client._remember_one(message)
         client._balancer.submit(message)
         result = AsyncResult(client, [message], name_of(f), None, True)
         return result.get() if (self.block if block is None else block) else result

@@ -16,9 +16,8 @@ import weakref
 from types import CellType, FunctionType
 
 import cloudpickle
-from cloudpickle import list_registry_pickle_by_value
 
-from haz._core.plain_functions import is_by_value
+from haz._core.plain_functions import is_by_value, unpack
 from haz._native import all_scalars
 
 TYPE_CHECKING = False
@@ -235,13 +234,9 @@ def _can_function(function: FunctionType) -> Any:
 
 def can_callable(thing: Any) -> Any:
     """What is sent for a function that is to be called: a name or bytes, for most, which are cheap."""
-    if type(thing) is FunctionType:
-        module, name = thing.__module__, thing.__qualname__
-        found = sys.modules.get(module)
-        is_there = getattr(found, name, None) is thing and module not in _MAIN
-        if is_there or _is_importable(thing):
-            is_name = not list_registry_pickle_by_value() or not is_by_value(module)
-            return (module, name) if is_name else thing
+    if type(thing) is FunctionType and _is_importable(thing):
+        module = thing.__module__
+        return thing if is_by_value(module) else (module, thing.__qualname__)
     canned = can(thing)
     return canned.data if type(canned) is Canned and canned.keeps else canned
 
@@ -255,18 +250,8 @@ def uncan_callable(thing: Any) -> Any:
         If it goes by a name that means nothing here.
     """
     if type(thing) is tuple:
-        return _named(*thing)
+        return unpack(thing)
     return _load_kept(thing) if type(thing) is bytes else uncan(thing)
-
-
-def _named(module: str, qualname: str) -> Any:
-    found: Any = sys.modules.get(module)
-    if found is None:
-        __import__(module)
-        found = sys.modules[module]
-    for name in qualname.split("."):
-        found = getattr(found, name)
-    return found
 
 
 def can(thing: Any) -> Any:

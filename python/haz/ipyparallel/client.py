@@ -311,16 +311,12 @@ class Client:
         return f"{self._prefix}_{next(self._numbers)}"
 
     def _remember(self, messages: Iterable[Message]) -> None:
-        state = self._state
         for message in messages:
-            self.history.append(message.msg_id)
-            state.messages.add(message)
-            state.records.add(message.facts)
+            self._remember_one(message)
             if isinstance(message, DirectMessage):
-                state.messages.hold(message)
+                self._state.messages.hold(message)
 
-    def _remember_balanced(self, message: BalancedMessage) -> None:
-        """The same for one call of a load-balanced view, of which there may be many."""
+    def _remember_one(self, message: Message) -> None:
         state = self._state
         self.history.append(message.msg_id)
         state.messages.add(message)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.once import shared_folder
 
 pytest.importorskip("mypy")
 pytestmark = pytest.mark.timeout(600)  # the first run fills the cache, which the others wait for
@@ -40,11 +41,7 @@ def mypy(name, cache, config=""):
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    """A folder that the processes of one test run share."""
-    base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent
-    folder = base / "mypy-cache"
+    folder = shared_folder(tmp_path_factory) / "mypy-cache"
     folder.mkdir(exist_ok=True)
     return folder
 

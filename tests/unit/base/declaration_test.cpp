@@ -9,6 +9,14 @@
 namespace haz {
 namespace {
 
+TEST(Declaration, WhatStandsInBrackets) {
+  EXPECT_EQ(in_brackets("(double, std::pair<int, int>) -> bool"), "double, std::pair<int, int>");
+  EXPECT_EQ(in_brackets("() -> void"), "");
+  EXPECT_EQ(in_brackets("(int"), "int");
+  EXPECT_EQ(in_brackets("int"), "");
+  EXPECT_EQ(in_brackets(""), "");
+}
+
 TEST(Declaration, ListsAreSplitOutsideOfBrackets) {
   const std::vector<std::string_view> expected = {"a", "std::map<int, b>", "f(x, y)"};
   EXPECT_EQ(split_list(" a , std::map<int, b>,f(x, y)"), expected);
