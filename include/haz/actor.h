@@ -106,7 +106,7 @@ struct call_options {
 template <class T>
 class actor {
  public:
-  using value_type = T;  ///< The class.
+  using value_type = T;
 
   /// Of nothing.
   actor() noexcept = default;
@@ -126,14 +126,11 @@ class actor {
     return submit(bound, method, std::forward<Arguments>(arguments)...);
   }
 
-  /// Whether it stands for an actor, which may have ended.
   explicit operator bool() const noexcept { return static_cast<bool>(creation_); }
-  /// Of the same actor.
   friend bool operator==(const actor&, const actor&) noexcept = default;
 
   /// For the implementation.
   explicit actor(ref<void> creation) noexcept : creation_(std::move(creation)) {}
-  /// For the implementation: the ref that keeps the actor alive.
   [[nodiscard]] const ref<void>& creation() const noexcept { return creation_; }
 
  private:
@@ -153,11 +150,10 @@ class actor {
   ref<void> creation_;
 };
 
-/// What actor_of() returns: starts actors of the class T. Cheap to copy; any thread may use it.
+/// What actor_of() returns: starts actors of the class T.
 template <class T>
 class actor_class {
  public:
-  /// Unchecked: use actor_of() and options().
   explicit actor_class(actor_options options) : options_(std::move(options)) {}
 
   /// The same class with these options. @throws usage_error for options out of range.
@@ -199,7 +195,7 @@ actor_class<T> actor_of() {
   return actor_class<T>({});
 }
 
-/// Starts an actor of the class T with the options' defaults. @throws as actor_class::remote().
+/// Starts an actor of the class T.
 template <class T, class... Arguments>
 actor<T> make_actor(Arguments&&... arguments) {
   return actor_of<T>().remote(std::forward<Arguments>(arguments)...);
@@ -233,8 +229,7 @@ inline void kill_actor(const ref<void>& creation, bool no_restart) {
 
 }  // namespace detail
 
-/// Ends the actor's process at once. Calls that have not ended fail. Of an actor that has ended:
-/// does nothing. @throws object_lost_error for a handle of nothing; not_running_error.
+/// Ends the actor's process at once. Calls that have not ended fail.
 template <class T>
 void kill(const actor<T>& victim, kill_options options = {}) {
   detail::kill_actor(victim.creation(), options.no_restart);

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import collections
+import collections.abc
 import functools
 import marshal
 import math
@@ -119,12 +119,22 @@ def test_importable_functions_go_by_name(function):
     assert send(function) is function
 
 
+def test_importable_classes_go_by_name():
+    for cls in (collections.Counter, dict, textwrap.TextWrapper):
+        assert plain_functions.pack(cls) == (cls.__module__, cls.__qualname__)
+        assert send(cls) is cls
+
+
+def test_classes_that_pickle_may_take_apart_are_left_to_it():
+    assert plain_functions.pack(collections.abc.Mapping) is None  # of a metaclass
+
+
 def test_methods_of_classes_go_by_name():
     assert send(collections.Counter.most_common) is collections.Counter.most_common
 
 
 def test_other_callables_are_left_to_pickle():
-    for value in (math.sqrt, len, dict, functools.partial(len), xml.dom.minidom, None, "f"):
+    for value in (math.sqrt, len, functools.partial(len), xml.dom.minidom, None, "f"):
         assert plain_functions.pack(value) is None
 
 

@@ -1,6 +1,6 @@
 """Functions that cross processes without pickle: their code, and a few simple things around it.
 
-`pack` takes a function that pickle would name (others can import it), and one that
+`pack` takes a function or class that pickle would name (others can import it), and a function that
 :mod:`haz._core.serialize` would pickle by value as long as everything around its code is simple:
 constants, modules, builtin types. What `unpack` makes of that is the same function that pickling
 would have made. It matters for the first task of a program: importing pickle takes longer than
@@ -100,10 +100,12 @@ def pack(function: Any) -> Any:
 
     None: pickle it. What is returned is a copy of the function as it is now.
     """
-    if type(function) is not FunctionType:
+    if type(function) not in (FunctionType, type):
         return None
     if is_importable(function, function.__module__, function.__qualname__):
         return function.__module__, function.__qualname__
+    if type(function) is type:
+        return None
     try:
         return _pack_by_value(function)
     except _NotPlainError:
@@ -162,14 +164,14 @@ def _slot(value: Any) -> Any:
     return _constant(value)
 
 
-def unpack(packed: Any) -> FunctionType:
+def unpack(packed: Any) -> Any:
     """Rebuild what `pack` returned."""
     if len(packed) == 2:
         module_name, qualname = packed
         found: Any = _import(module_name)
         for name in qualname.split("."):
             found = getattr(found, name)
-        return found  # type: ignore[no-any-return]
+        return found
     code, name, own_globals, used, slots = packed
     own_globals["__builtins__"] = builtins
     function = FunctionType(marshal.loads(code), own_globals, name)

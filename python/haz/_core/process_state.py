@@ -33,8 +33,8 @@ else:
 
 __all__ = [
     "ProcessState",
+    "Streams",
     "name_output",
-    "open_streams",
     "plain_output",
     "show_plain_output",
     "write_to_driver",
@@ -132,12 +132,39 @@ def _open_stream(fd: int) -> _TaskStream:
     )
 
 
-def open_streams() -> _TaskStream:
-    """Make standard output and error the streams that lead to the driver; the latter."""
-    global _to_driver
-    sys.stdout = _to_driver = _open_stream(1)
-    sys.stderr = errors = _open_stream(2)
-    return errors
+class Streams:
+    """Standard output and error of a worker, which lead to the driver.
+
+    They can be made before this process has those descriptors, which are pipes, whatever they are
+    now.
+    """
+
+    def __init__(self) -> None:
+        source, sink = os.pipe()
+        try:
+            self.output, self.errors = _opened_as(1, sink), _opened_as(2, sink)
+        finally:
+            os.close(source)
+            os.close(sink)
+
+    def show(self) -> None:
+        """Make them those of this process."""
+        global _to_driver
+        sys.stdout = _to_driver = self.output
+        sys.stderr = self.errors
+
+
+def _opened_as(fd: int, pipe: int) -> _TaskStream:
+    """Return the stream of a descriptor, made while it is a copy of `pipe`."""
+    own = os.dup(fd)
+    try:
+        os.dup2(pipe, fd)
+        try:
+            return _open_stream(fd)
+        finally:
+            os.dup2(own, fd)
+    finally:
+        os.close(own)
 
 
 _to_driver: _TaskStream | None = None
@@ -287,6 +314,9 @@ _OF_MODULES_TOO: dict[str, Part] = {
 }
 
 
+_PARTS: dict[str, Part] = _OF_THE_PROCESS | _OF_MODULES_TOO
+
+
 class _Signals:
     """Handlers and the mask; looked at only after they were changed by Python's own functions."""
 
@@ -298,6 +328,16 @@ class _Signals:
     def _read() -> tuple[dict[int, Any], Any]:
         handlers: dict[int, Any] = {n: _signal.getsignal(n) for n in _signal.valid_signals()}
         return handlers, _set_mask(_signal.SIG_BLOCK, ())
+
+    def begin(self) -> None:
+        """In the worker, whose own handler is that of an interrupt."""
+        if self.changed:
+            self._own = self._read()
+            self.changed = False
+            return
+        handlers = self._own[0]
+        handlers[_signal.SIGINT] = _signal.getsignal(_signal.SIGINT)
+        self._own = handlers, _set_mask(_signal.SIG_BLOCK, ())
 
     def put_back(self) -> None:
         if not self.changed:
@@ -342,11 +382,14 @@ _FOR_GOOD = ("chroot", "unshare", "setns")
 
 
 class ProcessState:
-    """The state of this worker process before its first task, and what becomes of it."""
+    """The state of this worker process before its first task, and what becomes of it.
+
+    A zygote makes it for the workers that it will fork; see `begin`.
+    """
 
     def __init__(self, errors: _TaskStream) -> None:
         self._errors = errors
-        self._own = {name: part[0]() for name, part in _all_parts()}
+        self.keep()
         self._signals = _Signals()
         _signal.signal = self._noting(_signal.signal)
         _signal.pthread_sigmask = self._noting(_signal.pthread_sigmask)
@@ -376,7 +419,13 @@ class ProcessState:
 
     def keep(self) -> None:
         """Take the present state as that of the process, to which tasks' changes are put back."""
-        self._own = {name: part[0]() for name, part in _all_parts()}
+        self._own = {name: part[0]() for name, part in _PARTS.items()}
+
+    def begin(self) -> None:
+        """In the worker: its streams and the collector are not those of its zygote."""
+        for name in ("streams", "gc"):
+            self._own[name] = _PARTS[name][0]()
+        self._signals.begin()
 
     def flush(self, ended: bool) -> None:
         """Write out what the streams hold; `ended`: that was all of the task."""
@@ -412,7 +461,7 @@ class ProcessState:
     def set_aside(self) -> Any:
         """Put all back for a task that runs in the middle of another; what that one had."""
         aside = {}
-        for name, (read, change) in _all_parts():
+        for name, (read, change) in _PARTS.items():
             now = read()
             if now != self._own[name]:
                 aside[name] = now
@@ -422,11 +471,7 @@ class ProcessState:
     def bring_back(self, aside: Any) -> None:
         """The outer task goes on, with what `set_aside` returned."""
         changes, signals = aside
-        for name, (_, change) in _all_parts():
+        for name, (_, change) in _PARTS.items():
             if name in changes:
                 change(changes[name])
         self._signals.bring_back(signals)
-
-
-def _all_parts() -> list[tuple[str, Part]]:
-    return [*_OF_THE_PROCESS.items(), *_OF_MODULES_TOO.items()]

@@ -14,7 +14,7 @@ from haz import _native
 from haz._core import zygote
 from haz._core.gpus import VISIBLE
 from haz._core.numba_threads import NumbaThreads
-from haz._core.process_state import ProcessState, open_streams
+from haz._core.process_state import ProcessState, Streams
 from haz._core.runtime import attach_worker_engine, runtime
 from haz.engines.native import NativeEngine, UnpackedFunction
 
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 else:
     import _signal  # `signal` costs milliseconds, and wraps these
 
-__all__ = ["collecting_items", "end", "retry_test", "run"]
+_set_handler = _signal.signal
+
+__all__ = ["collecting_items", "end", "note_import", "prepare", "retry_test", "run"]
 
 
 def _interrupt(_number: int, _frame: Any) -> None:
@@ -70,7 +72,7 @@ class _Worker:
 
             loaded, retried = actor_worker.load(self._engine, parts)
             self._retried[number] = retry_test(retried)
-            self._engine.loaded[number] = actor_worker.function_name(self._engine, parts)
+            self._engine.loaded[number] = parts
             return loaded
         unpacked = UnpackedFunction(code)
         self._engine.resources_of[number] = unpacked.resources
@@ -201,17 +203,48 @@ def _counted(function: Callable[..., Any], max_calls: int) -> Callable[..., Any]
     return wrapper
 
 
+class _Prepared:
+    """What is the same in all workers of a zygote, and so made once, before they are forked."""
+
+    def __init__(self) -> None:
+        self.engine = NativeEngine(None)
+        self.streams = Streams()
+        self.state = ProcessState(self.streams.errors)
+        #: Whether a module was imported since, which may have changed anything.
+        self.is_old = False
+
+
+_prepared: _Prepared | None = None
+
+
+def prepare() -> None:
+    """In a zygote: prepare what each of its workers will need."""
+    global _prepared
+    _prepared = _Prepared()
+
+
+def note_import(is_last: bool) -> None:
+    """In a zygote that has imported a module: `is_last`, and will import no other for now."""
+    if _prepared is not None:
+        _prepared.is_old = not is_last
+        if is_last:
+            _prepared.state.keep()
+
+
 def run(slot: int, process_id: int, arena_fd: int, rejoins: bool = False) -> int:
     """Be a worker; returns the exit code when the node ends."""
-    _native.init_types(_ref_base())
+    prepared = _prepared if _prepared is not None else _Prepared()
     _native.worker_join(slot, process_id, arena_fd, rejoins)
-    engine = NativeEngine.join()
+    engine, state = prepared.engine, prepared.state
+    engine.join()
     attach_worker_engine(engine)
-    errors = open_streams()
+    prepared.streams.show()
     if "openmp" not in zygote.job:
         sys.meta_path.insert(0, NumbaThreads())
-    _signal.signal(_signal.SIGINT, _interrupt)
-    state = ProcessState(errors)
+    _set_handler(_signal.SIGINT, _interrupt)
+    if prepared.is_old:
+        state.keep()
+    state.begin()
     worker = _Worker(engine, state, (slot, process_id, _native.arena_fd()))
     code = _native.worker_run(
         worker.load,
@@ -281,9 +314,3 @@ def _close_files() -> None:
     all_files("flush")
     gc.collect()
     all_files("close")
-
-
-def _ref_base() -> type:
-    from haz._core.refs import ObjectRef
-
-    return ObjectRef

@@ -51,8 +51,9 @@ _STARTUP_VARIABLES = ("PYTHONHASHSEED", "PYTHONHOME", "PYTHONMALLOC", "PYTHONPLA
 #: Options of `python -X` that are about one process' own start or end.
 _OWN_X_OPTIONS = ("importtime", "showrefcount", "showalloccount", "presite")
 
-#: Modules with a generator that a fork copies, and what gives it a state of its own.
-_SEEDED = (("random", "seed"), ("numpy.random", "seed"), ("torch", "seed"))
+#: Modules with a generator that a fork copies, and what gives it a state of its own; that of
+#: `random` has one after any fork.
+_SEEDED = (("numpy.random", "seed"), ("torch", "seed"))
 
 
 # ---- in the driver ---------------------------------------------------------------------------
@@ -251,6 +252,7 @@ def main(socket_fd: int) -> "NoReturn":
     import_first = _importer(setup["preload_first"])
     while import_first is not None and import_first():
         pass
+    worker_main.prepare()
     gc.freeze()
     slot, process_id, arena_fd = zygote_run(
         socket_fd, driver_pid, _importer(setup["preload"]), _importer(setup["preload_when_quiet"])
@@ -356,6 +358,8 @@ def _importer(names: "list[str]") -> "Callable[[], bool] | None":
         return None
     import gc
 
+    from haz._core.worker_main import note_import
+
     left = names[::-1]
 
     def import_one() -> bool:
@@ -367,6 +371,7 @@ def _importer(names: "list[str]") -> "Callable[[], bool] | None":
         # What is buffered at a fork would be written once by each worker.
         sys.stdout.flush()
         sys.stderr.flush()
+        note_import(is_last=not left)
         gc.freeze()
         return bool(left)
 

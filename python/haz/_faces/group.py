@@ -235,10 +235,13 @@ class WorkerGroup(Receiver):
         self.close()
 
     def _end_workers(self) -> None:
-        workers, self._workers, self._idle = self._workers, [], []
+        with self._lock:
+            workers, self._workers, self._idle = self._workers, [], []
+            self._ends.watch(workers)
         try:
             ends = [worker.actor.__ray_terminate__.remote() for worker in workers]
             if ends:
                 wait(ends, num_returns=len(ends), timeout=_END_S)
         except Exception:
             pass  # haz was shut down, and the workers with it
+        self._ends.wait(_END_S)

@@ -270,6 +270,7 @@ class Receiver(Sender):
             self._waiting.clear()
             self._load = 0
             workers, self._workers, self._idle = self._workers, [], []
+            self._ends.watch(workers)
         for worker in workers:
             _kill(worker)
         for call in calls:

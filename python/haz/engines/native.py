@@ -64,7 +64,11 @@ _PRELOADED_IF_JOBLIB = ("numpy", "joblib")
 _PRELOADED_LATER = ("haz._core.serialize",)
 
 #: Imported by the zygote when it is quiet: what the process of an actor needs, and one of a pool.
-_PRELOADED_WHEN_QUIET = ("haz._core.actor_worker", "haz._faces.worker")
+_PRELOADED_WHEN_QUIET = (
+    "haz._core.actor_worker",
+    "haz._core.main_globals",
+    "haz._faces.worker",
+)
 
 #: Likewise, of the standard library and if the program itself has: a module that defines a task or
 #: an actor most likely imports some of it, in each new process again. To import them does nothing
@@ -345,7 +349,7 @@ class NativeEngine:
         self._is_worker = options is None
         self._callbacks = _Callbacks()
         #: Number of the native session that this engine works on.
-        self._session = 0 if options is not None else _native.session()
+        self._session = 0
         self._namespace = zygote.job.get("namespace", "")
         self._gpus = zygote.job.get("gpus", "").split(",")
         labels = zygote.job.get("labels", "").split("\0")
@@ -356,8 +360,8 @@ class NativeEngine:
         self._job_id = ""
         #: In a worker: resources of the functions that it has loaded, by their number.
         self.resources_of: dict[int, dict[str, float]] = {}
-        #: And these themselves, or names of methods.
-        self.loaded: dict[int, Callable[..., Any] | str] = {}
+        #: And these themselves, names of methods, or what `actor_worker.function_name` takes.
+        self.loaded: dict[int, Callable[..., Any] | str | tuple[Any, ...]] = {}
         #: In the process of an actor: the actor.
         self.actor: ActorHost | None = None
         #: Parts of the runtime environment that functions have if they do not say otherwise.
@@ -388,10 +392,9 @@ class NativeEngine:
             self, stream: ObjectRef[Any], timeout_s: float | None
         ) -> ObjectRef[Any] | None: ...
 
-    @classmethod
-    def join(cls) -> NativeEngine:
-        """Return the engine of a worker process that has joined its node."""
-        return cls(None)
+    def join(self) -> None:
+        """Be the engine of this process, a worker that has joined its node."""
+        self._session = _native.session()
 
     def enter_program(self, job: dict[str, str]) -> None:
         """In a worker: work for the driver of these facts, which has joined the node."""
@@ -776,6 +779,10 @@ class NativeEngine:
         found = self.loaded.get(number)
         if found is None or isinstance(found, str):
             return found
+        if isinstance(found, tuple):
+            from haz._core.actor_worker import function_name
+
+            return function_name(self, found)
         from haz._core.signature import name_of
 
         return name_of(found)

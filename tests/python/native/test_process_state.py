@@ -173,6 +173,35 @@ def test_what_modules_set_up_stays(tmp_path):
     run_scenario(modules_set_up_the_process, tmp_path, place=str(folder))
 
 
+def test_what_a_zygote_imports_late_is_part_of_the_state(run_program):
+    """As the zygote does it that has prepared its workers: it imports more before it forks one."""
+    done = run_program(
+        """
+        import os
+        import sys
+        import warnings
+
+        from haz._core import worker_main
+
+        worker_main.prepare()
+        state = worker_main._prepared.state
+        sys.path.append("/by/an/import")
+        warnings.simplefilter("error")
+        filters = list(warnings.filters)
+        worker_main.note_import(is_last=False)
+        print(worker_main._prepared.is_old)
+        worker_main.note_import(is_last=True)
+        print(worker_main._prepared.is_old)
+        os.umask(os.umask(0o77))
+        sys.path.append("/by/a/task")
+        warnings.simplefilter("ignore")
+        state.put_back(imported=False)
+        print(sys.path[-1], warnings.filters == filters)
+        """
+    )
+    assert done.stdout.splitlines() == ["True", "False", "/by/an/import True"], done.stderr
+
+
 def user_of_tasks():
     @haz.remote(num_cpus=2)
     def who():
