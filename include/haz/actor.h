@@ -106,7 +106,7 @@ struct call_options {
 template <class T>
 class actor {
  public:
-  using value_type = T;
+  using value_type = T;  ///< The class.
 
   /// Of nothing.
   actor() noexcept = default;
@@ -126,11 +126,14 @@ class actor {
     return submit(bound, method, std::forward<Arguments>(arguments)...);
   }
 
+  /// Whether it stands for an actor, which may have ended.
   explicit operator bool() const noexcept { return static_cast<bool>(creation_); }
+  /// Of the same actor.
   friend bool operator==(const actor&, const actor&) noexcept = default;
 
   /// For the implementation.
   explicit actor(ref<void> creation) noexcept : creation_(std::move(creation)) {}
+  /// For the implementation: the ref that keeps the actor alive.
   [[nodiscard]] const ref<void>& creation() const noexcept { return creation_; }
 
  private:
@@ -150,10 +153,11 @@ class actor {
   ref<void> creation_;
 };
 
-/// What actor_of() returns: starts actors of the class T.
+/// What actor_of() returns: starts actors of the class T. Cheap to copy; any thread may use it.
 template <class T>
 class actor_class {
  public:
+  /// Unchecked: use actor_of() and options().
   explicit actor_class(actor_options options) : options_(std::move(options)) {}
 
   /// The same class with these options. @throws usage_error for options out of range.
@@ -195,7 +199,7 @@ actor_class<T> actor_of() {
   return actor_class<T>({});
 }
 
-/// Starts an actor of the class T.
+/// Starts an actor of the class T with the options' defaults. @throws as actor_class::remote().
 template <class T, class... Arguments>
 actor<T> make_actor(Arguments&&... arguments) {
   return actor_of<T>().remote(std::forward<Arguments>(arguments)...);
@@ -229,7 +233,8 @@ inline void kill_actor(const ref<void>& creation, bool no_restart) {
 
 }  // namespace detail
 
-/// Ends the actor's process at once. Calls that have not ended fail.
+/// Ends the actor's process at once. Calls that have not ended fail. Of an actor that has ended:
+/// does nothing. @throws object_lost_error for a handle of nothing; not_running_error.
 template <class T>
 void kill(const actor<T>& victim, kill_options options = {}) {
   detail::kill_actor(victim.creation(), options.no_restart);

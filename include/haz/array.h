@@ -15,8 +15,9 @@
 
 namespace haz {
 
-/// Layouts of arrays: `strided`, as slices are, or `contiguous` (in C order).
+/// A layout of arrays: with any strides, as slices and transposed arrays have.
 struct strided {};
+/// A layout of arrays: in C order without gaps, the last axis the fastest.
 struct contiguous {};
 
 namespace detail {
@@ -52,11 +53,13 @@ class array {
                 "haz::array has 1 to 4 dimensions");
 
  public:
-  using value_type = std::remove_const_t<T>;
-  static constexpr int dimensions = Dimensions;
+  using value_type = std::remove_const_t<T>;     ///< Of an item, without const.
+  static constexpr int dimensions = Dimensions;  ///< Number of axes.
+  /// Whether its type says that the items lie without gaps.
   static constexpr bool is_contiguous = std::same_as<Layout, contiguous>;
 
-  /// The view of `data`, with sizes and strides of `Dimensions` numbers each.
+  /// The view of `data`, with sizes and strides of `Dimensions` numbers each, in items. The data
+  /// stay the caller's, and have to outlive the view; the numbers are copied.
   array(T* data, const std::int64_t* shape, const std::int64_t* strides) : data_(data) {
     for (int axis = 0; axis < Dimensions; ++axis) {
       shape_[axis] = shape[axis];
@@ -99,8 +102,11 @@ class array {
     }
   }
 
+  /// The item whose indices are all 0. Owned by whoever made the view.
   [[nodiscard]] T* data() const { return data_; }
+  /// Number of items along the axis, which counts from 0 and is not checked.
   [[nodiscard]] std::int64_t shape(int axis) const { return shape_[axis]; }
+  /// Distance of neighbours along the axis, in items; negative where they lie backwards.
   [[nodiscard]] std::int64_t stride(int axis) const { return strides_[axis]; }
   /// Number of items.
   [[nodiscard]] std::int64_t size() const {
@@ -109,11 +115,13 @@ class array {
       items *= extent;
     return items;
   }
+  /// Of a contiguous array of one axis: its items in order, so that it is a range.
   T* begin() const
     requires(Dimensions == 1 && is_contiguous)
   {
     return data_;
   }
+  /// Behind the last of them.
   T* end() const
     requires(Dimensions == 1 && is_contiguous)
   {
@@ -136,7 +144,8 @@ class array {
 };
 
 /// A contiguous array that owns its items: what a function returns that makes a new array. Can be
-/// moved, not copied. empty(), zeros() and empty_like() make one.
+/// moved, not copied; one that was moved from must not be read. Views of it do not keep it.
+/// empty(), zeros() and empty_like() make one.
 template <class T, int Dimensions = 1>
 class owned_array : public array<T, Dimensions, contiguous> {
   static_assert(std::is_trivially_copyable_v<T> && !std::is_const_v<T>);
@@ -172,18 +181,19 @@ class owned_array : public array<T, Dimensions, contiguous> {
 };
 
 /// A new array of that shape, whose items are not set: `haz::empty<double>(rows, columns)`.
+/// @throws value_error for a negative size, std::bad_alloc.
 template <class T, std::integral... Sizes>
 owned_array<T, sizeof...(Sizes)> empty(Sizes... shape) {
   return owned_array<T, sizeof...(Sizes)>::make({static_cast<std::int64_t>(shape)...}, false);
 }
 
-/// A new array of that shape, of zeros.
+/// A new array of that shape, of zeros. @throws as empty().
 template <class T, std::integral... Sizes>
 owned_array<T, sizeof...(Sizes)> zeros(Sizes... shape) {
   return owned_array<T, sizeof...(Sizes)>::make({static_cast<std::int64_t>(shape)...}, true);
 }
 
-/// A new array of the shape and type of `other`, whose items are not set.
+/// A new array of the shape and type of `other`, whose items are not set. @throws std::bad_alloc.
 template <class T, int Dimensions, class Layout>
 owned_array<std::remove_const_t<T>, Dimensions> empty_like(
     const array<T, Dimensions, Layout>& other) {

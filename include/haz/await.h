@@ -105,7 +105,7 @@ class coroutine_result<void> {
 
 }  // namespace detail
 
-/// Waits for the value in a coroutine, and gives a copy of it, or what get() throws.
+/// Waits for the value in a coroutine, and gives a copy of it, or throws what get() throws.
 template <class T>
 detail::ref_awaiter<T> operator co_await(ref<T> object) {
   return detail::ref_awaiter<T>(std::move(object));
@@ -117,12 +117,16 @@ detail::ref_awaiter<T> operator co_await(ref<T> object) {
 template <class T = void>
 class [[nodiscard]] coroutine {
  public:
+  /// For the compiler: what a coroutine keeps of its result and of who awaits it.
   class promise_type : public detail::coroutine_result<T> {
    public:
+    /// For the compiler: the owner of the frame.
     coroutine get_return_object() noexcept {
       return coroutine(std::coroutine_handle<promise_type>::from_promise(*this));
     }
+    /// For the compiler: it begins when it is awaited.
     [[nodiscard]] std::suspend_always initial_suspend() const noexcept { return {}; }
+    /// For the compiler: who awaits it goes on.
     auto final_suspend() noexcept {
       struct to_caller {
         [[nodiscard]] bool await_ready() const noexcept { return false; }
@@ -280,7 +284,7 @@ inline void sync_wait(std::vector<coroutine<void>> all) {
     result.take();
 }
 
-/// As get().
+/// As get() of the ref.
 template <class T>
 T sync_wait(const ref<T>& object) {
   return get(object);

@@ -29,6 +29,7 @@ inline int max_threads() { return detail::max_threads(); }
 struct parallel_options {
   /// At most so many threads, also if that is more than the machine has cores. 0: max_threads().
   int num_threads = 0;
+  /// Who runs which iterations.
   haz::schedule schedule = haz::schedule::static_;
   /// Iterations that a thread takes at a time; for guided, at least. 0: chosen, see `schedule`.
   std::int64_t chunk = 0;
@@ -38,9 +39,11 @@ struct parallel_options {
 /// are as in Python. An empty range is no error; a step of 0 throws value_error.
 class range {
  public:
+  /// 0 to `end` - 1; none if `end` is 0 or negative.
   template <std::integral End>
   range(End end)
       : range(0, static_cast<std::int64_t>(end)) {}  // NOLINT(google-explicit-constructor)
+  /// `begin`, `begin + step` and so on, `end` excluded. @throws value_error if `step` is 0.
   range(std::int64_t begin, std::int64_t end, std::int64_t step = 1) : begin_(begin), step_(step) {
     if (step == 0) throw value_error("a range can't have a step of 0");
     // Unsigned: the distance of two int64_t need not fit into a third.
@@ -54,8 +57,9 @@ class range {
 
   /// Number of iterations.
   [[nodiscard]] std::uint64_t size() const { return size_; }
+  /// Distance of numbers that follow each other; never 0.
   [[nodiscard]] std::int64_t step() const { return step_; }
-  /// The number of iteration `i`.
+  /// The number of iteration `i`, which is below size() and not checked.
   std::int64_t operator[](std::uint64_t i) const {
     return static_cast<std::int64_t>(static_cast<std::uint64_t>(begin_) +
                                      i * static_cast<std::uint64_t>(step_));
@@ -168,13 +172,15 @@ void parallel_for(range numbers, const parallel_options& options, const Body& bo
                         });
 }
 
+/// The same with max_threads() threads and schedule::static_.
 template <class Body>
   requires std::invocable<const Body&, std::int64_t>
 void parallel_for(range numbers, const Body& body) {
   parallel_for(numbers, parallel_options{}, body);
 }
 
-/// The same with each item of a container that has random access: `body(item)`.
+/// The same with each item of a container that has random access: `body(item)`. The container is
+/// the caller's, and must keep its size meanwhile.
 template <detail::random_access Items, class Body>
 void parallel_for(Items&& items, const parallel_options& options, const Body& body) {
   const auto first = items.begin();
@@ -182,6 +188,7 @@ void parallel_for(Items&& items, const parallel_options& options, const Body& bo
                [&](std::int64_t i) { body(first[static_cast<std::ptrdiff_t>(i)]); });
 }
 
+/// The same with max_threads() threads and schedule::static_.
 template <detail::random_access Items, class Body>
 void parallel_for(Items&& items, const Body& body) {
   parallel_for(items, parallel_options{}, body);
@@ -214,6 +221,7 @@ Value parallel_reduce(range numbers, const parallel_options& options, Value init
   return partials.result(std::move(initial), combine);
 }
 
+/// The same with max_threads() threads and schedule::static_.
 template <class Value, class Body, class Combine = detail::plus>
   requires std::invocable<const Body&, std::int64_t>
 Value parallel_reduce(range numbers, Value initial, const Body& body, const Combine& combine = {}) {

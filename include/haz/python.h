@@ -97,11 +97,14 @@ class py_actor {
     return submit<Result>(bound, std::forward<Arguments>(arguments)...);
   }
 
+  /// Whether it stands for an actor, which may have ended.
   explicit operator bool() const noexcept { return static_cast<bool>(creation_); }
+  /// Of the same actor.
   friend bool operator==(const py_actor&, const py_actor&) noexcept = default;
 
   /// For the implementation.
   explicit py_actor(ref<void> creation) noexcept : creation_(std::move(creation)) {}
+  /// For the implementation: the ref that keeps the actor alive.
   [[nodiscard]] const ref<void>& creation() const noexcept { return creation_; }
 
  private:
@@ -124,7 +127,7 @@ inline py_actor get_py_actor(const std::string& name) {
   return py_actor(ref<void>::adopt(detail::find_python_actor(name)));
 }
 
-/// Ends the actor's process at once. Calls that have not ended fail.
+/// As kill() of an actor of C++.
 inline void kill(const py_actor& victim, kill_options options = {}) {
   detail::kill_actor(victim.creation(), options.no_restart);
 }

@@ -53,7 +53,7 @@ constexpr bool can_be_read_as() {
 template <class T>
 class ref {
  public:
-  using value_type = T;
+  using value_type = T;  ///< What get() returns.
 
   /// Of nothing.
   ref() noexcept = default;
@@ -66,6 +66,7 @@ class ref {
       : id_(other.id()), generation_(other.generation()) {
     add();
   }
+  /// Stands for what `other` does from now on, and no longer for what it did.
   ref& operator=(ref other) noexcept {
     std::swap(id_, other.id_);
     std::swap(generation_, other.generation_);
@@ -90,6 +91,7 @@ class ref {
     made.generation_ = detail::current_generation();
     return made;
   }
+  /// For the implementation: the run of haz that the object is of.
   [[nodiscard]] std::uint32_t generation() const noexcept { return generation_; }
 
  private:
@@ -283,12 +285,12 @@ template <class T>
 std::vector<T> get(const std::vector<ref<T>>& objects) {
   return detail::get_list(std::span<const ref<T>>(objects), -1);
 }
-/// Waits for all.
+/// Waits for all. @throws what the first one that failed has failed of.
 inline void get(const std::vector<ref<void>>& objects) {
   (void)detail::get_list(std::span<const ref<void>>(objects), -1);
 }
 
-/// The values of refs of several types.
+/// The values of refs of several types. @throws as get() of one.
 template <class First, class Second, class... Others>
   requires(!std::is_void_v<First> && !std::is_void_v<Second> && (!std::is_void_v<Others> && ...))
 std::tuple<First, Second, Others...> get(const ref<First>& first, const ref<Second>& second,
@@ -321,8 +323,8 @@ T get_for(const ref<T>& object, std::chrono::duration<Rep, Period> timeout) {
 /// What wait() has found; together the refs that it was given, each in their order.
 template <class T>
 struct wait_result {
-  std::vector<ref<T>> ready;
-  std::vector<ref<T>> pending;
+  std::vector<ref<T>> ready;    ///< Whose values, or errors, are there; at most `count`.
+  std::vector<ref<T>> pending;  ///< The others.
 };
 
 /// Waits until `count` of the refs are ready, or for `timeout`. A failed task is ready, too.

@@ -40,6 +40,7 @@ namespace haz {
 template <class Result, class... Parameters>
 class remote_task {
  public:
+  /// For the implementation: use task() or py_function().
   explicit remote_task(std::shared_ptr<detail::binding> binding) : binding_(std::move(binding)) {}
 
   /// The same function with these options. @throws usage_error for options out of range.
@@ -94,10 +95,11 @@ remote_task<Result, T, Parameters...> task(Result (T::*method)(Parameters...) co
       detail::find_binding(detail::key_of_function(method)));
 }
 
-/// What task() returns for a functor: a copy of it goes with each call.
+/// What task() returns for a functor: a copy of it goes with each call. Any thread may use it.
 template <class Functor, class Task>
 class remote_functor {
  public:
+  /// For the implementation: use task().
   remote_functor(Functor functor, Task task)
       : functor_(std::move(functor)), task_(std::move(task)) {}
 
@@ -118,7 +120,7 @@ class remote_functor {
 
 /// The task of a functor whose `operator()` HAZ_REMOTE registers:
 /// `haz::task(scaling{2.0}).remote(3.0)`. The functor is a value that can be passed to another
-/// process, so no lambda that captures something.
+/// process, so no lambda that captures something. @throws usage_error if it is not registered.
 template <class Functor>
   requires std::is_class_v<Functor> && requires { &Functor::operator(); }
 auto task(Functor functor) {

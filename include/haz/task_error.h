@@ -1,5 +1,6 @@
 /// @file
-/// What the calls of haz throw. All derive from haz::error; a copy shares the text.
+/// What the calls of haz throw. All derive from haz::error; copies share the text and may be read
+/// by any number of threads.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +17,7 @@ namespace haz {
 /// Base class of what follows: a text of any length.
 class HAZ_API runtime_error : public error {
  public:
+  /// With what what() returns.
   explicit runtime_error(std::string text)
       : text_(std::make_shared<const std::string>(std::move(text))) {}
   [[nodiscard]] const char* what() const noexcept override { return text_->c_str(); }
@@ -45,15 +47,17 @@ class HAZ_API type_error : public runtime_error {
 /// A task has thrown. Of an exception of Python the type and the traceback are Python's.
 class HAZ_API task_error : public runtime_error {
  public:
+  /// What is known of it.
   struct report {
-    std::string task_name;
+    std::string task_name;           ///< By default that of its function.
     std::string type_name;           ///< "std::out_of_range"
     std::string message;             ///< What its what() said.
     std::string traceback;           ///< Of Python; of C++ the exception, its stack and its causes.
     std::vector<std::string> stack;  ///< Of C++: functions, the one that has thrown first.
     std::vector<std::string> causes;  ///< "type: message" of each nested exception.
-    std::int64_t pid = 0;
+    std::int64_t pid = 0;             ///< Of the process in which it was thrown.
   };
+  /// With what what() returns, and what the other members do.
   task_error(std::string text, report what_happened)
       : runtime_error(std::move(text)),
         report_(std::make_shared<const report>(std::move(what_happened))) {}
@@ -64,6 +68,7 @@ class HAZ_API task_error : public runtime_error {
   [[nodiscard]] const std::string& type_name() const { return report_->type_name; }
   /// What was said by what was thrown.
   [[nodiscard]] const std::string& message() const { return report_->message; }
+  /// Of Python: the traceback as Python shows it. Of C++: the exception, its stack and its causes.
   [[nodiscard]] const std::string& traceback() const { return report_->traceback; }
   /// Of C++: the functions that were active when it was thrown, the innermost first, up to the
   /// task's own, as "simulate(int) (program+0x1234)", where the number is for addr2line. Functions
@@ -82,8 +87,10 @@ class HAZ_API task_error : public runtime_error {
 /// The process that ran a task has died: of a signal, by exit(), or killed.
 class HAZ_API worker_crashed_error : public runtime_error {
  public:
+  /// With what what() returns, and what the other members do.
   worker_crashed_error(std::string text, std::int64_t pid, int signal, int exit_code)
       : runtime_error(std::move(text)), pid_(pid), signal_(signal), exit_code_(exit_code) {}
+  /// Of the process that has died.
   [[nodiscard]] std::int64_t pid() const { return pid_; }
   /// Number of the signal that ended it; 0: it exited.
   [[nodiscard]] int signal() const { return signal_; }

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import itertools
 import multiprocessing
 import operator
 import os
+import pkgutil
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import managers
 
 import haz
 import haz.multiprocessing
@@ -153,6 +156,7 @@ def _is_running(pid):
         ({"processes": 0}, ValueError),
         ({"processes": 1, "initializer": 3}, TypeError),
         ({"processes": 1, "maxtasksperchild": 0}, ValueError),
+        ({"processes": 1, "maxtasksperchild": 0.5}, ValueError),
     ],
 )
 def test_bad_arguments(module, arguments, error):
@@ -533,6 +537,77 @@ def test_values_of_a_manager(native, first):
         executor.submit(_note, values, "executor").result(60)
         assert sorted(values, key=str) == [0, 1, 2, 3, "executor"]
         assert os.getpid() not in values.values()
+
+
+def _count(values):
+    values["begun"] += 1
+
+
+def test_values_of_a_manager_for_an_initializer(native):
+    """It runs though there are no calls."""
+    with multiprocessing.get_context("fork").Manager() as manager:
+        values = manager.dict(begun=0)
+        pool = native.Pool(1, _count, (values,))
+        pool.close()
+        pool.join()
+        assert values["begun"] == 1
+
+
+class OfManager(managers.BaseManager):
+    pass
+
+
+OfManager.register("Lines", list)
+
+
+def test_values_of_managers_in_tasks(native):
+    """With what they hold; and of a manager with a key of its own."""
+
+    @haz.remote
+    def change(values, lines):
+        values["inner"]["b"] = values["inner"]["a"] + 1
+        lines.append(os.getpid())
+        return values
+
+    manager = multiprocessing.get_context("fork").Manager()
+    of_manager = OfManager(authkey=b"another", ctx=multiprocessing.get_context("fork"))
+    with manager, of_manager:
+        values, lines = manager.dict(), of_manager.Lines()
+        values["inner"] = manager.dict(a=1)
+        back = haz.get(change.remote(values, lines))
+        assert back["inner"]["b"] == values["inner"]["b"] == 2
+        assert lines.count(os.getpid()) == 0
+        assert len(list(haz.map(lines.append, range(5)))) == 5
+        assert sorted(lines.copy()[1:]) == [0, 1, 2, 3, 4]
+
+
+class Unsendable:
+    def __reduce__(self):
+        raise LookupError("not this")
+
+
+def test_what_pickling_raises_is_raised(native):
+    pool = native.Pool(1)
+    with pytest.raises(LookupError, match=r"item 3 of a list: .*Unsendable") as raised:
+        pool.map(repr, [1, 2, 3, Unsendable()], chunksize=4)
+    assert isinstance(raised.value, haz.exceptions.SerializationError)
+    with pytest.raises(LookupError, match="argument 1 of the call"):
+        pool.apply(repr, (Unsendable(),))
+    assert pool.apply(repr, (1,)) == "1"
+    pool.terminate()
+    pool.join()
+
+
+def test_all_modules_of_the_standard_library_are_there():
+    names = [module.name for module in pkgutil.iter_modules(multiprocessing.__path__)]
+    for name in set(names) - {"popen_spawn_win32"}:
+        ours = importlib.import_module(f"haz.multiprocessing.{name}")
+        standard = importlib.import_module(f"multiprocessing.{name}")
+        missing = {
+            key for key in vars(standard) if not key.startswith("_") and not hasattr(ours, key)
+        }
+        assert missing == set(), name
+    assert not hasattr(haz.multiprocessing.pool, "nothing")
 
 
 class Counted:

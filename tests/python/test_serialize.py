@@ -798,6 +798,40 @@ def test_errors_name_the_part():
         dumps(Holder(lock=lock))
 
 
+class OfTwo(Exception):
+    def __init__(self, first, second):
+        super().__init__(first)
+        self.second = second
+
+    def __str__(self):
+        return self.second
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        *((ValueError, ("no",)), (TypeError, ("no",)), (OSError, (2, "no")), (OfTwo, ("a", "no"))),
+        *((StopIteration, ("no",)), (UnicodeDecodeError, ("utf8", b"a", 0, 1, "no"))),
+    ],
+)
+def test_errors_are_also_what_was_raised(kind, arguments):
+    class Unsendable:
+        def __reduce__(self):
+            raise kind(*arguments)
+
+    with pytest.raises(
+        SerializationError, match=r"item 0 of a list: .*Unsendable \(.*no.*\)"
+    ) as caught:
+        dumps([Unsendable()])
+    error = caught.value
+    assert isinstance(error.__cause__, kind)
+    assert isinstance(error, kind) == (kind is not StopIteration)
+    back = copy(error)
+    assert isinstance(back, SerializationError)
+    assert isinstance(back, kind) == isinstance(error, kind)
+    assert str(back) == str(error)
+
+
 def test_explanations_of_cycles():
     ring = [threading.Lock()]
     ring.insert(0, ring)

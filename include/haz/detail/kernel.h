@@ -270,8 +270,10 @@ inline constexpr int (*pause_threads)(int) = nullptr;
     }                                                                                             \
   };                                                                                              \
   }
+/// Describes the function and its parameters, for HAZ_KERNEL_TABLE.
 #define HAZ_KERNEL_ENTRY(name, parameters) \
   haz::detail::kernel_of<haz_call_##name, decltype(&::name)>::describe(#name, parameters)
+/// Defines what the extension module looks for in the library: an array of HAZ_KERNEL_ENTRY.
 #define HAZ_KERNEL_TABLE(entries)                                                                \
   extern "C" [[gnu::visibility("default")]] const haz::detail::kernel_table haz_kernel_table = { \
       haz::detail::kernel_abi_version, sizeof(entries) / sizeof((entries)[0]), entries,          \

@@ -280,6 +280,11 @@ def _reduce_registered(pickler: Any, value: Any) -> Any:
 def _reducer_for(cls: type, reducers: dict[tuple[str, str], Reducer]) -> Reducer | None:
     if cls in _serializers:
         return _reduce_registered
+    if "multiprocessing.managers" in sys.modules:
+        from haz._core.manager_values import is_manager_value, reduce_manager_value
+
+        if is_manager_value(cls):
+            return reduce_manager_value
     return reducers.get((cls.__module__, cls.__name__))
 
 
@@ -411,9 +416,9 @@ def try_dumps(value: Any) -> tuple[bytes, list[PickleBuffer]]:
 
 def serialization_error(explanation: str, error: Exception) -> Exception:
     """Return the error of pickling what `explanation` names."""
-    from haz.exceptions import SerializationError
+    from haz._core.unpicklable import error_for
 
-    return SerializationError(f"can't pickle {explanation} ({error})")
+    return error_for(f"can't pickle {explanation} ({error})", error)
 
 
 # ---- the module's face -------------------------------------------------------------------------

@@ -91,16 +91,16 @@ def in_callers_words(error: BaseException, is_chunk: bool = False) -> BaseExcept
 
     With `is_chunk` it is one for several items of a map.
     """
-    if type(error) is not SerializationError:
+    if not isinstance(error, SerializationError) or isinstance(error, TaskError):
         return error
     if is_chunk:
         text = _SENT.sub("the items of the map", str(error))
     else:
         text = _SENT.sub(lambda found: f"argument {int(found[1]) + 1} of the call", str(error))
         text = _SENT_BY_NAME.sub(r"argument \1 of the call", text)
-    told = SerializationError(text)
-    told.__cause__ = error.__cause__
-    return told
+    from haz._core.unpicklable import error_for
+
+    return error_for(text, error.__cause__)
 
 
 def pool_error(error: Any, is_chunk: bool = False) -> BaseException:

@@ -6,7 +6,6 @@ import threading
 from _thread import allocate_lock
 from collections import deque
 from functools import partial
-from sys import modules
 from time import monotonic
 
 from haz._core.api import cancel
@@ -47,7 +46,6 @@ LONG_S = 0.02
 #: How often a worker's process is started again that dies while it runs no call, where it may be the
 #: initializer that ends it.
 _RESTARTS = 8
-_MANAGERS = "multiprocessing.managers"
 
 #: Of groups without options, by their restarts: what an engine has once seen of a class it keeps.
 _plain_classes: dict[int, Any] = {}
@@ -81,8 +79,6 @@ class Sender:
             self._class = _plain_classes.get(restarts) or _actor_class(restarts, {})
             _plain_classes[restarts] = self._class
         self._init = (None if initializer is None else (code_of(initializer),), initargs)
-        #: That of the managers of multiprocessing; None as long as the program has none.
-        self._key: bytes | None = None
         self._made = 0
         self._numbered = numbered
         self._engine = runtime.engine
@@ -124,19 +120,10 @@ class Sender:
     def _make_worker(self) -> Worker:
         self._made += 1
         number = self._made if self._numbered else 0
-        worker = Worker(self._class.remote(number, self._key, *self._init), self._max_calls)
+        worker = Worker(self._class.remote(number, *self._init), self._max_calls)
         self._workers.append(worker)
         when_ready(worker.actor._haz_ref, partial(self._note_started, worker))
         return worker
-
-    def _give_key(self) -> None:
-        """Let workers reach the managers of ``multiprocessing`` that this program has."""
-        from multiprocessing.process import current_process
-
-        self._key = bytes(current_process().authkey)
-        for worker in self._workers:
-            if worker.left > 0:
-                worker.actor.set_key.remote(self._key)
 
     def _free_worker(self) -> Worker | None:
         if self._idle:
@@ -182,8 +169,6 @@ class Sender:
 
     def _feed_worker(self, worker: Worker) -> None:
         waiting, depth = self._waiting, self._depth()
-        if self._key is None and _MANAGERS in modules:
-            self._give_key()
         share = max(-(-len(waiting) // self.size), min(depth // _SHARES, len(waiting)))
         room = int(min(depth - worker.load, worker.left, share))
         if room >= len(waiting):
@@ -263,8 +248,6 @@ class Sender:
 
     def _send_singly(self, worker: Worker, calls: Iterable[Call], stride: int) -> None:
         """Send calls to a worker, and watch each `stride`-th of them, and the last."""
-        if self._key is None and _MANAGERS in modules:
-            self._give_key()
         method = worker.method
         unwatched = 0
         for call in calls:

@@ -51,15 +51,12 @@ class GroupWorker:
     def __init__(
         self,
         number: int,
-        key: bytes | None,
         initializer: tuple[Any] | None,
         args: tuple[Any, ...],
     ) -> None:
         if runtime.is_worker:
             serialize.share_main_globals()
             show_plain_output()
-        if key is not None:
-            self.set_key(key)
         self._pages: _native.CallPages | None = None
         #: Of a pool, as long as ``multiprocessing.current_process()`` does not tell it.
         self._number = number
@@ -67,12 +64,6 @@ class GroupWorker:
             if number and "multiprocessing.process" in sys.modules:
                 _be_process_of_pool(number)
             _function(initializer[0])(*args)
-
-    def set_key(self, key: bytes) -> None:
-        """Have the program's key, so that values of its managers can be arguments."""
-        from multiprocessing import process
-
-        process.current_process().authkey = key
 
     def call(self, code: Any, args: Any, kwargs: dict[str, Any] | None) -> Any:
         """Call the function with the arguments."""

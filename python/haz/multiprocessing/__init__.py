@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from multiprocessing import synchronize as synchronize
 
     from haz.multiprocessing import pool as pool
+del TYPE_CHECKING  # no name of the module
 
 __all__ = [*_names, "Context"]
 
@@ -47,8 +48,10 @@ Array = default_context.Array
 
 #: Submodules, imported when they are used.
 _MODULES = (
-    *("connection", "dummy", "managers", "pool", "process", "queues", "reduction"),
-    *("shared_memory", "sharedctypes", "synchronize", "util"),
+    *("connection", "dummy", "forkserver", "heap", "managers", "pool", "popen_fork"),
+    *("popen_forkserver", "popen_spawn_posix", "process", "queues", "reduction"),
+    *("resource_sharer", "resource_tracker", "shared_memory", "sharedctypes", "spawn"),
+    *("synchronize", "util"),
 )
 
 

@@ -57,8 +57,6 @@ __all__ = [
     "TimeoutError",
 ]
 
-#: What is the standard library's own, and imported when it is used.
-_STANDARD = ("MaybeEncodingError", "RemoteTraceback", "ThreadPool")
 #: Chunks of an ``imap`` that are submitted for each process before their results are taken.
 _AHEAD = 2
 #: Arrays and bytes of this size that several calls of a ``map`` have are stored once.
@@ -67,8 +65,11 @@ _SMALL = frozenset((type(None), bool, int, float))
 
 
 def __getattr__(name: str) -> object:
-    if name in _STANDARD:
-        return getattr(__import__("multiprocessing.pool", fromlist=[name]), name)
+    """Return what else the standard library's ``multiprocessing.pool`` has; it is imported then."""
+    if not name.startswith("__"):
+        standard = __import__("multiprocessing.pool", fromlist=[name])
+        if hasattr(standard, name):
+            return getattr(standard, name)
     raise AttributeError(f"module 'haz.multiprocessing.pool' has no attribute {name!r}")
 
 
@@ -114,7 +115,10 @@ class Pool:
         if processes is not None and check_int("processes", processes, -(2**31)) < 1:
             raise ValueError("Number of processes must be at least 1")
         if maxtasksperchild is not None:
-            check_int("maxtasksperchild", maxtasksperchild, 1)
+            try:
+                check_int("maxtasksperchild", maxtasksperchild, 1)
+            except TypeError as error:  # as the standard library has it
+                raise ValueError(str(error)) from None
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         if not is_initialized():
