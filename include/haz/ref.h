@@ -225,9 +225,13 @@ class list_receiver {
     auto& self = *static_cast<list_receiver*>(context);
     try {
       value_receiver<T>::throw_first_error(values, count);
-      self.values.reserve(count);
-      for (std::size_t i = 0; i < count; ++i)
-        self.values.push_back(value_receiver<T>::template read_one<T>(values[i]));
+      if constexpr (std::is_same_v<T, nothing>) {
+        self.values.resize(count);
+      } else {
+        self.values.reserve(count);
+        for (std::size_t i = 0; i < count; ++i)
+          self.values.push_back(value_receiver<T>::template read_one<T>(values[i]));
+      }
     } catch (...) {
       self.failure_ = std::current_exception();
     }

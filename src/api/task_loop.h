@@ -42,6 +42,7 @@ class TaskLoop {
   void execute_here(const TaskCommand& command, const Loaded& loaded, bool outermost);
   void run_calls();
   void run_call_threads();
+  [[nodiscard]] std::int64_t began_at(bool outermost) const;
   void call(const Loaded& loaded, const TaskCommand& command, bool outermost);
   void give_up(const TaskCommand& command, std::int64_t began_ns, const CallOutcome& result);
   void finish(const TaskCommand& command, std::int64_t began_ns, Outcome outcome, NewValue value);
@@ -55,6 +56,9 @@ class TaskLoop {
   std::unordered_map<std::uint32_t, Loaded> functions_;  ///< By number; the places stay.
   std::uint32_t threads_ = 0;                            ///< What OpenMP was told; 0: nothing yet.
   std::shared_ptr<void> actor_;                          ///< That of this process.
+  const Loaded* last_loaded_ = nullptr;                  ///< What execute() has run last.
+  std::uint32_t last_number_ = 0;                        ///< Its number.
+  std::int64_t ended_ns_ = 0;                            ///< When that ended; 0: not known.
   const std::string* output_name_ = nullptr;             ///< Of the task that runs.
   std::uint32_t concurrency_ = 1;                        ///< Calls of the actor at a time.
   std::mutex claim_mutex_;   ///< Held by the thread that waits for a call.

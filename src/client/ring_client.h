@@ -91,7 +91,8 @@ class RingClient final : public Client {
   void end_attempt(std::pair<TaskId, std::uint32_t> outer);
   /// Whether an interrupt is meant for the attempt that runs now. Async-signal-safe.
   [[nodiscard]] bool interrupt_pending() const noexcept;
-  void finish(const FinishedTask& finished);
+  /// Returns when it was told, by the monotonic clock.
+  std::int64_t finish(const FinishedTask& finished);
   /// The actor of this process ends: its calls fail from now on, also the one that runs.
   void exit_actor();
   /// The attempt has yielded its item number `index`.

@@ -120,7 +120,7 @@ void RingClient::stop() {
   area_->control.doorbell.ring_always();
 }
 
-void RingClient::finish(const FinishedTask& finished) {
+std::int64_t RingClient::finish(const FinishedTask& finished) {
   const std::span<const NewValue> values = finished.values;
   const std::int64_t now_ns = monotonic_ns();
   const FinishedMessage message{
@@ -152,6 +152,7 @@ void RingClient::finish(const FinishedTask& finished) {
     published(value.offset);
   // pairs with the host's store before it looks at the rings and sleeps
   if (finished_count >= area_->control.wake_after.load(std::memory_order_seq_cst)) ring_host();
+  return now_ns;
 }
 
 void RingClient::yield_item(TaskId task, std::uint32_t attempt, std::uint64_t index,

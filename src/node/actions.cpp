@@ -39,6 +39,7 @@ void Node::touch(WorkerPort& port) {
 void Node::note_busy(WorkerPort& port) {
   if (port.busy) return;
   port.busy = true;
+  rings_in_time_ = false;
   busy_ports_.push_back(&port);
 }
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "node/node.h"
 #include "os/clock.h"
@@ -38,7 +39,7 @@ bool Node::look_at(WorkerPort& port) {
 }
 
 bool Node::pump(bool all) {
-  bool progress = false;
+  bool progress = std::exchange(gathers_, false);
   if (doorbells_->news.any()) {
     doorbells_->news.take([&](std::uint32_t slot) {
       if (slot < ports_.size() && ports_[slot]) progress |= look_at(*ports_[slot]);

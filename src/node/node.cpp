@@ -215,17 +215,40 @@ Result<Function*> Node::add_function(const FunctionOptions& options,
 }
 
 Status Node::submit(TaskSpec& spec, FunctionId function) {
-  constexpr std::uint64_t kPumpEvery = 16;
+  constexpr std::uint64_t kLookEvery = 16;
   Round round(*this);
   if (shut_down_) return Error{ErrorKind::kLost, "the node has been shut down"};
-  if (spec.id.value % kPumpEvery == 0) pump();
+  const bool looks = spec.id.value % kLookEvery == 0;
+  if (looks) pump();
   scheduler_.story().note_time(rough_monotonic_ns());
   spec.submitter = process_;
   spec.function = scheduler_.function(function);
   HAZ_CHECK(spec.function != nullptr, "submit of a function that is not registered");
   Status status = scheduler_.submit(spec);
+  if (!looks && gathers_ && !scheduler_.has_placeable()) {
+    round.end_quietly();
+    return status;
+  }
+  gathers_ = false;
   needs_dispatch_ = true;
+  if (looks) begin_gathering(*spec.function);
   return status;
+}
+
+/// Lets tasks of `function` that are submitted next wait for the next look, if they may.
+void Node::begin_gathering(const Function& function) {
+  scheduler_.dispatch();
+  needs_dispatch_ = start_failed_;
+  gathers_ = scheduler_.is_supplied(function);
+  if (!gathers_ || rings_in_time_) return;
+  set_wake_policy(false);
+  // Who had come to its end before it saw that is heard here: prepare() is sequentially consistent.
+  if (leader_ == nullptr) (void)doorbells_->background.prepare();
+  if (any_news()) {
+    pump();
+    gathers_ = scheduler_.is_supplied(function);
+  }
+  rings_in_time_ = gathers_;
 }
 
 Result<ObjectId> Node::create_actor(TaskSpec& spec, FunctionId function, const ActorSpec& actor) {

@@ -167,6 +167,9 @@ class Node final : private Actions {
     pid_t zygote_pid = 0;
   };
   Snapshot snapshot();
+  /// For tests: whether each worker that has tasks rings, at the latest, when it has none any more,
+  /// if by then there may be some for it; and whether somebody hears that.
+  [[nodiscard]] bool is_told_in_time();
   std::vector<StoryRecord> story(std::uint64_t subject);
 
  private:
@@ -324,6 +327,7 @@ class Node final : private Actions {
   void trim_store();
   void set_wake_policy(bool every_completion);
   void finish_round(std::unique_lock<std::mutex>& lock);
+  void begin_gathering(const Function& function);
   void end_subscriptions();
   void background();
   WaitOutcome wait_for(std::unique_lock<std::mutex>& lock, ThreadRequest& request,
@@ -396,6 +400,10 @@ class Node final : private Actions {
   bool stopping_ = false;
   bool shut_down_ = false;
   bool needs_dispatch_ = false;
+  /// What this process submits may wait for the next look at the rings: the workers have enough to
+  /// do, and ring before they have not.
+  bool gathers_ = false;
+  bool rings_in_time_ = false;  ///< All busy workers know that they are to do so.
   std::uint64_t progress_ = 0;  ///< Messages handled.
   std::uint64_t freed_ = 0;     ///< Values freed.
   std::int64_t background_wakes_at_ns_ = 0;

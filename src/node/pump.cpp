@@ -64,7 +64,11 @@ void Node::finish_round(std::unique_lock<std::mutex>& lock) {
   for (Doorbell* doorbell : threads_to_ring_)
     doorbell->ring();
   threads_to_ring_.clear();
-  const std::int64_t timer = next_timer(0);
+  // Most rounds need no look at the timers: the background thread wakes for the next tick anyway.
+  const bool wakes_for_tick =
+      leader_ != nullptr || next_tick_ns_ + kTickNs >= background_wakes_at_ns_;
+  const bool has_others = !time_limits_.empty() || scheduler_.next_restart_ns() != 0;
+  const std::int64_t timer = wakes_for_tick && !has_others ? 0 : next_timer(0);
   if (timer != 0 && leader_ == nullptr && timer + kTickNs < background_wakes_at_ns_) {
     // It then sleeps in short steps for a while, even if this timer is not needed any more.
     background_wakes_at_ns_ = timer;
@@ -79,7 +83,8 @@ void Node::finish_round(std::unique_lock<std::mutex>& lock) {
 
 void Node::set_wake_policy(bool every_completion) {
   const bool somebody = leader_ != nullptr || !waiting_threads_.empty() || some_driver_waits();
-  const bool backlog = scheduler_.has_backlog();
+  const bool backlog = gathers_ || scheduler_.has_backlog();
+  if (!backlog) rings_in_time_ = false;
   for (std::size_t i = 0; i < busy_ports_.size();) {
     WorkerPort* port = busy_ports_[i];
     const Worker* worker = port->worker;
@@ -112,6 +117,18 @@ void Node::set_wake_policy(bool every_completion) {
       control.wake_on_idle.store(on_idle, std::memory_order_relaxed);
     }
   }
+}
+
+bool Node::is_told_in_time() {
+  const std::lock_guard lock(mutex_);
+  if (needs_dispatch_ || !(gathers_ || scheduler_.has_backlog())) return true;
+  return std::all_of(busy_ports_.begin(), busy_ports_.end(), [](const WorkerPort* port) {
+    if (port->worker == nullptr || port->worker->assigned.empty()) return true;
+    const ProcessControl& control = port->area->control;
+    return control.wake_on_idle.load(std::memory_order_relaxed) != 0 &&
+           control.wake_after.load(std::memory_order_relaxed) <=
+               port->finished_seen + port->worker->assigned.size();
+  });
 }
 
 // ---- timers ------------------------------------------------------------------------------------

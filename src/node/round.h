@@ -21,6 +21,8 @@ class Node::Round {
   void end() {
     if (lock_.owns_lock()) node_.finish_round(lock_);
   }
+  /// Ends a round in which nothing has happened that anyone must be told of.
+  void end_quietly() { lock_.unlock(); }
   std::unique_lock<std::mutex>& lock() { return lock_; }
 
  private:

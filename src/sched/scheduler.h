@@ -334,6 +334,13 @@ class Scheduler {
 
   /// Places ready tasks on workers, starts workers, takes back what waits behind a busy worker.
   void dispatch();
+  /// Whether dispatch() may find something to do because of what submit() has taken since it ran.
+  /// False while all of that stands behind tasks of its class for which there was no place, nor a
+  /// worker to start, so that only another event changes that; or while its class is_supplied().
+  [[nodiscard]] bool has_placeable() const { return has_placeable_; }
+  /// Whether a further task of `function` could only be queued in the ring of a worker that has
+  /// enough to do there: it may as well be placed a little later.
+  [[nodiscard]] bool is_supplied(const Function& function);
   /// Whether something waits for tick().
   [[nodiscard]] bool wants_tick() const;
   /// Some milliseconds have passed since the last tick: what waits behind a task that runs since
@@ -419,6 +426,8 @@ class Scheduler {
   void settle();
   void settle_task(Task* task);
   void enqueue(Task* task, bool at_front);
+  [[nodiscard]] bool is_saturated(const ResourceClass& resources) const;
+  [[nodiscard]] bool depends_on_room_only(const ResourceClass& resources) const;
   void unqueue(Task* task);
   void mark_awaited(Object* object);
   void end_task(Task* task, std::span<const NewValue> values);
@@ -529,12 +538,14 @@ class Scheduler {
   void make_room_for(const ResourceClass& resources);
   void place_ready();
   [[nodiscard]] ResourceClass* next_class() const;
+  void place_on_soon_free(ResourceClass& resources);
   bool place_front(ResourceClass* resources);
   bool must_make_way(const ResourceClass& resources);
   [[nodiscard]] bool is_held_by_actors(const ResourceClass& resources) const;
   [[nodiscard]] static bool has_failed_argument(const Task& task);
   bool fail_if_argument_failed(Task* task);
   void assign(Task* task, Worker* worker);
+  void assign_next(ResourceClass& resources, const Function& function, Worker* worker);
   Worker* take_idle(const ResourceClass& resources);
   bool may_queue_on(const Worker& worker);
   Worker* least_loaded(ResourceClass* resources, const Function& function);
@@ -612,6 +623,7 @@ class Scheduler {
   std::vector<Object*> dying_;  ///< Objects whose last reference went while others are being freed.
   std::vector<ResourceClass*> ready_classes_;  ///< Those with ready tasks.
   std::vector<Task*> search_;                  ///< Tasks to look at; empty between searches.
+  bool has_placeable_ = false;                 ///< See has_placeable().
   bool freeing_ = false;
   bool freed_by_hand_ = false;       ///< free_object() was ever used.
   std::uint32_t starts_paused_ = 0;  ///< Ticks before a worker is asked for again.

@@ -15,6 +15,10 @@ constexpr std::int64_t kShortestRunNs = 200;
 constexpr std::uint32_t kUnknownPipeline = 2;
 /// Work that waits behind a task of a function that never ran.
 constexpr std::int64_t kUnknownRunNs = kSecondNs;
+/// Work in the ring of a worker that is not about to be without any.
+constexpr std::int64_t kEnoughNs = 20'000;
+/// Work that is given to a worker at a time.
+constexpr std::int64_t kTogetherNs = 3'000;
 /// A task may be overtaken by this many times the length of a ring before others make way for it,
 /// so that workers do not change between classes all the time.
 constexpr std::uint64_t kPatience = 4;
@@ -277,8 +281,33 @@ bool Scheduler::place_front(ResourceClass* resources) {
   }
   if (worker == nullptr) return false;
   resources->ticks_held_up = 0;
+  const Function& function = *task->function;
   assign(task, worker);
+  assign_next(*resources, function, worker);
   return true;
+}
+
+/// Whether nothing but the room in rings decides where ready tasks of the class run.
+bool Scheduler::depends_on_room_only(const ResourceClass& resources) const {
+  const bool is_only_one = ready_classes_.empty() || ready_classes_.front() == &resources;
+  return is_only_one && ready_classes_.size() <= 1 && pending_groups_.empty() &&
+         room_waits_.empty() && blocked_requests_.empty() && lending_requests_.empty() &&
+         !freed_by_hand_ && task_workers_.size() <= options_.max_workers;
+}
+
+/// Gives `worker`, which has just been given a task of `function`, some that come next, where they
+/// take so little time that nobody could tell.
+void Scheduler::assign_next(ResourceClass& resources, const Function& function, Worker* worker) {
+  const std::int64_t mean = function.mean_run_ns;
+  if (mean < 0 || !depends_on_room_only(resources)) return;
+  const std::size_t limit = std::min<std::size_t>(
+      worker->assigned.size() +
+          static_cast<std::size_t>(kTogetherNs / std::max(mean, kShortestRunNs)),
+      pipeline_limit(function));
+  while (worker->assigned.size() < limit && !resources.ready.empty() &&
+         resources.ready.front()->function == &function && may_queue_on(*worker)) {
+    assign(resources.ready.front(), worker);
+  }
 }
 
 ResourceClass* Scheduler::next_class() const {
@@ -290,16 +319,48 @@ ResourceClass* Scheduler::next_class() const {
   return best;
 }
 
+/// Places the first tasks of the only class that has any, while a busy worker is soon free for them
+/// and nothing else is to be looked at.
+void Scheduler::place_on_soon_free(ResourceClass& resources) {
+  while (!resources.ready.empty() && depends_on_room_only(resources) && !resources.for_actors) {
+    const Function& function = *resources.ready.front()->function;
+    Worker* worker = soon_free(resources, function);
+    if (worker == nullptr) return;
+    resources.ticks_held_up = 0;
+    assign(resources.ready.front(), worker);
+    assign_next(resources, function, worker);
+  }
+}
+
 void Scheduler::place_ready() {
-  reserve_groups();
+  if (!pending_groups_.empty()) reserve_groups();
+  if (ready_classes_.size() == 1) place_on_soon_free(*ready_classes_.front());
   while (ResourceClass* next = next_class()) {
     if (!place_front(next)) next->stuck = true;
   }
-  for (ResourceClass* resources : ready_classes_)
+  for (ResourceClass* resources : ready_classes_) {
+    resources->is_saturated = is_saturated(*resources);
     resources->stuck = resources->is_kept_back = false;
+  }
+}
+
+bool Scheduler::is_supplied(const Function& function) {
+  const ResourceClass& resources = *function.resources;
+  if (resources.holders.empty() || resources.for_actors || fits(resources)) return false;
+  if (!depends_on_room_only(resources)) return false;
+  return std::all_of(resources.holders.begin(), resources.holders.end(), [this](Worker* worker) {
+    return waiting_work_ns(*worker) >= kEnoughNs && may_queue_on(*worker);
+  });
+}
+
+/// Whether more ready tasks of the class, the first of which can't be placed, change nothing.
+bool Scheduler::is_saturated(const ResourceClass& resources) const {
+  if (!room_waits_.empty()) return false;
+  return !may_start(resources.for_actors) || !fits(resources, std::int64_t{starting_} + 1);
 }
 
 void Scheduler::dispatch() {
+  has_placeable_ = false;
   if (!unused_functions_.empty()) forget_unused_functions();
   if (!unused_jobs_.empty()) end_unused_jobs();
   if (has_abandoned()) close_abandoned();

@@ -146,6 +146,13 @@ Status Scheduler::submit(const TaskSpec& spec) {
   if (actor != nullptr) add_call(task, actor);
   choose_place(task, spec);
   if (spec.creates_actor) add_creation(task);
+  const bool is_plain = actor == nullptr && !spec.creates_actor && spec.dependencies.empty() &&
+                        task->resources->group == nullptr && task->refusal == Refusal::kNone;
+  if (is_plain) {
+    enqueue(task, false);
+    return Ok{};
+  }
+  has_placeable_ = true;
   attach_dependencies(task);
   settle();
   return Ok{};
@@ -291,6 +298,7 @@ void Scheduler::enqueue(Task* task, bool at_front) {
     resources->held_up = false;
     resources->ticks_held_up = 0;
     if (is_placeable(*resources)) ready_classes_.push_back(resources);
+    resources->is_saturated = is_supplied(*task->function);
   }
   if (at_front) {
     resources->ready.put_back(task);
@@ -298,6 +306,8 @@ void Scheduler::enqueue(Task* task, bool at_front) {
     resources->ready.push_back(task);
   }
   ++queued_;
+  const bool is_behind = resources->ready.front() != task || resources->ready.size() == 1;
+  if (!resources->is_saturated || !is_behind) has_placeable_ = true;
 }
 
 void Scheduler::unqueue(Task* task) {

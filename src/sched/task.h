@@ -330,6 +330,8 @@ struct ResourceClass {
   std::vector<Worker*> holders;  ///< Workers that hold this class' resources.
   bool stuck = false;            ///< Its first task could not be placed in this round.
   bool is_kept_back = false;     ///< The reason is that the object store has no room.
+  bool is_saturated = false;     ///< Further tasks behind its first one need no dispatch: see
+                                 ///< Scheduler::has_placeable().
   bool held_up = false;  ///< Since the last tick tasks that go after its first have used what that
                          ///< one needs, or waited for it.
   std::uint32_t ticks_held_up = 0;  ///< Since one of its tasks was placed.

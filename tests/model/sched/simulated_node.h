@@ -48,14 +48,14 @@ class SimulatedNode {
   /// One event, drawn by its weight.
   void step() {
     const std::vector<std::pair<int, void (SimulatedNode::*)()>> events{
-        {30, &SimulatedNode::worker_acts},      {30, &SimulatedNode::deliver_message},
-        {20, &SimulatedNode::worker_claims},    {20, &SimulatedNode::dispatch},
-        {20, &SimulatedNode::driver_acts},      {8, &SimulatedNode::answer_start},
-        {10, &SimulatedNode::worker_hears},     {4, &SimulatedNode::tick},
-        {2, &SimulatedNode::somebody_dies},     {4, &SimulatedNode::kill_arrives},
-        {3, &SimulatedNode::cancel_something},  {2, &SimulatedNode::time_limit_passes},
-        {4, &SimulatedNode::room_comes},        {2, &SimulatedNode::grace_is_over},
-        {1, &SimulatedNode::result_comes_twice}};
+        {30, &SimulatedNode::worker_acts},       {30, &SimulatedNode::deliver_message},
+        {20, &SimulatedNode::worker_claims},     {20, &SimulatedNode::dispatch},
+        {20, &SimulatedNode::driver_acts},       {8, &SimulatedNode::answer_start},
+        {10, &SimulatedNode::worker_hears},      {4, &SimulatedNode::tick},
+        {2, &SimulatedNode::somebody_dies},      {4, &SimulatedNode::kill_arrives},
+        {3, &SimulatedNode::cancel_something},   {2, &SimulatedNode::time_limit_passes},
+        {4, &SimulatedNode::room_comes},         {2, &SimulatedNode::grace_is_over},
+        {1, &SimulatedNode::result_comes_twice}, {5, &SimulatedNode::submit_in_passing}};
     int total = 0;
     for (const auto& [weight, event] : events)
       total += weight;
@@ -68,6 +68,9 @@ class SimulatedNode {
     }
     check();
   }
+
+  /// How often tasks were submitted that needed no dispatch.
+  [[nodiscard]] std::size_t submitted_in_passing() const { return submitted_in_passing_; }
 
   /// Lets everything come to its end without new work; fails when something never does.
   void drain() {
@@ -941,6 +944,33 @@ class SimulatedNode {
     after_call();
     check_abandoned();
   }
+  /// The driver submits some tasks right after a dispatch. Where the scheduler says that they need
+  /// none of their own, nobody who could run them may be idle, and no worker be missing.
+  void submit_in_passing() {
+    if (draining_) return;
+    dispatch();
+    for (int left = number(1, 4); left > 0 && unfinished_.size() < 60; --left) {
+      submit(driver_, {});
+      while (!driver_.messages.empty())
+        deliver(driver_);
+    }
+    if (scheduler_->has_placeable()) return;
+    ++submitted_in_passing_;
+    std::set<const Worker*> idle;
+    for (const Worker* worker : scheduler_->workers()) {
+      if (worker->assigned.empty()) idle.insert(worker);
+    }
+    const std::uint32_t starts = actions_.starts_wanted;
+    const std::size_t before = actions_.assigned.size();
+    dispatch();
+    EXPECT_EQ(actions_.starts_wanted, starts) << "a worker was missing\n" << describe();
+    for (std::size_t i = before; i < actions_.assigned.size(); ++i) {
+      const Task* task = scheduler_->find_task(actions_.assigned[i].task);
+      EXPECT_FALSE(task != nullptr && idle.contains(task->worker))
+          << "worker " << task->worker->slot << " was idle\n"
+          << describe();
+    }
+  }
   void tick() {
     if (!scheduler_->wants_tick()) return;
     scheduler_->tick();
@@ -1387,6 +1417,7 @@ class SimulatedNode {
   std::uint64_t next_request_ = 1;
   std::uint32_t next_slot_ = 0;
   std::size_t events_ = 0;
+  std::size_t submitted_in_passing_ = 0;
   bool draining_ = false;
   bool few_processes_ = false;  ///< The hard limit may be reached.
 };

@@ -576,5 +576,114 @@ TEST(SchedulerClasses, NobodyMakesWayForEver) {
   node.end();
 }
 
+// ---- submissions that need no dispatch ---------------------------------------------------------
+
+TEST(SchedulerPlaceable, ALoneTaskIsPlaceableUntilItWasPlaced) {
+  FakeNode node(1);
+  Function* f = measured(node, 0);
+  EXPECT_FALSE(node.scheduler->has_placeable());
+  node.submit(f);
+  EXPECT_TRUE(node.scheduler->has_placeable()) << "a worker is to be started";
+  node.answer_starts();
+  EXPECT_FALSE(node.scheduler->has_placeable());
+  node.submit(f);
+  EXPECT_TRUE(node.scheduler->has_placeable()) << "the worker is about to be without work";
+  node.dispatch();
+  node.run_all();
+  node.submit(f);
+  EXPECT_TRUE(node.scheduler->has_placeable()) << "it sleeps";
+  node.run_all();
+  node.end();
+}
+
+TEST(SchedulerPlaceable, WhatStandsBehindOthersIsNot) {
+  FakeNode node(1);
+  Function* f = measured(node, 1000 * kMillisecond);
+  Worker& worker = node.start_worker();
+  node.submit_many(f, 2);  // one runs, and one waits for its end
+  node.dispatch();
+  node.submit(f);
+  EXPECT_FALSE(node.scheduler->has_placeable());
+  EXPECT_TRUE(node.scheduler->has_backlog());
+  Function* urgent = node.function(FunctionOptions{
+      .name = "urgent", .resources = {{"CPU", 1}}, .max_retries = 3, .priority = 1});
+  node.submit(urgent);
+  EXPECT_TRUE(node.scheduler->has_placeable()) << "it is the first one now";
+  node.dispatch();
+  const ObjectId argument = node.put();
+  node.submit(f, {.dependencies = {argument}});
+  EXPECT_TRUE(node.scheduler->has_placeable()) << "anything else is looked at";
+  node.dispatch();
+  node.submit(node.function("other", 0));
+  EXPECT_TRUE(node.scheduler->has_placeable()) << "of another class";
+  node.finish(worker, node.claim(worker));
+  EXPECT_EQ(node.run_all().size(), 5U);
+  node.end();
+}
+
+TEST(SchedulerPlaceable, TasksForWhichWorkersAreToStartAre) {
+  FakeNode node(4);
+  Function* f = node.function();
+  for (int i = 0; i < 4; ++i) {
+    node.submit(f);
+    EXPECT_TRUE(node.scheduler->has_placeable()) << "worker " << i;
+    node.dispatch();
+  }
+  EXPECT_EQ(node.actions.starts_wanted, 4U);
+  node.submit(f);
+  EXPECT_FALSE(node.scheduler->has_placeable()) << "no more than four fit";
+  EXPECT_EQ(node.run_all().size(), 5U);
+  node.end();
+}
+
+TEST(SchedulerPlaceable, BehindWorkersWithEnoughToDoNothingIs) {
+  FakeNode node(2);
+  Function* f = measured(node, 0);
+  node.start_workers(2);
+  node.submit_many(f, 1);
+  node.dispatch();
+  EXPECT_FALSE(node.scheduler->is_supplied(*f)) << "a worker is idle";
+  node.submit_many(f, 400);
+  node.dispatch();
+  EXPECT_FALSE(node.scheduler->has_backlog());
+  EXPECT_TRUE(node.scheduler->is_supplied(*f));
+  node.submit(f);
+  EXPECT_FALSE(node.scheduler->has_placeable());
+  node.submit(f);
+  EXPECT_FALSE(node.scheduler->has_placeable());
+  node.dispatch();
+  EXPECT_FALSE(node.scheduler->has_backlog()) << "there was room all the same";
+  Worker& worker = *node.scheduler->workers().front();
+  while (worker.assigned.size() > 2)
+    node.finish(worker, node.claim(worker), "r", {}, 0);
+  EXPECT_FALSE(node.scheduler->is_supplied(*f)) << "it soon needs more";
+  node.submit(f);
+  EXPECT_TRUE(node.scheduler->has_placeable());
+  node.run_all();
+  node.end();
+}
+
+TEST(SchedulerPlaceable, SomeShortTasksAtATimeGoToAWorkerAndKeepTheirOrder) {
+  FakeNode node(2);
+  Function* f = measured(node, kMicrosecond);
+  const std::vector<Worker*> workers = node.start_workers(2);
+  const std::vector<TaskId> tasks = node.submit_many(f, 40);
+  node.dispatch();
+  EXPECT_EQ(workers[0]->assigned.size() + workers[1]->assigned.size(), 40U);
+  const auto most = std::max(workers[0]->assigned.size(), workers[1]->assigned.size());
+  EXPECT_LE(most, 24U) << "by turns";
+  for (Worker* worker : workers) {
+    TaskId last;
+    while (!worker->assigned.empty()) {
+      const Claim claim = node.claim(*worker);
+      EXPECT_GT(claim.task.value, last.value);
+      last = claim.task;
+      node.finish(*worker, claim);
+    }
+  }
+  node.run_all();
+  node.end();
+}
+
 }  // namespace
 }  // namespace haz
