@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any, NoReturn, ParamSpec, TypeVar
 
+    from haz._faces.processes import WorkerProcess
     from haz._faces.progress import Shown
 
     P = ParamSpec("P")
@@ -221,6 +222,11 @@ class Executor(_Executor):
         finalizer: Any = weakref.finalize(self, self._group.close)
         finalizer.atexit = False
         at_exit(self._group, _finish)
+
+    @property
+    def _processes(self) -> dict[int, WorkerProcess]:
+        """The processes that there are, by pid: what programs look for in a ProcessPoolExecutor."""
+        return {process.pid: process for process in self._group.processes()}
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Start ``fn(*args, **kwargs)`` in a worker; return a future of its result.

@@ -598,6 +598,34 @@ def test_what_pickling_raises_is_raised(native):
     pool.join()
 
 
+@pytest.mark.parametrize("kind", ["pool", "executor"])
+def test_processes_can_be_seen_and_ended(native, kind):
+    """Under the names that programs use with those of the standard library."""
+    with contextlib.ExitStack() as stack:
+        if kind == "pool":
+            pool = stack.enter_context(native.Pool(2))
+            processes, call = pool._pool, pool.apply
+        else:
+            executor = stack.enter_context(haz.Executor(1))
+            call = lambda f, args: executor.submit(f, *args).result(60)  # noqa: E731
+            pid = call(os.getpid, ())
+            processes = list(executor._processes.values())
+            assert list(executor._processes) == [pid]
+        assert len(processes) == (2 if kind == "pool" else 1)
+        assert call(os.getpid, ()) in [process.pid for process in processes]
+        assert all(process.is_alive() and process.daemon for process in processes)
+        processes[0].join(0.01)
+        processes[0].kill()
+        processes[0].join(60)
+        assert not processes[0].is_alive()
+        processes[0].terminate()  # has ended: nothing happens
+        assert "stopped" in repr(processes[0])
+        assert call(abs, (-1,)) == 1
+    for process in processes:
+        process.join(60)
+        assert not process.is_alive()
+
+
 def test_all_modules_of_the_standard_library_are_there():
     names = [module.name for module in pkgutil.iter_modules(multiprocessing.__path__)]
     for name in set(names) - {"popen_spawn_win32"}:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
+    from haz._faces.processes import WorkerProcess
+
 __all__ = ["WorkerGroup"]
 
 #: How many calls gather before a busy worker is given some.
@@ -106,6 +108,14 @@ class WorkerGroup(Receiver):
             while len(self._workers) < self.size:
                 # The first is there first, and so gets the first call.
                 self._idle.insert(0, self._make_worker())
+
+    def processes(self) -> list[WorkerProcess]:
+        """Return the processes of the workers that were started, once they are there."""
+        from haz._faces.processes import processes_of
+
+        with self._lock:
+            workers = list(self._workers)
+        return processes_of(workers, self.name)
 
     def _check_open(self) -> None:
         if self._closed:

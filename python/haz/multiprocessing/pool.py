@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, TypeAlias
 
+    from haz._faces.processes import WorkerProcess
+
     Progress: TypeAlias = bool | str | Callable[[int, int | None, int], object]
 
 __all__ = [
@@ -140,6 +142,11 @@ class Pool:
         finalizer.atexit = False
         at_exit(self._group, _terminate)
         self._closed = False
+
+    @property
+    def _pool(self) -> list[WorkerProcess]:
+        """The processes that there are: what programs look for in a pool of the standard library."""
+        return self._group.processes()
 
     # ---- calls ---------------------------------------------------------------------------------
 
