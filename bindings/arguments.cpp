@@ -197,6 +197,25 @@ PyObject* already_decoded(const DecodedArguments& out, const std::byte* array,
   return nullptr;
 }
 
+/// Says in the exception that is set which argument could not be decoded.
+void name_argument(Session& session, ObjectId object, const DecodedArguments& arguments,
+                   std::size_t place, PyObject* task_name) {
+  PyObject* argument = nullptr;
+  if (place >= arguments.num_positional) {
+    const auto index = static_cast<Py_ssize_t>(place - arguments.num_positional);
+    argument = Py_NewRef(PyTuple_GET_ITEM(arguments.names, index));
+  } else {
+    PyObject* type = nullptr;
+    PyObject* error = nullptr;
+    PyObject* traceback = nullptr;
+    PyErr_Fetch(&type, &error, &traceback);
+    argument = PyLong_FromSize_t(place);
+    PyErr_Restore(type, error, traceback);
+  }
+  name_undecodable(session, object, argument, task_name);
+  Py_XDECREF(argument);
+}
+
 }  // namespace
 
 DecodedArguments::~DecodedArguments() {
@@ -205,7 +224,8 @@ DecodedArguments::~DecodedArguments() {
   Py_XDECREF(names);
 }
 
-bool decode_arguments(Session& session, const TaskCommand& command, DecodedArguments& out) {
+bool decode_arguments(Session& session, const TaskCommand& command, PyObject* task_name,
+                      DecodedArguments& out) {
   const std::byte* block = command.block_offset != 0
                                ? session.client().arena().at(command.block_offset)
                                : command.near_bytes.data();
@@ -230,9 +250,11 @@ bool decode_arguments(Session& session, const TaskCommand& command, DecodedArgum
   std::vector<std::size_t> dependency_at;
   for (std::size_t i = 0; i < total; ++i) {
     PyObject* value = nullptr;
+    ObjectId object;
     if (static_cast<ArgumentKind>(kinds[i]) == ArgumentKind::kDependency) {
       ArgumentLocation location{};
       std::memcpy(&location, array + dependency * sizeof location, sizeof location);
+      object = ObjectId{location.object};
       value = already_decoded(out, array, dependency, dependency_at);
       if (value == nullptr) value = decode_dependency(session, location, array);
       dependency_at.push_back(i);
@@ -240,7 +262,10 @@ bool decode_arguments(Session& session, const TaskCommand& command, DecodedArgum
     } else {
       value = decoder.next();
     }
-    if (value == nullptr) return false;
+    if (value == nullptr) {
+      name_argument(session, object, out, i, task_name);
+      return false;
+    }
     out.values.push_back(value);
   }
   return true;

@@ -76,7 +76,9 @@ struct DecodedArguments {
   ~DecodedArguments();
 };
 
-/// Reads the arguments of `command`. False with a Python error.
-bool decode_arguments(Session& session, const TaskCommand& command, DecodedArguments& out);
+/// Reads the arguments of `command`, which is a call of the task of that name. False with a Python
+/// error.
+bool decode_arguments(Session& session, const TaskCommand& command, PyObject* task_name,
+                      DecodedArguments& out);
 
 }  // namespace haz::py

@@ -85,14 +85,47 @@ PyObject* decode_value(const std::byte* bytes, std::size_t size, PyObject* owner
 
 PyObject* decode_fetched(Session& session, const FetchedValues& fetched,
                          const FetchedValue& value) {
+  PyObject* decoded = nullptr;
   if (!value.in_arena) {
-    return decode_value(fetched.near_bytes.data() + value.offset, value.size, nullptr);
+    decoded = decode_value(fetched.near_bytes.data() + value.offset, value.size, nullptr);
+  } else {
+    PyObject* pin = make_pin(session, value.id);
+    if (pin == nullptr) return nullptr;
+    decoded = decode_value(session.client().arena().at(value.offset), value.size, pin);
+    Py_DECREF(pin);
   }
-  PyObject* pin = make_pin(session, value.id);
-  if (pin == nullptr) return nullptr;
-  PyObject* decoded = decode_value(session.client().arena().at(value.offset), value.size, pin);
-  Py_DECREF(pin);
+  if (decoded == nullptr) name_undecodable(session, value.id, nullptr, nullptr);
   return decoded;
+}
+
+void name_undecodable(Session& session, ObjectId id, PyObject* argument, PyObject* task_name) {
+  if (PyErr_ExceptionMatches(PyExc_Exception) == 0) return;
+  PyObject* type = nullptr;
+  PyObject* error = nullptr;
+  PyObject* traceback = nullptr;
+  PyErr_Fetch(&type, &error, &traceback);
+  PyErr_NormalizeException(&type, &error, &traceback);
+  if (traceback != nullptr) PyException_SetTraceback(error, traceback);
+  PyObject* ref = id ? new_ref(session, id) : Py_NewRef(Py_None);
+  PyObject* module = ref != nullptr ? PyImport_ImportModule("haz._core.unpickling") : nullptr;
+  PyObject* made = module != nullptr
+                       ? PyObject_CallMethod(module, "deserialization_error", "OOOO", error, ref,
+                                             argument != nullptr ? argument : Py_None,
+                                             task_name != nullptr ? task_name : Py_None)
+                       : nullptr;
+  Py_XDECREF(module);
+  Py_XDECREF(ref);
+  if (made == nullptr || made == error) {
+    PyErr_Clear();
+    Py_XDECREF(made);
+    PyErr_Restore(type, error, traceback);
+    return;
+  }
+  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(made)), made);
+  Py_DECREF(made);
+  Py_XDECREF(type);
+  Py_XDECREF(error);
+  Py_XDECREF(traceback);
 }
 
 PyObject* decode_error(const std::byte* bytes, std::size_t size) {

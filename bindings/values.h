@@ -33,6 +33,10 @@ PyObject* decode_value(const std::byte* bytes, std::size_t size, PyObject* owner
 /// Decodes a fetched value, taking over its pin. An error value is returned as the dictionary.
 PyObject* decode_fetched(Session& session, const FetchedValues& fetched, const FetchedValue& value);
 
+/// Of the exception that is set, which decoding a value has raised, makes one that names the value:
+/// the object `id`, or, of a task, its argument (a place or a keyword; else nullptr).
+void name_undecodable(Session& session, ObjectId id, PyObject* argument, PyObject* task_name);
+
 /// The dictionary that unpack_error() takes, of an error value. New reference, or nullptr with a
 /// Python error.
 PyObject* decode_error(const std::byte* bytes, std::size_t size);

@@ -227,7 +227,7 @@ PyObject* WorkerLoop::call(const TaskCommand& command, bool in_ring,
   }
   if (loaded != nullptr) {
     slot().name = loaded->name;
-    decoded = decode_arguments(session_, command, arguments);
+    decoded = decode_arguments(session_, command, loaded->name, arguments);
   }
   if (in_ring) ring_.release_task();
   if (claim.owns_lock()) claim.unlock();

@@ -16,6 +16,10 @@ class HazError(Exception):
     """Base of all exceptions of haz."""
 
 
+class HazSystemError(HazError):
+    """Not a task's function failed, but what is done around it."""
+
+
 # ---- tasks -----------------------------------------------------------------------------------
 
 
@@ -169,6 +173,36 @@ class SerializationError(HazError, TypeError):
     """A function, an argument or a result can't be pickled; the message names the part."""
 
 
+class DeserializationError(HazSystemError):
+    """A value can't be unpickled in the process that needs it: in ``get``, or for a task.
+
+    It is also an instance of the type that unpickling has raised, so that ``except ImportError``
+    works; what was raised is its ``__cause__``.
+
+    Attributes
+    ----------
+    object_id : str or None
+        The value's ref in hexadecimal; None of an argument that was given as it is.
+    task_name : str
+        Of the task whose argument it is, or whose result; empty if there is none.
+    """
+
+    def __init__(
+        self, message: str = "", *, object_id: str | None = None, task_name: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.object_id = object_id
+        self.task_name = task_name
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from haz._core.unpickling import reduce_error
+
+        return reduce_error(self)
+
+
 class RuntimeEnvSetupError(HazError):
     """The runtime environment of a task could not be set up."""
 
@@ -219,7 +253,7 @@ class NodeDiedError(HazError):
     """The node ended."""
 
 
-class InternalError(HazError):
+class InternalError(HazSystemError):
     """A bug of haz."""
 
 
@@ -419,7 +453,7 @@ class ActorHandleNotFoundError(HazError, ValueError):
 RayError = HazError
 RayTaskError = TaskError
 RayActorError = ActorError
-RaySystemError = InternalError
+RaySystemError = HazSystemError
 # What haz never raises is here for programs that name it in an except clause.
 ActorPlacementGroupRemoved = ActorDiedError
 ActorUnschedulableError = InfeasibleResourcesError

@@ -315,22 +315,66 @@ class UnpicklesNowhere:
         return int, ("no number",)
 
 
-def test_value_whose_unpickling_fails(engine):
-    @haz.remote
-    def make():
-        return UnpicklesNowhere()
+@haz.remote
+def make_unpicklable():
+    return UnpicklesNowhere()
 
-    @haz.remote
-    def take(value):
-        return value
 
-    for ref in (make.remote(), take.remote(UnpicklesNowhere())):
+@haz.remote
+def take(value, key=None):
+    return value
+
+
+def test_value_that_cannot_be_unpickled_is_named(engine):
+    made, put = make_unpicklable.remote(), haz.put(UnpicklesNowhere())
+    for ref, task_name in ((made, "make_unpicklable"), (put, "")):
         with pytest.raises(ValueError, match="no number") as caught:
             haz.get(ref)
+        error = caught.value
+        assert isinstance(error, exceptions.DeserializationError)
+        assert isinstance(error, exceptions.RaySystemError)  # what Ray raises
+        assert type(error.__cause__) is ValueError
+        assert (error.object_id, error.task_name) == (ref.hex(), task_name)
+        assert repr(ref) in str(error)
+        assert task_name in str(error)
+        assert "importable" in str(error)
         if sys.version_info >= (3, 11):
-            told = "".join(traceback.format_exception(caught.value))
+            told = "".join(traceback.format_exception(error))
             assert "while haz unpickled an object" in told
+        with pytest.raises(ValueError, match="no number"):
+            haz.get([haz.put(1), ref])
     assert haz.get(echo.remote(1)) == 1
+
+
+def test_argument_that_cannot_be_unpickled_is_named(engine):
+    made = make_unpicklable.remote()
+    for ref, *told in (
+        (take.remote(UnpicklesNowhere()), "argument 1 of take can't"),
+        (take.remote(1, key=UnpicklesNowhere()), "argument 'key' of take can't"),
+        (take.remote(made), "argument 1 of take", repr(made), "make_unpicklable"),
+    ):
+        error = caught(ref)
+        assert isinstance(error, exceptions.TaskError)
+        assert isinstance(error, exceptions.DeserializationError)
+        assert isinstance(error, ValueError)
+        assert error.task_name == "take"
+        assert all(part in str(error) for part in told)
+        again = pickle.loads(pickle.dumps(error))
+        assert isinstance(again, ValueError)
+        assert isinstance(again, exceptions.DeserializationError)
+        assert str(again) == str(error)
+    assert haz.get(echo.remote(1)) == 1
+
+
+class UnpicklesWithCause:
+    def __reduce__(self):
+        return exec, ("raise SystemError('deep') from KeyError('deeper')",)
+
+
+def test_causes_of_failed_unpickling_are_kept(engine):
+    error = caught(haz.put(UnpicklesWithCause()))
+    assert isinstance(error, SystemError)
+    assert type(error.__cause__.__cause__) is KeyError
 
 
 def test_exception_without_text(engine):

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 __all__ = [
     "describe_actor_death",
     "describe_task_error",
+    "dump_exception",
+    "load_exception",
+    "new_like",
     "pack_exception",
     "rebuild_exception",
     "shorten",
@@ -90,7 +93,7 @@ def pack_exception(
         if "language" in exc._info:
             of_cpp = {"language": exc._info["language"]}
     else:
-        pickled, refs = _dump_exception(exc)
+        pickled, refs = dump_exception(exc)
         type_name = _type_name(type(exc))
         message = _safe_str(exc)
     return {
@@ -208,7 +211,7 @@ def _strip(report: traceback.TracebackException, exc: BaseException | None, seen
 # default: that fails for every class whose __init__ takes other arguments than it passes on.
 
 
-def _dump_exception(exc: BaseException) -> tuple[bytes | None, list[ObjectRef[Any]]]:
+def dump_exception(exc: BaseException) -> tuple[bytes | None, list[ObjectRef[Any]]]:
     """Pickle an exception, with its causes, or what can be pickled of it; None: nothing.
 
     The ObjectRefs in it are left out, and returned beside it.
@@ -354,6 +357,18 @@ def rebuild_exception(
         _set(made, name, value)
     if "__suppress_context__" not in links and "__cause__" in links:
         _set(made, "__suppress_context__", False)
+    return made
+
+
+def load_exception(pickled: bytes, refs: list[ObjectRef[Any]]) -> BaseException:
+    """Rebuild what `dump_exception` has pickled. Raises what the exception's own code raises."""
+    return rebuild_exception(*serialize.loads_in_band(pickled, refs))
+
+
+def new_like(kind: type[BaseException], cause: BaseException, args: tuple[Any, ...]) -> Any:
+    """Make an instance of `kind`, with what C code keeps in `cause`, without any user's __init__."""
+    made = _new(kind, args)
+    _restore(made, {}, _members(cause))
     return made
 
 
@@ -585,8 +600,7 @@ def _load_cause(info: Info) -> tuple[BaseException | None, str]:
     if pickled is None:
         return None, info.get("note") or "the exception itself can't be pickled"
     try:
-        state = serialize.loads_in_band(pickled, info.get("refs") or [])
-        return rebuild_exception(*state), ""
+        return load_exception(pickled, info.get("refs") or []), ""
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and not error.args:
             raise  # most likely Ctrl-C, at this very moment
@@ -618,8 +632,7 @@ def _nearest_of_cpp(type_name: str) -> type[Exception]:
 def _instance(cause: BaseException) -> TaskError:
     """An instance of the class for `cause`, or of TaskError if there is none."""
     try:
-        made = _new(_class_for(type(cause)), cause.args)
-        _restore(made, {}, _members(cause))
+        made = new_like(_class_for(type(cause)), cause, cause.args)
         assert isinstance(made, TaskError)
         return made
     except Exception:

@@ -35,7 +35,7 @@ from haz._core.refs import ObjectRef
 from haz._core.returns import split_returns
 from haz._core.runtime import runtime
 from haz.engines.base import place_of
-from haz.engines.inline_calls import Arguments, BoundTask
+from haz.engines.inline_calls import Arguments, BoundTask, undecodable
 from haz.engines.inline_interrupts import Expired, Interrupts
 from haz.engines.inline_objects import Entry, InlineRef
 from haz.engines.inline_running import InlineGpus, Inside, PlaceInGroup, Running
@@ -543,7 +543,11 @@ class InlineEngine:
             entry = self.ready_entry(ref)
             if entry.error is not None:
                 raise unpack_error(entry.error)
-            values.append(serialize.loads(entry.data, entry.buffers))
+            try:
+                values.append(serialize.loads(entry.data, entry.buffers))
+            except Exception as error:
+                named = undecodable(error, ref, None, "")
+                raise named from named.__cause__
         return values
 
     def wait(

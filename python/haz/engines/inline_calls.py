@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from haz.engines.inline_objects import Entry
     from haz.engines.inline_running import PlaceInGroup
 
-__all__ = ["Arguments", "BoundCall", "BoundTask", "resources_of"]
+__all__ = ["Arguments", "BoundCall", "BoundTask", "resources_of", "undecodable"]
 
 #: Values of these types can be shared: nobody can change them, and they hold nothing else.
 _IMMUTABLE = frozenset((type(None), bool, int, float, complex, str, bytes))
@@ -192,6 +192,7 @@ class Arguments:
     ) -> None:
         self._args = args
         self._kwargs = kwargs
+        self._name = descriptor.name
         self._entries: dict[int, Entry] = {}
         #: The error of the first ref that failed: the task can't run.
         self.error: dict[str, Any] | None = None
@@ -212,9 +213,25 @@ class Arguments:
         """Fresh copies for one attempt."""
         values = [*self._args, *self._kwargs.values()]
         for place, entry in (*self._entries.items(), *self._others.items()):
-            values[place] = serialize.loads(entry.data, entry.buffers)
+            try:
+                values[place] = serialize.loads(entry.data, entry.buffers)
+            except Exception as error:
+                where: int | str = [*range(len(self._args)), *self._kwargs][place]
+                ref = values[place]
+                ref = ref if isinstance(ref, ObjectRef) else None
+                named = undecodable(error, ref, where, self._name)
+                raise named from named.__cause__
         positional = len(self._args)
         return values[:positional], dict(zip(self._kwargs, values[positional:], strict=True))
+
+
+def undecodable(
+    error: Exception, ref: ObjectRef[Any] | None, argument: int | str | None, task_name: str
+) -> Exception:
+    """Return the error that names the value; see `deserialization_error`."""
+    from haz._core.unpickling import deserialization_error
+
+    return deserialization_error(error, ref, argument, task_name)
 
 
 def resources_of(options: TaskOptions | ActorOptions) -> dict[str, float]:
