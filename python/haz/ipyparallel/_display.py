@@ -65,6 +65,15 @@ def _show_displayed(message: Message, headed: bool) -> None:
         _show(output, message.metadata["engine_id"], headed and not number, "output")
 
 
+def _show_displayed_in_turn(messages: Sequence[Message]) -> None:
+    """Show what each engine has displayed first, then what each has displayed next."""
+    lists = [(message.metadata["engine_id"], message.metadata["outputs"]) for message in messages]
+    for turn in range(max(len(outputs) for _, outputs in lists)):
+        for engine, outputs in lists:
+            if turn < len(outputs):
+                _show(outputs[turn], engine, True, "output")
+
+
 def _show_value(message: Message, headed: bool) -> None:
     result = message.metadata["execute_result"]
     if result is None:
@@ -91,8 +100,11 @@ def display_messages(
     if not result_only:
         for message in messages:
             _show_printed(message, headed)
-        for message in messages:
-            _show_displayed(message, headed)
+        if groupby == "order":
+            _show_displayed_in_turn(messages)
+        else:
+            for message in messages:
+                _show_displayed(message, headed)
     for message in messages:
         _show_value(message, headed)
 

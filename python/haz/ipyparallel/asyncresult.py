@@ -510,7 +510,8 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         ----------
         groupby
             "type": first all that was printed, then what was displayed. "engine": one engine
-            after the other. "order": by time.
+            after the other. "order": as "type", but what each has displayed first, then what
+            each has displayed next, and so on: the same figure of all engines together.
         result_only
             Only the values.
         """

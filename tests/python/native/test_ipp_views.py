@@ -424,6 +424,19 @@ def test_output_is_kept(client, capfd):
     assert capfd.readouterr().out == "5\n"
 
 
+def test_displayed_output_is_grouped(client, capfd):
+    """By engine, or the first of all engines, then the second of all."""
+    view = client[:]
+    view.scatter("rank", range(3), flatten=True, block=True)
+    result = view.execute("from IPython.display import display\nfor i in range(rank): display(i)")
+    result.get()
+    capfd.readouterr()
+    result.display_outputs("type")
+    assert capfd.readouterr().out == "output[1]: 0\noutput[2]: 0\n1\n"
+    result.display_outputs("order")
+    assert capfd.readouterr().out == "output[1]: 0\noutput[2]: 0\noutput[2]: 1\n"
+
+
 def test_code_has_values(client):
     view = client[:]
     view.block = True
