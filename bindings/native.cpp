@@ -7,6 +7,7 @@ namespace nb = nanobind;
 namespace haz::py {
 void bind_actors(nb::module_& m);
 void bind_call_pages(nb::module_& m);
+void bind_calls(nb::module_& m);
 void bind_codec(nb::module_& m);
 void bind_cpp_functions(nb::module_& m);
 void bind_groups(nb::module_& m);
@@ -26,6 +27,7 @@ NB_MODULE(_native, m) {
   m.doc() = "The native core of haz. Not for users: its names may change at any time.";
   haz::py::bind_actors(m);
   haz::py::bind_call_pages(m);
+  haz::py::bind_calls(m);
   haz::py::bind_codec(m);
   haz::py::bind_cpp_functions(m);
   haz::py::bind_groups(m);

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import managers
 
@@ -677,3 +678,74 @@ def test_maxtasksperchild_of_maps(native):
     with native.Pool(2, maxtasksperchild=1) as pool:
         pids = pool.map(lambda _: os.getpid(), range(6), chunksize=1)
     assert len(set(pids)) == 6
+
+
+def test_a_result_is_an_object_like_others(native):
+    with haz.multiprocessing.Pool(1) as pool:
+        result = pool.apply_async(abs, (-1,))
+        result.mine = [1]
+        assert result.mine == [1]
+        seen = weakref.ref(result)
+        result.mine.append(result)  # a cycle
+        assert result.get() == 1
+        del result
+        gc.collect()
+        assert seen() is None
+        pending = [pool.apply_async(abs, (-i,)) for i in range(50)]
+        pending[7].mine = pending
+        assert [one.get() for one in pending] == list(range(50))
+
+
+def test_values_of_all_kinds_among_many_results(native):
+    """In batches, which are delivered at once as far as nothing has to be done for a value."""
+    came = []
+    with haz.multiprocessing.Pool(2) as pool:
+        for _ in range(3):
+            pending = []
+            for i in range(400):
+                callback = came.append if i % 50 == 0 else _raise_for if i % 50 == 1 else None
+                pending.append(pool.apply_async(_of_kind, (i,), callback=callback))
+            results = [one.get(30) for one in pending]
+            assert results == [_of_kind(i) for i in range(400)]
+        wanted = 3 * [_of_kind(i) for i in range(0, 400, 50)]
+        assert sorted(came, key=str) == sorted(wanted, key=str)
+        assert all(one.ready() and one.successful() for one in pending)
+
+
+def _of_kind(i):
+    return [i] if i % 97 == 3 else i
+
+
+def _raise_for(value):
+    raise ValueError(value)
+
+
+@pytest.mark.slow
+def test_calls_that_come_while_a_pool_ends(native):
+    """Each is refused, or has an outcome: nobody waits for ever."""
+    for end in ("close", "terminate"):
+        pool = haz.multiprocessing.Pool(2)
+        pool.map(abs, range(100))
+        taken, refused = [], []
+
+        def submit(pool=pool, taken=taken, refused=refused):
+            while not refused:
+                try:
+                    taken.append(pool.apply_async(abs, (-1,)))
+                except ValueError as error:
+                    refused.append(error)
+
+        threads = [threading.Thread(target=submit) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda taken=taken: len(taken) > 500)
+        getattr(pool, end)()
+        for thread in threads:
+            thread.join()
+        pool.join()
+        outcomes = set()
+        for one in taken:
+            one.wait(30)
+            outcomes.add(one.get(0) if one.successful() else "terminated")
+        assert outcomes <= ({1, "terminated"} if end == "terminate" else {1})
+        assert "not running" in str(refused[0])

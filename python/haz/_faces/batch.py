@@ -21,7 +21,19 @@ if TYPE_CHECKING:
     from haz._core.refs import ObjectRef
     from haz._faces.call import Call, Worker
 
-__all__ = ["Pages", "Sent"]
+__all__ = ["Pages", "Sent", "parts_of"]
+
+
+def parts_of(calls: list[Call]) -> tuple[list[Any], list[Any], list[Any]]:
+    """Return the codes, arguments and keyword arguments of calls."""
+    parts = _native.parts_of_calls(calls)
+    if parts is not None:
+        return parts
+    return (
+        [call.code for call in calls],
+        [call.args for call in calls],
+        [call.kwargs for call in calls],
+    )
 
 
 class Sent:
@@ -55,13 +67,12 @@ class Sent:
         """Send the calls in one message; an error is that of pickling one of their arguments."""
         calls, worker = self.calls, self.worker
         assert worker is not None
-        code = calls[0].code
-        codes = [call.code for call in calls]
-        kwargs = [call.kwargs for call in calls]
+        codes, args, kwargs = parts_of(calls)
+        code = codes[0]
         self.ref = worker.method_each.remote(
             self.number,
             code if codes.count(code) == len(codes) else codes,
-            [call.args for call in calls],
+            args,
             kwargs if any(kwargs) else None,
         )
 

@@ -12,7 +12,24 @@ if TYPE_CHECKING:
 
     from haz._faces.batch import Pages, Sent
 
-__all__ = ["Call", "Worker"]
+    class PoolCall:
+        """Data of a call of which there are thousands: in native memory, with defaults."""
+
+        code: Any
+        args: Any
+        kwargs: dict[str, Any] | None
+        alone: bool
+        _value: Any
+        _error: BaseException | None
+        _event: Any
+        _callback: Callable[[Any], object] | None
+        _error_callback: Callable[[BaseException], object] | None
+        _is_done: bool
+
+else:
+    from haz._native import PoolCall
+
+__all__ = ["Call", "PoolCall", "Worker"]
 
 
 class Call:
@@ -26,9 +43,10 @@ class Call:
         Arguments; `kwargs` is None where there are none.
     """
 
-    code: Any
-    args: Any
-    kwargs: dict[str, Any] | None
+    if TYPE_CHECKING:
+        code: Any
+        args: Any
+        kwargs: dict[str, Any] | None
 
     #: Never in a batch: its arguments were not understood with those of others.
     alone: bool = False

@@ -65,29 +65,54 @@ class WorkerGroup(Receiver):
         RuntimeError
             If the group was closed, or haz was shut down.
         """
-        with self._lock:
-            if not self._is_running or runtime.engine is not self._engine or runtime.forked:
+        if not self._is_running or runtime.engine is not self._engine or runtime.forked:
+            with self._lock:
                 self._check_open()
                 self._start_thread()
-            self._outstanding += 1
-            waiting = self._waiting
-            if not waiting and (self._load == 0 or self._depth() == 1):
-                worker = self._free_worker()
-                if worker is not None:
-                    self._send_singly(worker, (call,), 1)
-                    return
-            waiting.append(call)
-            if len(waiting) % _GATHERED == 0:
+        coming = self._coming
+        is_first = not coming and not self._waiting and (self._load == 0 or self._depth() == 1)
+        if is_first and self._send_at_once(call):
+            return
+        coming.append(call)
+        if not self._is_running:
+            self._take_late(call)
+        elif len(coming) % _GATHERED == 0:
+            with self._lock:
                 self._feed()
-            elif self._sleeping and (self._idle or len(self._workers) < self.size):
-                # More may come before the group's thread gets to run, and go in one message.
-                self._ring()
+        elif self._sleeping and (self._idle or len(self._workers) < self.size):
+            # More may come before the group's thread gets to run, and go in one message.
+            self._ring()
+
+    def _send_at_once(self, call: Call) -> bool:
+        """Send a call to a worker that is free; False: there is none, or others wait."""
+        with self._lock:
+            self._check_open()
+            self._take_coming()
+            worker = None if self._waiting else self._free_worker()
+            if worker is None:
+                return False
+            self._outstanding += 1
+            self._send_singly(worker, (call,), 1)
+            return True
+
+    def _take_late(self, call: Call) -> None:
+        """The group was closed while `call` came: it is taken with the others, or not at all."""
+        with self._lock:
+            try:
+                self._coming.remove(call)
+            except ValueError:
+                return
+            self._check_open()
+            self._start_thread()
+            self._coming.append(call)
+        self._ring()
 
     def submit_all(self, calls: Iterable[Call]) -> None:
         """Let workers run `calls`, which may wait together."""
         with self._lock:
             self._check_open()
             self._start_thread()
+            self._take_coming()
             before = len(self._waiting)
             self._waiting.extend(calls)
             self._outstanding += len(self._waiting) - before
@@ -127,6 +152,7 @@ class WorkerGroup(Receiver):
     def take_waiting(self) -> list[Call]:
         """Take back the calls that no worker has; they are not delivered."""
         with self._lock:
+            self._take_coming()
             calls = list(self._waiting)
             self._waiting.clear()
             self._outstanding -= len(calls)
@@ -149,6 +175,7 @@ class WorkerGroup(Receiver):
                 self._deliver(self._take_ended())
                 self._deliver_failed()
             with self._lock:
+                self._take_coming()
                 if self._closed and self._outstanding == 0:
                     break
                 if self._waiting:
@@ -159,10 +186,16 @@ class WorkerGroup(Receiver):
             if ticks and now >= next_tick:
                 self._tick()
                 next_tick = now + LONG_S
-            if not self._news and not self._failed and not self._started:
+            if not self._has_news():
                 self._bell.acquire(timeout=LONG_S if ticks else -1)
             self._sleeping = False
         self._end_workers()
+
+    def _has_news(self) -> bool:
+        if self._news or self._failed or self._started:
+            return True
+        # What has come since, and did not ring, as this thread was seen awake.
+        return bool(self._coming) and (bool(self._idle) or len(self._workers) < self.size)
 
     def _tick(self) -> None:
         """Look for calls that others should not wait behind, and for ends that nobody told of."""

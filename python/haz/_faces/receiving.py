@@ -250,6 +250,7 @@ class Receiver(Sender):
     def calls(self) -> list[Call]:
         """Return the calls that have not ended, as far as this can be seen."""
         with self._lock:
+            self._take_coming()
             found = [call for call, _ in self._failed]
             for sent in self._messages():
                 found += sent.calls

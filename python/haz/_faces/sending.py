@@ -13,7 +13,7 @@ from haz._core.futures import when_ready
 from haz._core.lifecycle import init, is_initialized
 from haz._core.remote import remote
 from haz._core.runtime import runtime
-from haz._faces.batch import Pages, Sent
+from haz._faces.batch import Pages, Sent, parts_of
 from haz._faces.call import Call, Worker
 from haz._faces.ends import Ends
 from haz._faces.functions import code_of
@@ -90,6 +90,8 @@ class Sender:
         #: Reentrant, since pickling an argument may run anything.
         self._lock = threading.RLock()
         self._waiting: deque[Call] = deque()
+        #: What was submitted since `_take_coming`, without the lock.
+        self._coming: deque[Call] = deque()
         self._workers: list[Worker] = []
         self._idle: list[Worker] = []
         self._recalled: set[Sent] = set()
@@ -138,8 +140,23 @@ class Sender:
 
     # ---- calls to workers ----------------------------------------------------------------------------
 
+    def _take_coming(self) -> None:
+        """Let what was submitted wait for workers, behind what waits already."""
+        if not self._coming:
+            return
+        take, put, count = self._coming.popleft, self._waiting.append, 0
+        try:
+            while True:  # one by one: a finalizer may end the group in the middle
+                put(take())
+                count += 1
+        except IndexError:
+            pass  # all are taken
+        finally:
+            self._outstanding += count
+
     def _feed(self) -> None:
         """Send what workers have room for."""
+        self._take_coming()
         waiting = self._waiting
         while True:
             while waiting:
@@ -194,7 +211,7 @@ class Sender:
 
     def _send_batches(self, worker: Worker, calls: list[Call]) -> list[Call]:
         """Send what can be sent in batches; return what should go singly."""
-        codes = [call.code for call in calls]
+        codes = parts_of(calls)[0]
         is_one = codes.count(codes[0]) == len(codes)
         if self._some_alone or any(
             type(code) is not bytes or code in self._singly

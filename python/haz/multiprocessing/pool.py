@@ -22,6 +22,7 @@ from haz._faces.worker import (
     map_until_error,
     starmap_chunk,
 )
+from haz._native import make_call
 from haz.multiprocessing.results import (
     ApplyResult,
     AsyncResult,
@@ -165,21 +166,23 @@ class Pool:
         error_callback: Callable[[BaseException], object] | None = None,
     ) -> AsyncResult:
         """Start ``func(*args, **kwds)``. Callbacks run in a thread of the pool; keep them short."""
-        result = AsyncResult()
-        result.args = args if type(args) is tuple else tuple(args)
-        if kwds:
-            result.kwargs = kwds
+        failed = code = None
+        try:
+            code = code_of(func)
+        except Exception as error:
+            failed = error
+        result: AsyncResult = make_call(  # type: ignore[no-untyped-call]
+            AsyncResult, code, args if type(args) is tuple else tuple(args), kwds or None
+        )
         if self._closed or callback is not None or error_callback is not None:
             self._expect(result, callback, error_callback)
+        if failed is not None:
+            self._group.fail(result, failed)
+            return result
         try:
-            result.code = code_of(func)
-        except Exception as error:
-            self._group.fail(result, error)
-        else:
-            try:
-                self._group.submit(result)
-            except RuntimeError as error:
-                raise ValueError(f"Pool not running: {error}") from error
+            self._group.submit(result)
+        except RuntimeError as error:
+            raise ValueError(f"Pool not running: {error}") from error
         return result
 
     def map(

@@ -9,7 +9,8 @@ from _thread import allocate_lock
 from collections import deque
 from multiprocessing import TimeoutError
 
-from haz._faces.call import Call
+from haz import _native
+from haz._faces.call import Call, PoolCall
 from haz._faces.outcomes import pool_error
 from haz._faces.private import PLAIN, writable
 from haz._faces.worker import RaisedInCall
@@ -27,16 +28,8 @@ __all__ = ["ApplyResult", "AsyncResult", "IMapIterator", "MapResult"]
 _lock = allocate_lock()
 
 
-class AsyncResult(Call):
+class AsyncResult(PoolCall, Call):
     """The result of an ``*_async`` call. Thread-safe."""
-
-    _event: threading.Event | None = None
-    kwargs: dict[str, Any] | None = None
-    _is_done = False
-    _value: Any = None
-    _error: BaseException | None = None
-    _callback: Callable[[Any], object] | None = None
-    _error_callback: Callable[[BaseException], object] | None = None
 
     def get(self, timeout: float | None = None) -> Any:
         """Return the result, or raise the call's error.
@@ -87,18 +80,16 @@ class AsyncResult(Call):
     @staticmethod
     def deliver_each(calls: list[Call], values: Sequence[Any]) -> None:
         """Deliver what the first of these calls returned."""
-        for call, value in zip(calls, values, strict=False):
-            if type(call) is AsyncResult and type(value) in PLAIN and call._callback is None:
-                call.args = call.kwargs = None
-                call._value = value
-                call._is_done = True  # in this order, see `wait`
-                if call._event is not None:
-                    call._event.set()
-                continue
+        place = 0
+        while True:
+            place = _native.deliver_plain(calls, values, place, AsyncResult, PLAIN)  # type: ignore[arg-type]
+            if place >= len(values) or place >= len(calls):
+                return
             try:
-                call.deliver(value, None)
+                calls[place].deliver(values[place], None)
             except BaseException:
                 sys.excepthook(*sys.exc_info())  # of a callback; the others wait for theirs
+            place += 1
 
     def _end(self, value: Any, error: BaseException | None) -> None:
         # In this order: whoever waits makes the event first, and looks at the mark then.
