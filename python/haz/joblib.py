@@ -193,7 +193,9 @@ class _Ending:
         try:
             value = get(self._ref)
         except BaseException as error:
-            self._future.set_exception(error)
+            from haz._faces.outcomes import plain_error
+
+            self._future.set_exception(plain_error(error))
         else:
             self._future.set_result(value)
 

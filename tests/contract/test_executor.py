@@ -68,8 +68,10 @@ def _leave(code):
 def test_what_cannot_be_pickled_is_an_error_of_its_own_future(make):
     with make(1) as executor:
         for future in (executor.submit(abs, threading.Lock()), executor.submit(threading.Lock)):
-            with pytest.raises(TypeError):
+            with pytest.raises(TypeError) as caught:
                 future.result(60)
+            assert "GroupWorker" not in str(caught.value)
+        assert type(caught.value.__cause__).__name__ == "_RemoteTraceback"
         assert executor.submit(abs, -1).result(60) == 1
 
 

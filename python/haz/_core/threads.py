@@ -1,4 +1,4 @@
-"""How many threads OpenMP's loops, BLAS and Numba have in a task: as many as it takes CPUs.
+"""How many threads OpenMP's loops, BLAS, Numba and PyTorch have in a task: as many as it takes CPUs.
 
 A worker begins with one, as its ``OMP_NUM_THREADS`` and the like say. For a task with ``num_cpus=4``
 these variables and what loaded libraries were told become 4, and 1 again after it. Whoever has set
@@ -45,6 +45,10 @@ def set_threads(threads: int) -> None:
 def _set_loaded(threads: int) -> None:
     if "numba" in sys.modules:
         set_numba_threads(threads)
+    # It may hold a BLAS of its own that nobody else can tell: MKL.
+    set_torch = getattr(sys.modules.get("torch"), "set_num_threads", None)
+    if set_torch is not None and "MKL_NUM_THREADS" in zygote.job.get("thread_limits", "").split():
+        set_torch(threads)
     _native.set_library_threads(threads, "blas" not in zygote.job)
 
 

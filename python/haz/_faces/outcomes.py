@@ -39,7 +39,7 @@ def plain_error(error: Any) -> BaseException:
         return _with_remote_traceback(error.error, error.traceback, _RemoteTraceback)
     if isinstance(error, TaskError):
         cause = error.cause
-        if cause is None or isinstance(cause, SerializationError):
+        if cause is None:
             return error
         return _with_remote_traceback(cause, error.traceback_str, _RemoteTraceback)
     if isinstance(error, (ActorDiedError, ActorUnavailableError)):

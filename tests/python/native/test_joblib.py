@@ -48,8 +48,11 @@ def test_an_error_is_the_users_own():
     def fail(x):
         raise KeyError(x)
 
-    with joblib.parallel_backend("haz", n_jobs=2), pytest.raises(KeyError):
-        joblib.Parallel()(joblib.delayed(fail)(x) for x in range(4))
+    with joblib.parallel_backend("haz", n_jobs=2), pytest.raises(KeyError) as caught:
+        joblib.Parallel()(joblib.delayed(fail)(x) for x in [7] * 4)
+    assert type(caught.value) is KeyError
+    assert caught.value.args == (7,)
+    assert "in fail" in str(caught.value.__cause__)
 
 
 def test_one_job_runs_here():

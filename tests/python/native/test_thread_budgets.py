@@ -65,3 +65,42 @@ def test_what_the_user_has_set_for_blas_counts(monkeypatch):
         threads, variables, _, _ = haz.get(haz.remote(seen).options(num_cpus=cpus).remote())
         assert threads == {1}
         assert variables == [str(cpus), "1", str(cpus), str(cpus)]
+
+
+#: In the place of PyTorch, which is too large for here: what its documentation says of its threads.
+TORCH = """
+import os
+
+_threads = int(os.environ.get("OMP_NUM_THREADS", "64"))
+
+
+def get_num_threads():
+    return _threads
+
+
+def set_num_threads(threads):
+    global _threads
+    if type(threads) is not int or threads < 1:
+        raise ValueError("set_num_threads expects a positive integer")
+    _threads = threads
+"""
+
+
+@pytest.mark.parametrize("told", [None, "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"])
+def test_torch_has_threads_for_the_cpus_of_a_task(tmp_path, monkeypatch, told):
+    (tmp_path / "torch.py").write_text(TORCH)
+    monkeypatch.syspath_prepend(tmp_path)
+    if told is not None:
+        monkeypatch.setenv(told, "1")
+    haz.init(engine="native", num_cpus=2)
+
+    def threads():
+        import torch
+
+        return torch.get_num_threads(), os.getpid()
+
+    seen = [haz.get(haz.remote(num_cpus=number)(threads).remote()) for number in [1, 2] * 4]
+    if told == "MKL_NUM_THREADS":  # of PyTorch's BLAS, so that haz leaves it as it was imported
+        assert len(set(seen)) == len({pid for _, pid in seen})
+    else:
+        assert [number for number, _ in seen] == [1, 2] * 4
