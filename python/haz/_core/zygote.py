@@ -5,9 +5,8 @@ A young driver's first zygote is a copy of it (:mod:`haz._core.zygote_copy`). El
 driver is, as far as user code can see: ``sys.path``, ``sys.argv``, ``sys.prefix``, the working
 directory, the environment. It imports little, since everything here is paid before the first task.
 
-What differs in workers of a new interpreter: ``sys.flags`` says ``isolated``, ``no_site``,
-``ignore_environment`` and ``no_user_site`` (the driver's ``sys.path`` already is the outcome of all
-that), and ``site`` is not imported. In all workers ``OMP_NUM_THREADS`` and its like for BLAS, and joblib's
+What differs in workers of a new interpreter: ``site`` is not imported (the driver's ``sys.path``
+already is the outcome of all that), though ``sys.flags`` is the driver's. In all workers ``OMP_NUM_THREADS`` and its like for BLAS, and joblib's
 number of CPUs, are 1 unless the user has said otherwise: there is one worker for each core already.
 For a task that takes more CPUs see :mod:`haz._core.threads`.
 """
@@ -178,6 +177,7 @@ def make_setup(
             "path": [
                 os.fspath(entry) for entry in sys.path if isinstance(entry, str | os.PathLike)
             ],
+            "flags": tuple(sys.flags),
             "sys": {name: getattr(sys, name) for name in _COPIED if hasattr(sys, name)},
             "recursion_limit": sys.getrecursionlimit(),
             "gc": gc.isenabled(),
@@ -305,6 +305,7 @@ def _resemble(setup: "dict[str, Any]") -> None:
     sys.path[:] = setup["path"]
     for name, value in setup["sys"].items():
         setattr(sys, name, value)
+    _show_flags(setup["flags"])
     sys.setrecursionlimit(setup["recursion_limit"])
     _add_site_builtins()
     for stream in (sys.stdout, sys.stderr):
@@ -318,6 +319,26 @@ def _resemble(setup: "dict[str, Any]") -> None:
             exec(line, {})
         except Exception as error:
             print(f"haz: workers miss an import hook: {line!r}: {error!r}", file=sys.stderr)
+
+
+def _show_flags(values: "tuple[Any, ...]") -> None:
+    """Let ``sys.flags`` be the driver's: interpreters that user code starts get their options from it."""
+    own = sys.flags
+    if tuple(own) == values:
+        return
+    from _operator import itemgetter
+
+    names = type(own).__match_args__
+    members: dict[str, Any] = {name: property(itemgetter(at)) for at, name in enumerate(names)}
+    members.update(
+        __module__="sys",
+        __slots__=(),
+        __match_args__=names,
+        __getattr__=lambda _, name: getattr(own, name),
+        __repr__=lambda self: f"sys.flags({', '.join(f'{n}={getattr(self, n)!r}' for n in names)})",
+    )
+    # Their own type can't be instantiated.
+    sys.flags = type("flags", (tuple,), members)(values)
 
 
 def become_program(packed: bytes) -> None:

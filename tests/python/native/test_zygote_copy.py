@@ -21,7 +21,7 @@ def see():
     import sys
     shown = None
 {see}
-    return shown, not sys.flags.no_site
+    return shown, "site" in sys.modules
 
 haz.init(num_cpus=1)
 shown, is_copy = haz.get(see.remote())
@@ -52,6 +52,25 @@ def test_a_plain_program_is_copied(see):
 
 def test_imports_of_the_standard_library_do_not_matter(see):
     assert see("import json, re, datetime, random, collections, dataclasses, typing")[0]
+
+
+@pytest.mark.parametrize("before", ["", "import asyncio"])
+def test_interpreters_that_a_worker_starts_are_as_those_of_the_driver(see, before):
+    """The standard library gives them options by ``sys.flags``: without ``site`` they lack packages."""
+    is_copy, (shown, options, names) = see(
+        before,
+        """
+        import subprocess
+        options = subprocess._args_from_interpreter_flags()
+        names = str(sys.flags).count("="), sys.flags.isolated, sys.flags[0], len(sys.flags)
+        found = [sys.executable, *options, "-c", "import pytest; print(pytest.__name__)"]
+        shown = subprocess.run(found, capture_output=True, text=True).stdout, options, names
+        """,
+    )
+    assert is_copy == (not before)
+    assert shown == "pytest\n"
+    assert options == subprocess._args_from_interpreter_flags()
+    assert names == (len(type(sys.flags).__match_args__), 0, 0, len(sys.flags))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +165,7 @@ def test_a_worker_that_ends_finalizes_nothing_of_the_driver(run_program, tmp_pat
         def pid():
             import atexit
             atexit.register(print, "ended", flush=True)
-            return os.getpid(), sys.flags.no_site
+            return os.getpid(), "site" not in sys.modules
 
         first, second = haz.get(pid.remote()), haz.get(pid.remote())
         assert first[0] != second[0]
@@ -245,7 +264,7 @@ def test_a_dead_copy_is_replaced(run_program):
 
         @haz.remote(max_retries=3)
         def see():
-            return os.getppid(), not sys.flags.no_site
+            return os.getppid(), "site" in sys.modules
 
         copy, is_copy = haz.get(see.remote())
         os.kill(copy, signal.SIGKILL)
@@ -276,7 +295,7 @@ def test_all_that_workers_started_ends_with_a_killed_driver(tmp_path):
                     if os.fork():
                         os._exit(0)
                     with open(sys.argv[1], "w") as file:
-                        file.write(f"{os.getpid()} {int(sys.flags.no_site)}\\n")
+                        file.write(f"{os.getpid()} {int('site' not in sys.modules)}\\n")
                     time.sleep(1000)
                 time.sleep(1000)
 
