@@ -53,8 +53,12 @@ bool all_scalars(nb::handle items) {
   if (!PyList_CheckExact(fast) && !PyTuple_CheckExact(fast)) {
     throw nb::type_error("all_scalars takes a list or a tuple");
   }
+  PyObject* const* const all = PySequence_Fast_ITEMS(fast);
+  const PyTypeObject* last = nullptr;  // most have items of one type
   for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(fast); ++i) {
-    if (!is_scalar(PySequence_Fast_GET_ITEM(fast, i))) return false;
+    if (Py_TYPE(all[i]) == last) continue;
+    if (!is_scalar(all[i])) return false;
+    last = Py_TYPE(all[i]);
   }
   return true;
 }

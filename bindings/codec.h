@@ -168,6 +168,7 @@ class Encoder {
   Native put_array(PyObject* value);
   Native put_array_scalar(PyObject* value, ArrayElement element);
   void put_small_int(std::int64_t number);
+  std::size_t put_small_ints(PyObject* const* items, std::size_t count);
   void put_text(ValueTag short_tag, ValueTag far_tag, PyObject* owner, const void* bytes,
                 std::size_t size);
   void put_count(ValueTag short_tag, std::size_t count);
@@ -265,6 +266,7 @@ class Decoder {
   PyObject* get(unsigned depth);
   PyObject* get_flagged(std::uint8_t byte, unsigned depth);
   PyObject* get_tagged(ValueTag tag, unsigned depth, std::size_t slot);
+  PyObject* get_item(unsigned depth);
   PyObject* get_key(unsigned depth);
   PyObject* get_big_int();
   PyObject* get_text(ValueTag tag);

@@ -267,6 +267,18 @@ PyObject* Decoder::get(unsigned depth) {
   return get_tagged(static_cast<ValueTag>(byte), depth, kNoSlot);
 }
 
+/// The same as get(), for the items of lists, which often are ints of this size.
+inline PyObject* Decoder::get_item(unsigned depth) {
+  std::int32_t number = 0;
+  if (cursor_.left() <= sizeof number ||
+      cursor_.peek() != static_cast<std::uint8_t>(ValueTag::kInt32)) {
+    return get(depth);
+  }
+  std::uint8_t tag;
+  (void)(cursor_.take(&tag) && cursor_.take(&number));  // they are there
+  return PyLong_FromLong(number);
+}
+
 /// A value that occurs again. Lists and dicts are noted before they are filled, since they may
 /// contain themselves.
 PyObject* Decoder::get_flagged(std::uint8_t byte, unsigned depth) {
@@ -426,7 +438,7 @@ PyObject* Decoder::get_list(ValueTag tag, unsigned depth, std::size_t slot) {
   if (list == nullptr) return nullptr;
   note_shared(slot, list);
   for (std::uint32_t i = 0; i < count; ++i) {
-    PyObject* item = get(depth + 1);
+    PyObject* item = get_item(depth + 1);
     if (item == nullptr) [[unlikely]] {
       Py_DECREF(list);
       return nullptr;

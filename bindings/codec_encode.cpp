@@ -327,8 +327,8 @@ Encoder::Native Encoder::put(PyObject* value, unsigned depth) {
   return put_other(value, depth);
 }
 
-inline void Encoder::put_small_int(std::int64_t number) {
-  std::uint8_t* to = reserve(1 + sizeof(number));
+/// Writes `number` to `to`, where there is room for a tag and 8 bytes; returns where it ends.
+inline std::uint8_t* write_small_int(std::uint8_t* to, std::int64_t number) {
   ValueTag tag = ValueTag::kInt64;
   std::size_t size = sizeof(std::int64_t);
   if (number == static_cast<std::int8_t>(number)) {
@@ -340,7 +340,29 @@ inline void Encoder::put_small_int(std::int64_t number) {
   }
   to[0] = static_cast<std::uint8_t>(tag);
   std::memcpy(to + 1, &number, sizeof(number));  // what is too much is overwritten by what follows
-  at_ = to + 1 + size;
+  return to + 1 + size;
+}
+
+inline void Encoder::put_small_int(std::int64_t number) {
+  at_ = write_small_int(reserve(1 + sizeof(number)), number);
+}
+
+/// Writes the small ints at the front of `items`, of which there are `count`; returns how many.
+std::size_t Encoder::put_small_ints(PyObject* const* items, std::size_t count) {
+  constexpr std::size_t kAtATime = 32;
+  std::size_t done = 0;
+  while (done < count) {
+    const std::size_t end = std::min(count, done + kAtATime);
+    std::uint8_t* to = reserve((end - done) * (1 + sizeof(std::int64_t)));
+    std::int64_t number = 0;
+    while (done < end && Py_TYPE(items[done]) == &PyLong_Type && small_int(items[done], &number)) {
+      to = write_small_int(to, number);
+      ++done;
+    }
+    at_ = to;
+    if (done < end) return done;
+  }
+  return done;
 }
 
 inline Encoder::Native Encoder::put_int(PyObject* value) {
@@ -551,7 +573,12 @@ Encoder::Native Encoder::put_list(PyObject* value, unsigned depth) {
 }
 
 Encoder::Native Encoder::put_items(PyObject* const* items, std::size_t count, unsigned depth) {
+  constexpr std::size_t kMany = 8;
   for (std::size_t i = 0; i < count; ++i) {
+    if (count - i >= kMany && Py_TYPE(items[i]) == &PyLong_Type) {
+      i += put_small_ints(items + i, count - i);
+      if (i == count) break;
+    }
     const Native outcome = put(items[i], depth);
     if (outcome != Native::kWritten) [[unlikely]]
       return outcome;

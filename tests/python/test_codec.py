@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import gc
+import itertools
 import math
 import pathlib
 import pickle
@@ -469,6 +470,23 @@ def test_pickles_can_be_refused():
     assert decode(data) == {1, 2}
     with pytest.raises(DecodeError, match="refused"):
         decode(data, allow_pickle=False)
+
+
+def test_ints_of_a_list_are_written_one_after_the_other():
+    sizes = (1, 7, 8, 9, 31, 32, 33, 200)
+    kinds = (0, -128, 127, 128, -129, 2**29, 2**31 - 1, -(2**31), 2**31, 2**62, -(2**63), 2**70)
+    others = (True, None, 1.5, "a", 10**40)
+    for size in sizes:
+        for last in (*kinds, *others):
+            items = [*itertools.islice(itertools.cycle(kinds), size - 1), last]
+            items += items[::-1]
+            written = encode(items)
+            assert written.endswith(b"".join(map(encode, items))), (size, last)
+            assert decode(written) == items
+            assert list(map(type, decode(written))) == list(map(type, items))
+            assert decode(encode(tuple(items))) == tuple(items)
+    with pytest.raises(DecodeError):
+        decode(encode(list(range(1000, 1100)))[:-1])
 
 
 def test_all_scalars():
