@@ -250,7 +250,9 @@ def uncan_callable(thing: Any) -> Any:
         If it goes by a name that means nothing here.
     """
     if type(thing) is tuple:
-        return unpack(thing)
+        # At the module's top, for most: no import has to be looked for.
+        found = getattr(sys.modules.get(thing[0]), thing[1], None) if len(thing) == 2 else None
+        return unpack(thing) if found is None else found
     return _load_kept(thing) if type(thing) is bytes else uncan(thing)
 
 

@@ -66,6 +66,8 @@ class Engine:
         self._count = 0
         self._shell: Any = None
         self._busy = False
+        #: Whether nothing in the value of the last map is canned.
+        self._is_plain = False
         self._output = Output(self._uuid)
         self._output.install()
         self._fresh = dict(self._namespace)
@@ -135,30 +137,39 @@ class Engine:
         ranges: tuple[int, ...] = (),
     ) -> Reply:
         """Call a function with the items of a part of the sequences; see `ranges_as_tuples`."""
-        is_plain = False
+        self._is_plain = False
+        reply = self._run(call_id, "map", self._map, function, sequences, return_exceptions, ranges)
+        return ("plain", *reply[1:]) if self._is_plain and reply[0] == "ok" else reply
 
-        def call() -> Any:
-            nonlocal is_plain
-            f = uncan_callable(function)
+    def _map(
+        self, function: Any, sequences: Any, return_exceptions: bool, ranges: tuple[int, ...]
+    ) -> Any:
+        f = uncan_callable(function)
+        if ranges and len(ranges) == len(sequences):
+            parts = [range(*part) for part in sequences]
+        else:
             parts = tuples_as_ranges(uncan(sequences), ranges)
-            if not return_exceptions:
-                # A loop costs less than `map` does, which would end at a StopIteration of f.
-                if len(parts) == 1:
-                    found = [f(item) for item in parts[0]]
-                else:
-                    found = [f(*items) for items in zip(*parts, strict=False)]
-                is_plain = all_scalars(found)
-                return found if is_plain else can(found)
-            results = []
-            for items in zip(*parts, strict=False):
-                try:
-                    results.append(f(*items))
-                except Exception as error:
-                    results.append(_Failed(self._describe(error, "map")))
-            return can(results)
+        if return_exceptions:
+            return self._map_all(f, parts)
+        # A loop costs less than `map` does, which would end at a StopIteration of f.
+        if len(parts) == 1:
+            found = [f(item) for item in parts[0]]
+        else:
+            found = [f(*items) for items in zip(*parts, strict=False)]
+        if all_scalars(found):
+            self._is_plain = True
+            return found
+        return can(found)
 
-        reply = self._run(call_id, "map", call)
-        return ("plain", *reply[1:]) if is_plain and reply[0] == "ok" else reply
+    def _map_all(self, f: Any, parts: list[Any]) -> Any:
+        """The results, with what was raised in the place of some."""
+        results = []
+        for items in zip(*parts, strict=False):
+            try:
+                results.append(f(*items))
+            except Exception as error:
+                results.append(_Failed(self._describe(error, "map")))
+        return can(results)
 
     def batch(self, calls: list[tuple[str, tuple[Any, ...]]]) -> list[Reply]:
         """Run short calls, one after the other: their ids, methods and arguments of these."""

@@ -373,9 +373,12 @@ class DirectMessage(Message):
     ref: ObjectRef[Reply] | None = None
 
     def __init__(self, msg_id: str, label: Any, engine: EngineHandle) -> None:
-        super().__init__(msg_id, label)
+        self.msg_id = msg_id
+        facts = self.facts = Facts(msg_id, label)
         self._lock = threading.Lock()
-        self._sent_to(engine)
+        self.engine = engine
+        facts.engine_id = engine.id
+        facts.engine_uuid = engine.uuid
 
     def ready(self) -> bool:
         return self.status is not None or self.wait(0)

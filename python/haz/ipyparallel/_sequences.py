@@ -42,11 +42,12 @@ def check_callable(function: Any) -> None:
 
 def ranges_as_tuples(parts: list[Any]) -> tuple[int, ...]:
     """Replace ranges among parts by their numbers, which need no pickle; return where they are."""
-    places = tuple(place for place, part in enumerate(parts) if type(part) is range)
-    for place in places:
-        part = parts[place]
-        parts[place] = part.start, part.stop, part.step
-    return places
+    places = []
+    for place, part in enumerate(parts):
+        if type(part) is range:
+            parts[place] = part.start, part.stop, part.step
+            places.append(place)
+    return tuple(places)
 
 
 def tuples_as_ranges(parts: Any, places: tuple[int, ...]) -> list[Any]:
@@ -59,6 +60,8 @@ def tuples_as_ranges(parts: Any, places: tuple[int, ...]) -> list[Any]:
 
 def cut_to_shortest(sequences: list[Any]) -> tuple[list[Any], int]:
     """Sequences that can be cut, and the length of the shortest."""
+    if len(sequences) == 1 and type(sequences[0]) in (range, list):
+        return sequences, len(sequences[0])
     sized = [seq if _can_be_cut(seq) else None for seq in sequences]
     lengths = [len(seq) for seq in sized if seq is not None]
     limit = min(lengths, default=None)

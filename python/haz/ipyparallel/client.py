@@ -312,9 +312,12 @@ class Client:
 
     def _remember(self, messages: Iterable[Message]) -> None:
         for message in messages:
-            self._remember_one(message)
-            if isinstance(message, DirectMessage):
+            if isinstance(message, DirectMessage):  # noted when it was sent
+                self.history.append(message.msg_id)
+                self._state.records.add(message.facts)
                 self._state.messages.hold(message)
+            else:
+                self._remember_one(message)
 
     def _remember_one(self, message: Message) -> None:
         state = self._state
