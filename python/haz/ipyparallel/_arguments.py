@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["freeze", "is_large"]
+__all__ = ["explained", "freeze", "is_large", "unsendable", "unsent"]
 
 #: Arguments of this many bytes and more lie once in the store for all engines of a view.
 _LARGE_BYTES = 16 << 10
@@ -40,8 +40,11 @@ def _never_changes(thing: Any) -> bool:
     return kind in _UNCHANGING or (kind is tuple and all(map(_never_changes, thing)))
 
 
-def freeze(arguments: Any) -> Any:
-    """A tuple or dict of arguments as they are now; large ones are not copied.
+def freeze(arguments: Any) -> tuple[Any, bool]:
+    """A tuple or dict of arguments as they are now, and whether they are large.
+
+    Large ones are not copied, and pickled when they are sent: that should be without other calls,
+    which would fail with them.
 
     Raises
     ------
@@ -49,13 +52,42 @@ def freeze(arguments: Any) -> Any:
         If they can't be pickled.
     """
     items = arguments.values() if type(arguments) is dict else arguments
-    if all(map(_never_changes, items)) or is_large(arguments):
-        return arguments
+    if all(map(_never_changes, items)):
+        return arguments, False
+    if is_large(arguments):
+        return arguments, True
     try:
-        return frozen(arguments)
+        return frozen(arguments), False
     except Exception as error:
-        try:
-            dumps(arguments)  # which finds out what it is that can't be pickled
-        except TypeError as explained:
-            raise in_part(explained, "the arguments of the call") from error
-        raise
+        raise explained(error, arguments, "the arguments of the call") from error
+
+
+def explained(error: Exception, thing: Any, part: str) -> Exception:
+    """The error of pickling `thing`, which says what in it can't be pickled."""
+    try:
+        dumps(thing)
+    except TypeError as explained:
+        return in_part(explained, part)
+    return error
+
+
+def unsendable(error: Exception, value: Any) -> Exception:
+    """The error of pickling what a call has returned."""
+    return explained(error, value, "the result")
+
+
+#: What the arguments of an engine's methods are, after the id of a call.
+_PARTS = {
+    "apply": ("the function", "the arguments", "the keyword arguments"),
+    "map": ("the function", "the sequences"),
+    "push": ("the values",),
+}
+
+
+def unsent(error: Exception, method: str, arguments: tuple[Any, ...], engine_id: int) -> Exception:
+    """The error of a call that can't be pickled, told of it instead of haz's own method."""
+    for part, argument in zip(_PARTS.get(method, ()), arguments, strict=False):
+        told = explained(error, argument, f"{part} of {method} for engine {engine_id}")
+        if told is not error:
+            return told
+    return error

@@ -63,8 +63,10 @@ class LoadBalancedView(View):
             raise ValueError(f"a timeout is a number of seconds, 0 or more, and not {timeout!r}")
         return super().set_flags(**flags)
 
-    def _message(self, call: tuple[Any, ...]) -> BalancedMessage:
+    def _message(self, call: tuple[Any, ...], is_alone: bool) -> BalancedMessage:
         message = BalancedMessage(self.client._new_id(), self.label, call)
+        if is_alone:
+            message.is_alone = True
         if self.targets is not None or self.after or self.follow or self.timeout or self.retries:
             self._restrict(message)
         return message
@@ -96,16 +98,15 @@ class LoadBalancedView(View):
         check_callable(f)
         client = self.client
         canned_f = client._can_callable(f)
+        is_large = False
         if args or kwargs:
-            call: tuple[Any, ...] = (
-                "apply",
-                canned_f,
-                freeze(client._can(args)) if args else (),
-                freeze(client._can(kwargs)) if kwargs else {},
-            )
+            positional, is_large = freeze(client._can(args)) if args else ((), False)
+            named, is_also = freeze(client._can(kwargs)) if kwargs else ({}, False)
+            is_large = is_large or is_also
+            call: tuple[Any, ...] = ("apply", canned_f, positional, named)
         else:
             call = self._bare_call_of(canned_f)
-        message = self._message(call)
+        message = self._message(call, is_large)
         self.history.append(message.msg_id)
         client._remember_one(message)
         client._balancer.submit(message)
@@ -135,7 +136,7 @@ class LoadBalancedView(View):
         if size is None:
             size = 1 if is_map else max(1, -(-length // max(1, len(self))))
         canned_f = self.client._can_callable(function.func)
-        canned_kwargs = freeze(self.client._can(kwargs)) if kwargs else {}
+        canned_kwargs, is_large = freeze(self.client._can(kwargs)) if kwargs else ({}, False)
         messages: list[BalancedMessage] = []
         sizes: list[int] = []
         for low in range(0, length, size):
@@ -144,11 +145,12 @@ class LoadBalancedView(View):
             if is_map:
                 # A part of a list is new, and its items only are as they were: a tuple says so.
                 items = tuple(tuple(each) if type(each) is list else each for each in part)
-                canned = freeze(self.client._can(items))
-                message = self._message(("map", canned_f, canned, function.return_exceptions))
+                canned, is_alone = freeze(self.client._can(items))
+                call: tuple[Any, ...] = ("map", canned_f, canned, function.return_exceptions)
             else:
-                canned = freeze(self.client._can(tuple(part)))
-                message = self._message(("apply", canned_f, canned, canned_kwargs))
+                canned, is_alone = freeze(self.client._can(tuple(part)))
+                call = ("apply", canned_f, canned, canned_kwargs)
+            message = self._message(call, is_alone or is_large)
             messages.append(message)
         self._remember(messages)
         for message in messages:

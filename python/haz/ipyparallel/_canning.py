@@ -32,6 +32,7 @@ __all__ = [
     "can",
     "can_callable",
     "frozen",
+    "kept_apart",
     "set_user_namespace",
     "uncan",
     "uncan_callable",
@@ -113,23 +114,38 @@ class _CannedPartial:
 
 
 class Frozen:
-    """Canned things, pickled."""
+    """Canned things, pickled, and their large buffers if those are kept apart."""
 
-    __slots__ = ("data",)
+    __slots__ = ("buffers", "data")
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, buffers: tuple[Any, ...] = ()) -> None:
         self.data = data
+        self.buffers = buffers
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Frozen, (self.data,)
+        return Frozen, (self.data, self.buffers)
 
     def _haz_uncan(self) -> Any:
-        return uncan(pickle.loads(self.data))
+        return uncan(pickle.loads(self.data, buffers=self.buffers))
 
 
 def frozen(thing: Any) -> Frozen:
     """What is canned as it is now, whatever becomes of it; see `Frozen`."""
     return Frozen(_dumps(thing))
+
+
+def kept_apart(thing: Any) -> Any:
+    """What is canned, so that neither pickling nor loading it can fail with what it is sent with.
+
+    Large buffers are not copied. The thing itself where no code of anybody makes it.
+    """
+    kind = type(thing)
+    if kind in _PLAIN or ((kind is list or kind is tuple) and all_scalars(thing)):
+        return thing
+    buffers: list[pickle.PickleBuffer] = []
+    file = io.BytesIO()
+    _Pickler(file, protocol=5, buffer_callback=buffers.append).dump(thing)
+    return Frozen(file.getvalue(), tuple(buffers))
 
 
 def _is_importable(thing: Any) -> bool:

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 from haz._core.api import put
 from haz._core.checks import shown
-from haz.ipyparallel._arguments import is_large
+from haz.exceptions import SerializationError
+from haz.ipyparallel._arguments import is_large, unsent
 from haz.ipyparallel._messages import DirectMessage
 from haz.ipyparallel._sequences import (
     check_callable,
@@ -56,8 +57,11 @@ class DirectView(View):
         has_execute: bool = False,
     ) -> AsyncResult:
         engines, single = self._engines(targets)
-        if len(engines) > 1:
-            args = tuple(put(arg) if is_large(arg) else arg for arg in args)
+        if len(engines) > 1 and any(map(is_large, args)):
+            try:
+                args = tuple(put(arg) if is_large(arg) else arg for arg in args)
+            except SerializationError as error:
+                raise unsent(error, method, args, engines[0].id) from error.__cause__
         label = self.label if label is None else label
         messages: list[DirectMessage] = []
         for engine in engines:
@@ -74,7 +78,10 @@ class DirectView(View):
         if method != message.method:
             message.method = method
         self.client._state.messages.add(message)  # before there can be output of it
-        message.ref = engine.call(method, message.msg_id, *args)
+        try:
+            message.ref = engine.call(method, message.msg_id, *args)
+        except SerializationError as error:
+            raise unsent(error, method, args, engine.id) from error.__cause__
         return message
 
     def _returned(self, result: AsyncResult, block: bool | None) -> Any:

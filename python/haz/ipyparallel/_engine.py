@@ -10,8 +10,10 @@ from types import FunctionType, ModuleType
 
 from haz._core.api import get_runtime_context
 from haz._native import all_scalars
+from haz.ipyparallel._arguments import unsendable
 from haz.ipyparallel._canning import (
     can,
+    kept_apart,
     set_user_namespace,
     uncan,
     uncan_callable,
@@ -176,8 +178,18 @@ class Engine:
         replies = []
         for call_id, (method, *parts) in calls:
             run = self.apply if method == "apply" else getattr(self, method)
-            replies.append(run(call_id, *parts))
+            reply = run(call_id, *parts)
+            if reply[0] == "ok" and reply[1] is not None:
+                reply = self._apart(reply, method)
+            replies.append(reply)
         return replies
+
+    def _apart(self, reply: Reply, method: str) -> Reply:
+        """A reply that goes with others, which must not fail with it."""
+        try:
+            return ("ok", kept_apart(reply[1]), *reply[2:])
+        except Exception as error:
+            return ("error", self._describe(unsendable(error, reply[1]), method), *reply[2:])
 
     def push(self, call_id: str, namespace: Any) -> Reply:
         """Set names; a dotted one sets an attribute."""

@@ -13,6 +13,7 @@ from haz.exceptions import (
     ActorUnavailableError,
     GetTimeoutError,
     HazError,
+    SerializationError,
     TaskCancelledError,
     TaskError,
 )
@@ -41,6 +42,8 @@ __all__ = [
 ]
 
 
+#: What haz calls the value of a `Reply`.
+_OF_A_REPLY = "item 1 of a tuple"
 #: Text that comes in parts is joined to pieces of about as many characters.
 _PIECE = 1 << 16
 
@@ -247,9 +250,11 @@ def _failed_call(error: Exception, message: Message) -> Exception:
         )
     if isinstance(error, TaskError):
         cause = error.__cause__ if error.__cause__ is not None else error
-        return RemoteError(
-            type(cause).__name__, str(cause), str(error), _about(engine, message.method)
-        )
+        text = str(cause)
+        if isinstance(cause, SerializationError):
+            text = text.replace(f"{_OF_A_REPLY},", "the result:", 1)
+            text = text.replace(_OF_A_REPLY, "the result", 1)
+        return RemoteError(type(cause).__name__, text, str(error), _about(engine, message.method))
     return error
 
 

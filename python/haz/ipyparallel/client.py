@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import Future
 
+from haz.ipyparallel._arguments import explained, is_large
 from haz.ipyparallel._canning import can, can_callable
 from haz.ipyparallel._messages import BalancedMessage, DirectMessage, Message
 from haz.ipyparallel._output_channel import listen
@@ -302,10 +303,20 @@ class Client:
 
     def _can(self, thing: Any) -> Any:
         """What is sent for a function, or arguments, by the rule that is set."""
-        return can(thing) if self._is_canning else thing
+        if not self._is_canning:
+            return thing
+        try:
+            return can(thing)
+        except Exception as error:
+            raise explained(error, thing, "what is sent to engines") from error
 
     def _can_callable(self, function: Any) -> Any:
-        return can_callable(function) if self._is_canning else function
+        if not self._is_canning:
+            return function
+        try:
+            return can_callable(function)
+        except Exception as error:
+            raise explained(error, function, "the function") from error
 
     def _new_id(self) -> str:
         return f"{self._prefix}_{next(self._numbers)}"
@@ -633,7 +644,9 @@ class Client:
             facts = self._state.records.get(msg_id)
             if facts is None or facts.call is None:
                 raise KeyError(f"no call {msg_id!r} of a load-balanced view is known")
-            messages.append(BalancedMessage(self._new_id(), facts.label, facts.call))
+            message = BalancedMessage(self._new_id(), facts.label, facts.call)
+            message.is_alone = any(map(is_large, facts.call[2:]))
+            messages.append(message)
         self._remember(messages)
         for message in messages:
             self._balancer.submit(message)

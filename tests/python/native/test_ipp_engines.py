@@ -136,6 +136,74 @@ def test_arguments_that_cannot_be_pickled_are_an_error_at_the_call(client):
     assert [each.get() for each in large] == [2000] * 39
 
 
+class _Broken(list):
+    """Can be pickled, and not be loaded in process `pid`; in others it is a number."""
+
+    def __init__(self, pid, items=()):
+        super().__init__(items)
+        self.pid = pid
+
+    def __reduce__(self):
+        return _load_elsewhere, (self.pid, list(self))
+
+
+def _load_elsewhere(pid, items):
+    if pid is None or pid == os.getpid():
+        raise LookupError("not to be loaded here")
+    return 7
+
+
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        (lambda pid: threading.Lock(), "can't pickle the result: _thread.lock"),
+        (lambda pid: [1, (i for i in ())], "the result: item 1 of a list: generator"),
+        (_Broken, "not to be loaded here"),
+    ],
+)
+def test_a_result_that_cannot_be_sent_or_loaded_fails_alone(client, make, error):
+    view = client.load_balanced_view()
+    pid = os.getpid()
+    view.map_sync(abs, range(300))
+
+    def call(i):
+        return make(pid) if i == 57 else [i, {"i": np.full(3, i)}]
+
+    view.map_sync(call, range(50))  # from now on these are known to be short, and go together
+    results = [view.apply_async(call, i) for i in range(100)]
+    fails = pytest.raises((ipp.RemoteError, LookupError), match=error)
+    with fails:
+        results.pop(57).get()
+    assert all(result.get()[1]["i"].tolist() == [result.get()[0]] * 3 for result in results)
+    with fails:
+        client[0].apply_sync(call, 57)
+
+
+def test_arrays_of_results_that_go_together_are_not_copied(client):
+    view = client.load_balanced_view()
+    view.map_sync(abs, range(300))
+    results = view.map_sync(lambda i: (i, np.full(100_000, i)), range(20))
+    assert [(i, int(array.sum())) for i, array in results] == [(i, 100_000 * i) for i in range(20)]
+    assert not any(array.flags.writeable or array.flags.owndata for _, array in results)
+
+
+def test_large_arguments_that_cannot_be_loaded_fail_alone(client):
+    view = client.load_balanced_view()
+    view.map_sync(lambda i, items: i, range(300), [None] * 300)
+    large = _Broken(None, range(5000))
+    call = lambda i, items: i  # noqa: E731 - the same code each time
+    results = [view.apply_async(call, i, large if i == 57 else [i]) for i in range(100)]
+    failed = results.pop(57)
+    with pytest.raises(ipp.RemoteError, match="not to be loaded here"):
+        failed.get()
+    assert [result.get() for result in results] == [i for i in range(100) if i != 57]
+    again = client.resubmit(failed.msg_ids)
+    others = [view.apply_async(call, i, [i]) for i in range(20)]
+    with pytest.raises(ipp.RemoteError, match="not to be loaded here"):
+        again.get()
+    assert [result.get() for result in others] == list(range(20))
+
+
 # An interrupt between open() and "with" leaves a file to the garbage collector, which says so.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_interrupts_in_the_midst_of_calls_lose_none(client):

@@ -563,6 +563,28 @@ def test_nonsense_is_an_error_at_the_call(client):
         assert client[:].apply_sync(lambda: 1) == [1, 1, 1]
 
 
+def test_what_cannot_be_pickled_is_named_with_its_call_and_engine(client):
+    view, lock = client[:], threading.Lock()
+    large = [lock] * 2000
+    told = [
+        (lambda: view.push({"a": 1, "b": lock}), "the values of push for engine 0: item 'b'"),
+        (lambda: view.push({"a": large}), "the values of push for engine 0: item 'a'"),
+        (lambda: client[1].apply(len, lock), "the arguments of apply for engine 1: item 0"),
+        (lambda: client[1].apply(dict, a=lock), "the keyword arguments of apply for engine 1: "),
+        (lambda: view.map(str, [1, 2, lock]), "the sequences of map for engine 2: "),
+        (lambda: view.scatter("a", [1, 2, lock]), "the values of push for engine 2: item 'a'"),
+        (lambda: view.apply(lambda: lock), "the function: closure variable 'lock'"),
+        (lambda: view.apply(len, lambda: lock), "engines: item 0 of a tuple, closure variable"),
+        (lambda: client.load_balanced_view().apply(lambda: lock), "the function: closure variable"),
+    ]
+    for call, text in told:
+        with pytest.raises(haz.exceptions.SerializationError, match=f"can't pickle.*{text}.*lock"):
+            call()
+    with pytest.raises(ipp.RemoteError, match=r"can't pickle the result: _thread.lock"):
+        client[0].apply_sync(threading.Lock)
+    assert view.apply_sync(abs, -1) == [1] * len(view)
+
+
 def test_what_is_no_sequence_is_named_in_the_error(client):
     view = client[:]
     for call, what in (
