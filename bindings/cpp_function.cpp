@@ -316,7 +316,8 @@ nb::object load_cpp_library(const char* path) {
   LibraryHost* const host = get_host(kLibraryHostVersion);
   if (host == nullptr) {
     throw nb::import_error(
-        (std::string(path) + " uses the libhaz of another version of haz").c_str());
+        "it uses the libhaz of another haz than this one: compile it with the headers that "
+        "haz.get_include() names, and link it with the library that haz.get_cmake_dir() names");
   }
   const nb::object list = nb::steal(PyList_New(0));
   const nb::object library = nb::steal(PyUnicode_DecodeFSDefault(path));
@@ -324,6 +325,10 @@ nb::object load_cpp_library(const char* path) {
   Listed listed{host, library.ptr(), list.ptr()};
   host->list(path, &listed, add_function);
   if (listed.failed) throw nb::python_error();
+  std::string refusal;
+  host->explain(path, &refusal,
+                [](void* text, const char* told) { *static_cast<std::string*>(text) = told; });
+  if (!refusal.empty()) throw nb::import_error(refusal.c_str());
   return list;
 }
 

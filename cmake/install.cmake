@@ -14,8 +14,18 @@ set(haz_cmake_dir "${haz_lib_dir}/cmake/haz")
 
 install(DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}/include/haz" DESTINATION "${haz_prefix}include"
         COMPONENT cpp FILES_MATCHING PATTERN "*.h")
-install(TARGETS haz EXPORT hazTargets LIBRARY DESTINATION "${haz_lib_dir}" COMPONENT cpp
-        NAMELINK_COMPONENT cpp ARCHIVE DESTINATION "${haz_lib_dir}" COMPONENT cpp INCLUDES DESTINATION "${haz_prefix}include")
+set(haz_namelink NAMELINK_COMPONENT cpp)
+if(SKBUILD AND NOT HAZ_STATIC)
+  # What -lhaz finds, instead of a symbolic link.
+  set(haz_namelink NAMELINK_SKIP)
+  set(haz_linker_script "${CMAKE_CURRENT_BINARY_DIR}/linker_script/libhaz.so")
+  file(WRITE "${haz_linker_script}" "INPUT(libhaz.so.${haz_soversion})\n")
+  install(FILES "${haz_linker_script}" DESTINATION "${haz_lib_dir}" COMPONENT cpp)
+endif()
+install(TARGETS haz EXPORT hazTargets
+        LIBRARY DESTINATION "${haz_lib_dir}" COMPONENT cpp ${haz_namelink}
+        ARCHIVE DESTINATION "${haz_lib_dir}" COMPONENT cpp
+        INCLUDES DESTINATION "${haz_prefix}include")
 install(EXPORT hazTargets NAMESPACE haz:: DESTINATION "${haz_cmake_dir}" COMPONENT cpp)
 
 configure_package_config_file(cmake/hazConfig.cmake.in "${CMAKE_CURRENT_BINARY_DIR}/hazConfig.cmake"

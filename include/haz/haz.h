@@ -25,4 +25,5 @@
 #include "haz/ref.h"       // IWYU pragma: export
 #include "haz/runtime.h"   // IWYU pragma: export
 #include "haz/task.h"      // IWYU pragma: export
+#include "haz/version.h"   // IWYU pragma: export
 #include "haz/view.h"      // IWYU pragma: export

@@ -33,6 +33,7 @@
 #include <utility>
 #include <vector>
 
+#include "haz/detail/abi.h"
 #include "haz/detail/export.h"
 #include "haz/task_error.h"
 
@@ -64,13 +65,17 @@ struct runtime_options {
 
 class runtime;
 
+namespace detail {
+HAZ_API runtime start(int argc, char** argv, const runtime_options& options);
+}  // namespace detail
+
 /// Starts haz, one at a time in a process. `argc` and `argv` are those of main; in the processes of
 /// workers this does not return.
 ///
 /// Takes about a millisecond. Not thread-safe.
-/// @throws usage_error if it runs already, or for options out of range; node_died_error where there
-/// is no node to join; runtime_error.
-HAZ_API runtime init(int argc, char** argv, const runtime_options& options = {});
+/// @throws usage_error if it runs already, for options out of range, and where the library is of
+/// another version than the headers; node_died_error where there is no node to join; runtime_error.
+runtime init(int argc, char** argv, const runtime_options& options = {});
 
 /// haz, running for as long as this object exists. Its end ends all tasks and all processes. Let no
 /// other thread use haz then.
@@ -83,11 +88,16 @@ class [[nodiscard]] HAZ_API runtime {
   ~runtime();
 
  private:
-  friend runtime init(int argc, char** argv, const runtime_options& options);
+  friend runtime detail::start(int argc, char** argv, const runtime_options& options);
   explicit runtime(std::uint32_t generation) : generation_(generation) {}
 
   std::uint32_t generation_;
 };
+
+inline runtime init(int argc, char** argv, const runtime_options& options) {
+  detail::check_headers();
+  return detail::start(argc, argv, options);
+}
 
 /// Whether haz runs in this process.
 HAZ_API bool is_running() noexcept;

@@ -36,7 +36,7 @@ class ClientEngine final : public detail::engine {
   /// describe_program() says it. Before other threads use the engine; of a worker by its main
   /// thread.
   void set_program(std::string program);
-  [[nodiscard]] std::uint32_t version() const noexcept override { return detail::engine_version; }
+  [[nodiscard]] std::uint32_t version() const noexcept override { return detail::abi_version; }
   bool register_function(const detail::function_spec& function, std::uint32_t* id,
                          detail::failure& why) noexcept override;
   bool submit(const detail::call& call, std::uint64_t* id, detail::failure& why) noexcept override;

@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "api/fork_guard.h"
+#include "haz/detail/abi.h"
 #include "haz/task_error.h"
 
 namespace haz {
@@ -28,7 +29,8 @@ void clear_current_engine() noexcept {
 
 namespace detail {
 
-engine& current_engine() {
+engine& current_engine(std::uint32_t abi, const char* version) {
+  if (abi != abi_version) throw_other_headers(abi, version);
   engine* const found =
       the_engine.load(std::memory_order_acquire);  // pairs with set_current_engine
   if (found == nullptr && is_forked_child()) {
@@ -44,11 +46,12 @@ engine& current_engine() {
   return *found;
 }
 
-engine* engine_of(std::uint32_t generation) noexcept {
+engine* engine_of(std::uint32_t generation, std::uint32_t abi) noexcept {
   // pairs with set_current_engine
   if (generation == 0 || generation != the_generation.load(std::memory_order_acquire)) {
     return nullptr;
   }
+  if (abi != abi_version) return nullptr;
   return the_engine.load(std::memory_order_acquire);  // pairs with set_current_engine
 }
 

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "api/accepted_headers.h"
 #include "api/current_engine.h"
 #include "api/fork_guard.h"
 #include "api/python_worker.h"
@@ -46,6 +47,10 @@ class Host final : public LibraryHost {
       receiver(context, {function, function->name.c_str(), signature.c_str(), parameters.c_str(),
                          function->kind, function->num_parameters});
     }
+  }
+  void explain(const char* library, void* context, TextReceiver receiver) noexcept override {
+    const std::string text = refused_headers_of(library);
+    if (!text.empty()) receiver(context, text.c_str());
   }
   void use_engine(detail::engine* engine, Arena* arena) noexcept override {
     guard_in_forked_children(arena);

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "api/task_call.h"
+#include "haz/detail/abi.h"
 #include "haz/detail/engine.h"
 #include "haz/detail/registry.h"
 #include "wire/process_area.h"
@@ -17,7 +18,7 @@ namespace haz {
 
 /// Changes with anything below, and with what it is made of.
 inline constexpr std::uint32_t kLibraryHostVersion =
-    detail::engine_version << 16U | kLayoutVersion << 8U | 1U;
+    detail::abi_version << 16U | kLayoutVersion << 8U | 2U;
 /// Of a `LibraryHost* (*)(std::uint32_t version)`, which returns null for another version.
 inline constexpr const char* kLibraryHostSymbol = "haz_library_host";
 
@@ -45,10 +46,14 @@ class LibraryHost {
   using FunctionReceiver = void (*)(void* context, const LibraryFunction& function);
   using OutcomeReceiver = void (*)(void* context, const CallOutcome& outcome);
   using LocalReceiver = void (*)(void* context, const LocalOutcome& outcome);
+  using TextReceiver = void (*)(void* context, const char* text);
 
   /// Tells of the functions that the library has registered, in its order. `library`: a name by
   /// which dlopen() finds it.
   virtual void list(const char* library, void* context, FunctionReceiver receiver) noexcept = 0;
+  /// Tells, after list(), why the library's functions are not among what it has told of: it was
+  /// compiled with headers that don't fit. Nothing if they do.
+  virtual void explain(const char* library, void* context, TextReceiver receiver) noexcept = 0;
   /// The engine of functions that use haz themselves; null: haz does not run here.
   /// `arena`: that of the engine, to be left alone in forked children.
   virtual void use_engine(detail::engine* engine, Arena* arena) noexcept = 0;

@@ -125,28 +125,26 @@ std::string library_of(const remote_function& function) {
 
 namespace detail {
 
-registration::registration(remote_function function)
-    : function_(std::make_unique<const remote_function>(std::move(function))) {
+void enter_function(const remote_function& function, const void* place) {
   Registry& all = registry();
   const std::unique_lock lock(all.mutex);
-  all.functions.push_back({function_.get(), this});
+  all.functions.push_back({&function, place});
   task_options options;
-  if (function_->kind == function_kind::method) options.max_retries = 0;
-  all.bindings.emplace(function_->key,
-                       std::make_shared<binding>(function_.get(), std::move(options)));
+  if (function.kind == function_kind::method) options.max_retries = 0;
+  all.bindings.emplace(function.key, std::make_shared<binding>(&function, std::move(options)));
 }
 
-registration::~registration() {
+void leave_function(const remote_function& function, const void* place) noexcept {
   Registry& all = registry();
   const std::unique_lock lock(all.mutex);
-  std::erase_if(all.functions, [this](const Entry& one) { return one.place == this; });
-  const auto found = all.bindings.find(function_->key);
-  if (found != all.bindings.end() && found->second->function == function_.get()) {
+  std::erase_if(all.functions, [place](const Entry& one) { return one.place == place; });
+  const auto found = all.bindings.find(function.key);
+  if (found != all.bindings.end() && found->second->function == &function) {
     all.bindings.erase(found);
   }
 }
 
-parameter_names::parameter_names(function_key key, const char* names) {
+void enter_parameters(const function_key& key, const char* names) {
   Registry& all = registry();
   const std::unique_lock lock(all.mutex);
   all.parameters.insert_or_assign(key, names);

@@ -183,7 +183,7 @@ ClientEngine& start_on(int argc, char** argv, const runtime_options& options,
 
 }  // namespace
 
-runtime init(int argc, char** argv, const runtime_options& options) {
+runtime detail::start(int argc, char** argv, const runtime_options& options) {
   set_python(options.python);
   if (argc > 1 && std::string_view(argv[1]) == kZygoteArgument) be_zygote();
   if (argc > 2 && std::string_view(argv[1]) == kWorkerArgument) be_worker_of_node(argv[2]);

@@ -260,3 +260,13 @@ def test_the_check_finds_what_is_missing():
 @pytest.mark.parametrize("text", ["#pragma once\n", "// a header\n"])
 def test_a_header_says_what_it_is_for(text):
     assert any("@file" in problem for problem in _undocumented("x.h", text))
+
+
+def test_the_headers_say_the_version_of_the_project(root):
+    project = re.search(r'^version = "(.*)"$', (root / "pyproject.toml").read_text(), re.MULTILINE)
+    header = re.search(
+        r'^#define HAZ_VERSION "(.*)"$', (root / "include/haz/version.h").read_text(), re.MULTILINE
+    )
+    assert project
+    assert header
+    assert header.group(1) == project.group(1)

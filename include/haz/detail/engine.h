@@ -6,12 +6,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "haz/detail/abi.h"
 #include "haz/detail/export.h"
 
 namespace haz::detail {
-
-/// Changes with anything below.
-inline constexpr std::uint32_t engine_version = 4;
 
 enum class failure_kind : std::uint32_t {
   invalid,     ///< The caller's input is wrong.
@@ -170,10 +168,18 @@ class engine {
   engine& operator=(const engine&) = default;
 };
 
-/// The engine of this process. @throws not_running_error
-HAZ_API engine& current_engine();
+/// The engine of this process, for headers of that number. @throws not_running_error, usage_error
+HAZ_API engine& current_engine(std::uint32_t abi, const char* version);
 /// The same if its number is `generation`, else null.
-HAZ_API engine* engine_of(std::uint32_t generation) noexcept;
+HAZ_API engine* engine_of(std::uint32_t generation, std::uint32_t abi) noexcept;
+template <std::uint32_t Abi = abi_version>
+engine& current_engine() {
+  return current_engine(Abi, HAZ_VERSION);
+}
+template <std::uint32_t Abi = abi_version>
+engine* engine_of(std::uint32_t generation) noexcept {
+  return engine_of(generation, Abi);
+}
 /// Number of the current engine: 1 for the first; 0 while there is none.
 HAZ_API std::uint32_t current_generation() noexcept;
 /// Throws what `why` stands for.

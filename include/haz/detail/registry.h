@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "haz/codec.h"
+#include "haz/detail/abi.h"
 #include "haz/detail/export.h"
 #include "haz/ref.h"
 
@@ -181,17 +182,32 @@ template <auto Method, class T, class Result, class... Parameters>
 typename member_traits<Method, T, Result, Parameters...>::type traits_of(
     Result (T::*)(Parameters...) const);
 
-/// Enters a function into the registry, for as long as its library is loaded.
-class HAZ_API registration {
+/// Enters the function into the registry. `place` lies in its library, and names it.
+HAZ_API void enter_function(const remote_function& function, const void* place);
+HAZ_API void leave_function(const remote_function& function, const void* place) noexcept;
+/// Says how a method's parameters are called.
+HAZ_API void enter_parameters(const function_key& key, const char* names);
+
+/// Enters a function into the registry, for as long as its library is loaded; not if that was
+/// compiled with headers that don't fit.
+template <std::uint32_t Abi>
+class registration_with {
  public:
-  explicit registration(remote_function function);
-  ~registration();
-  registration(const registration&) = delete;
-  registration& operator=(const registration&) = delete;
+  explicit registration_with(remote_function function, const char* version = HAZ_VERSION)
+      : function_(std::move(function)), is_entered_(haz_accepts_headers(Abi, version, this)) {
+    if (is_entered_) enter_function(function_, this);
+  }
+  ~registration_with() {
+    if (is_entered_) leave_function(function_, this);
+  }
+  registration_with(const registration_with&) = delete;
+  registration_with& operator=(const registration_with&) = delete;
 
  private:
-  const std::unique_ptr<const remote_function> function_;
+  const remote_function function_;
+  const bool is_entered_;
 };
+using registration = registration_with<abi_version>;
 
 template <auto Function, std::size_t NumNames>
 registration make_registration(const char* name, const char* parameters) {
@@ -206,9 +222,12 @@ registration make_registration(const char* name, const char* parameters) {
 }
 
 /// Names the parameters of a method that a HAZ_ACTOR registers.
-class HAZ_API parameter_names {
- public:
-  parameter_names(function_key key, const char* names);
+template <std::uint32_t Abi>
+struct parameter_names_with {
+  parameter_names_with(const function_key& key, const char* names) {
+    if (haz_accepts_headers(Abi, HAZ_VERSION, this)) enter_parameters(key, names);
+  }
 };
+using parameter_names = parameter_names_with<abi_version>;
 
 }  // namespace haz::detail

@@ -157,7 +157,9 @@ def _libhaz_path() -> str:
         checkout = os.path.dirname(os.path.dirname(package))
         version = f"cp{sys.version_info[0]}{sys.version_info[1]}"
         folder = os.path.join(checkout, "build", version)
-    return os.path.join(folder, "libhaz.so")
+    from haz import __version__
+
+    return os.path.join(folder, "libhaz.so." + ".".join(__version__.split(".")[:2]))
 
 
 def _load_libhaz() -> None:
