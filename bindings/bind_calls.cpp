@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstddef>
+#include <stdexcept>
 
 namespace nb = nanobind;
 
@@ -140,7 +141,9 @@ nb::object parts_of_calls(const nb::list& calls) {
   }
   const auto parts =
       nb::steal(Py_BuildValue("(NNN)", PyList_New(count), PyList_New(count), PyList_New(count)));
-  if (!parts.is_valid() || PyList_GET_SIZE(calls.ptr()) != count) throw nb::python_error();
+  if (!parts.is_valid()) throw nb::python_error();
+  // A destructor may have run when the lists were made.
+  if (PyList_GET_SIZE(calls.ptr()) != count) throw std::runtime_error("calls were taken meanwhile");
   for (Py_ssize_t i = 0; i < count; ++i) {
     const PoolCallObject* call = as_call(PyList_GET_ITEM(calls.ptr(), i));
     PyList_SET_ITEM(PyTuple_GET_ITEM(parts.ptr(), 0), i, or_none(call->code));
