@@ -26,6 +26,7 @@ from haz._core.lifecycle import init, is_initialized
 from haz._core.remote import remote
 from haz._core.runtime import runtime
 from haz._faces.joblib_batch import run_batch, run_calls
+from haz.multiprocessing.context import cpu_count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class HazBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
 
     As many run at a time as ``n_jobs`` says, and no more than the node has CPUs for other tasks of one
     CPU: with more jobs than CPUs each takes a part of one. A batch whose worker dies is an error.
-    Parallel calls inside of calls run in threads, as joblib's own backends have it.
+    Parallel calls inside of calls run in threads, as joblib's own backends have it; those that name
+    this backend are tasks beside the call's own.
     """
 
     supports_retrieve_callback = True
@@ -68,8 +70,7 @@ class HazBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         if n_jobs == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
         self.parallel = parallel
-        share = max(int(10_000 * _cpus() / n_jobs), 1) / 10_000  # as fine as resources are
-        options: dict[str, Any] = {"max_retries": 0, "num_cpus": min(1.0, share)}
+        options: dict[str, Any] = {"max_retries": 0, "num_cpus": _share(n_jobs)}
         self._run_batch = remote(name="joblib", **options)(run_batch)
         self._run_calls = remote(name="joblib", **options)(run_calls)
         self._lock = threading.Lock()
@@ -201,7 +202,15 @@ class _Ending:
 
 
 def _cpus() -> int:
-    return max(int(cluster_resources().get("CPU", 1)), 1)
+    """The CPUs of the node; in a task or an actor, those that it has."""
+    return cpu_count() if runtime.is_worker else max(int(cluster_resources().get("CPU", 1)), 1)
+
+
+def _share(n_jobs: int) -> float:
+    """The CPUs of a batch. In a worker they are its own, which it holds while joblib waits."""
+    if runtime.is_worker:
+        return 0.0
+    return min(1.0, max(int(10_000 * _cpus() / n_jobs), 1) / 10_000)  # as fine as resources are
 
 
 def register(name: str = "haz", make_default: bool = False) -> None:

@@ -24,6 +24,7 @@ _PARALLEL = "joblib.parallel"
 
 def run_batch(batch: Callable[[], Any], threads: int | None) -> Any:
     """Run what joblib has made; with so many threads of its libraries, if that is told."""
+    _offer(sys.modules[_PARALLEL])
     with plain_output(), _limits(threads):
         return batch()
 
@@ -38,6 +39,17 @@ def run_calls(
     """Run the calls of joblib's ``BatchedCalls``; `backend` is the class for those inside of them."""
     with plain_output(), _limits(threads), _Nested(backend, nesting_level, n_jobs):
         return [function(*args, **kwargs) for function, args, kwargs in calls]
+
+
+def _offer(module: Any) -> None:
+    """Let "haz" be the name of a backend here too, as those of joblib's own backends are."""
+    module.BACKENDS.setdefault("haz", _make_backend)
+
+
+def _make_backend(**options: Any) -> Any:
+    from haz.joblib import HazBackend
+
+    return HazBackend(**options)
 
 
 def _limits(threads: int | None) -> Any:
@@ -71,6 +83,7 @@ class _Nested:
             self._config.unregister()
 
     def _set(self, module: Any) -> None:
+        _offer(module)
         backend = getattr(module, self._backend)(nesting_level=self._nesting_level)
         self._config = module.parallel_config(backend=backend, n_jobs=self._n_jobs)
 

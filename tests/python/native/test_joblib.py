@@ -68,6 +68,26 @@ def test_nested():
         assert joblib.Parallel()(joblib.delayed(outer)(x) for x in range(5)) == [0, 0, 1, 3, 6]
 
 
+@pytest.mark.parametrize("imports", [False, True])
+def test_nested_by_name(imports):
+    """All CPUs are held by calls which wait for calls: those are tasks beside them."""
+    code = "import joblib\n" if imports else ""
+    names: dict = {}
+    exec(
+        code
+        + "def outer(x):\n"
+        + "    import os, joblib\n"
+        + "    calls = [joblib.delayed(os.getpid)() for _ in range(4)]\n"
+        + "    alone = joblib.Parallel(n_jobs=-1, backend='haz')(calls)\n"
+        + "    pids = joblib.Parallel(n_jobs=2, backend='haz')(calls)\n"
+        + "    return os.getpid() not in pids, set(alone) == {os.getpid()}\n",
+        names,
+    )
+    with joblib.parallel_backend("haz", n_jobs=2):
+        found = joblib.Parallel()(joblib.delayed(names["outer"])(x) for x in range(3))
+    assert found == [(True, True)] * 3
+
+
 CALL = """
 import sys
 from haz._faces.joblib_batch import run_calls
