@@ -20,11 +20,12 @@ from joblib.parallel import (
     register_parallel_backend,
 )
 
-from haz._core.api import cancel, cluster_resources
+from haz._core.api import cancel, cluster_resources, put
 from haz._core.futures import when_ready
 from haz._core.lifecycle import init, is_initialized
 from haz._core.remote import remote
 from haz._core.runtime import runtime
+from haz._core.serialize import dumps
 from haz._faces.joblib_batch import run_batch, run_calls
 from haz.multiprocessing.context import cpu_count
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from haz._core.refs import ObjectRef
+    from haz._faces.joblib_batch import Setup
 
 __all__ = ["HazBackend", "register"]
 
@@ -48,7 +50,8 @@ class HazBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
     As many run at a time as ``n_jobs`` says, and no more than the node has CPUs for other tasks of one
     CPU: with more jobs than CPUs each takes a part of one. A batch whose worker dies is an error.
     Parallel calls inside of calls run in threads, as joblib's own backends have it; those that name
-    this backend are tasks beside the call's own.
+    this backend are tasks beside the call's own. ``initializer`` and ``initargs`` are called in a
+    worker before its first batch that has them, and again after one that has others.
     """
 
     supports_retrieve_callback = True
@@ -61,7 +64,7 @@ class HazBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         parallel: Any = None,
         prefer: Any = None,
         require: Any = None,
-        **_: Any,
+        **options: Any,
     ) -> int:
         """Begin a ``Parallel``; return the number of tasks at a time."""
         if require == "sharedmem":
@@ -70,9 +73,11 @@ class HazBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         if n_jobs == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
         self.parallel = parallel
-        options: dict[str, Any] = {"max_retries": 0, "num_cpus": _share(n_jobs)}
-        self._run_batch = remote(name="joblib", **options)(run_batch)
-        self._run_calls = remote(name="joblib", **options)(run_calls)
+        of_task: dict[str, Any] = {"max_retries": 0, "num_cpus": _share(n_jobs)}
+        self._run_batch = remote(name="joblib", **of_task)(run_batch)
+        self._run_calls = remote(name="joblib", **of_task)(run_calls)
+        options = {**self.backend_kwargs, **options}
+        self._setup = _setup(options.get("initializer"), options.get("initargs", ()))
         self._lock = threading.Lock()
         #: Batches that wait since so many run as there are jobs.
         self._waiting: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
@@ -128,9 +133,10 @@ class HazBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         nested: Any = getattr(batch, "_backend", None)
         is_plain = type(batch) is BatchedCalls and batch._reducer_callback is None
         if not is_plain or type(nested) not in _NESTED:
-            return self._run_batch.remote(batch, threads)
+            return self._run_batch.remote(batch, threads, self._setup)
         name, level = type(nested).__name__, nested.nesting_level
-        return self._run_calls.remote(batch.items, name, level, batch._n_jobs, threads)
+        jobs = batch._n_jobs
+        return self._run_calls.remote(batch.items, name, level, jobs, threads, self._setup)
 
     def _end(self, future: Future[Any]) -> None:
         with self._lock:
@@ -199,6 +205,22 @@ class _Ending:
             self._future.set_exception(plain_error(error))
         else:
             self._future.set_result(value)
+
+
+def _setup(initializer: Callable[..., object] | None, initargs: Any) -> Setup | None:
+    """What a worker has to do before the batches of a ``Parallel``: by the bytes of it, once."""
+    if initializer is None:
+        return None
+    if not callable(initializer):
+        raise TypeError("initializer must be a callable")
+    from hashlib import sha256
+
+    value = initializer, tuple(initargs)
+    data, buffers = dumps(value)
+    digest = sha256(data)
+    for buffer in buffers:
+        digest.update(buffer)
+    return digest.digest(), [put(value)]
 
 
 def _cpus() -> int:

@@ -5,9 +5,11 @@ To import joblib, and NumPy by it, takes longer than all else of a program's fir
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import ExitStack
 
+from haz._core.api import get
 from haz._core.process_state import plain_output
 
 TYPE_CHECKING = False
@@ -15,17 +17,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
-    from typing import Any
+    from typing import Any, TypeAlias
+
+    from haz._core.refs import ObjectRef
+
+    #: What tells an initializer and its arguments from others; and these, in the store.
+    Setup: TypeAlias = tuple[bytes, list[ObjectRef[Any]]]
 
 __all__ = ["run_batch", "run_calls"]
 
 _PARALLEL = "joblib.parallel"
+#: Of the initializer that this process was set up by last, and the variables that it has set: a worker's
+#: environment is after each task what it was before.
+_done = b""
+_variables: dict[str, str] = {}
 
 
-def run_batch(batch: Callable[[], Any], threads: int | None) -> Any:
+def run_batch(batch: Callable[[], Any], threads: int | None, setup: Setup | None) -> Any:
     """Run what joblib has made; with so many threads of its libraries, if that is told."""
     _offer(sys.modules[_PARALLEL])
     with plain_output(), _limits(threads):
+        _set_up(setup)
         return batch()
 
 
@@ -35,10 +47,27 @@ def run_calls(
     nesting_level: int,
     n_jobs: int | None,
     threads: int | None,
+    setup: Setup | None,
 ) -> list[Any]:
     """Run the calls of joblib's ``BatchedCalls``; `backend` is the class for those inside of them."""
     with plain_output(), _limits(threads), _Nested(backend, nesting_level, n_jobs):
+        _set_up(setup)
         return [function(*args, **kwargs) for function, args, kwargs in calls]
+
+
+def _set_up(setup: Setup | None) -> None:
+    global _done, _variables
+    if setup is None:
+        return
+    if setup[0] == _done:
+        os.environ.update(_variables)
+        return
+    _done = b""
+    initializer, initargs = get(setup[1][0])
+    before = dict(os.environ)
+    initializer(*initargs)
+    _variables = dict(os.environ.items() - before.items())
+    _done = setup[0]
 
 
 def _offer(module: Any) -> None:

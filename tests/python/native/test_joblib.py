@@ -88,6 +88,38 @@ def test_nested_by_name(imports):
     assert found == [(True, True)] * 3
 
 
+def _make_file(folder, name):
+    with open(os.path.join(folder, f"{os.getpid()}-{name}"), "x"):
+        os.environ["HAZ_TEST_JOBLIB"] = name
+
+
+def _is_made(folder):
+    name = os.environ["HAZ_TEST_JOBLIB"]
+    return os.path.exists(os.path.join(folder, f"{os.getpid()}-{name}"))
+
+
+@pytest.mark.parametrize("way", ["config", "parallel"])
+def test_an_initializer_runs_once_in_each_worker(tmp_path, way):
+    """Or again, for other arguments; what it raises is the batch's error."""
+    folder = str(tmp_path)
+
+    def run(*args):
+        options = {"backend": "haz", "n_jobs": 2, "initializer": _make_file, "initargs": args}
+        calls = [joblib.delayed(_is_made)(folder)] * 20
+        if way == "parallel":
+            return joblib.Parallel(**options)(calls)
+        with joblib.parallel_config(**options):
+            return joblib.Parallel()(calls)
+
+    assert run(folder, "a") == run(folder, "a") == run(folder, "b") == [True] * 20
+    names = {name.partition("-")[2] for name in os.listdir(folder)}
+    assert names == {"a", "b"}
+    with pytest.raises(FileExistsError):
+        run(folder, "a")
+    with pytest.raises(TypeError, match="initializer"):
+        joblib.Parallel(backend="haz", n_jobs=2, initializer=5)([joblib.delayed(abs)(1)])
+
+
 CALL = """
 import sys
 from haz._faces.joblib_batch import run_calls
@@ -102,7 +134,7 @@ def look(level):
         joblib.Parallel(n_jobs=2)([joblib.delayed(look)(level + 1)])
 
 def run(function, *args):
-    return run_calls([(function, args, {})], "ThreadingBackend", 1, None, None)
+    return run_calls([(function, args, {})], "ThreadingBackend", 1, None, None, None)
 
 assert run(abs, -1) == [1]
 assert "joblib" not in sys.modules
