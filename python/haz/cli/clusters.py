@@ -20,6 +20,10 @@ from haz.ipyparallel.cluster import (
 
 __all__ = ["list_clusters", "serve_page", "start", "stop"]
 
+#: Seconds after which the node of clusters ends that has none and that no program uses: programs
+#: stop clusters, too, and can't end the node that they are on.
+_IDLE_S = 10.0
+
 
 def start(n: int | None, profile: str, cluster_id: str) -> int:
     """Start a cluster; return the exit code."""
@@ -27,7 +31,7 @@ def start(n: int | None, profile: str, cluster_id: str) -> int:
     if name in shared_engines():
         raise RuntimeError(f"the cluster {name} runs already; end it by {_stop_command(name)}")
     if not nodes.is_running(NODE_NAME):
-        nodes.start_server({"name": NODE_NAME})
+        nodes.start_server({"name": NODE_NAME, "idle_timeout_s": _IDLE_S})
     haz.init(address=NODE_NAME, log_to_driver=False)
     began = time.monotonic()
     state = start_state(n, name, is_shared=True)
@@ -67,8 +71,7 @@ def stop(profile: str, cluster_id: str, all_clusters: bool) -> int:
         raise RuntimeError(f"no cluster {name} runs; `haz cluster list` shows those that do")
     wanted = sorted(clusters) if all_clusters else [name]
     if set(wanted) == set(clusters):
-        if clusters:
-            nodes.end_server(NODE_NAME)
+        nodes.end_server(NODE_NAME, must_run=False)
         click.echo(f"Ended: {', '.join(wanted)}." if wanted else "No cluster ran.")
         return 0
     haz.init(address=NODE_NAME, log_to_driver=False)

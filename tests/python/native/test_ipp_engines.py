@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import haz
 import haz.ipyparallel as ipp
@@ -633,6 +634,18 @@ def test_named_clusters_outlive_programs(folder):
     _haz("cluster", "stop", "--all")
     assert "No cluster runs" in _haz("cluster", "list", code=1)
     assert "No node runs" in _haz("status", code=1)
+
+
+@pytest.mark.slow
+def test_the_node_of_clusters_ends_when_a_program_has_stopped_the_last(folder):
+    start = "from haz.cli import clusters; clusters._IDLE_S = 3.0; clusters.start(1, '', '')"
+    subprocess.run([sys.executable, "-c", start], check=True, capture_output=True)
+    time.sleep(3.5)
+    assert _program("print(client.ids)\nclient.shutdown(hub=True)") == "[0]"
+    # To ask it would be a use of it.
+    wait_until(lambda: not list(Path(folder).rglob("*.sock")), "the node's end")
+    assert "No node runs" in _haz("status", code=1)
+    assert _haz("cluster", "stop", "--all") == "No cluster ran.\n"
 
 
 def test_an_engine_that_has_died_is_not_found_again(folder, monkeypatch):
