@@ -265,18 +265,22 @@ def test_processes_share_them_by_inheritance():
 
 def test_a_spawned_process_gets_them():
     context = mp.get_context("spawn")
-    back, event = context.SimpleQueue(), context.Event()
-    process = context.Process(target=_say, args=(back, event))
+    back, event, ends = context.SimpleQueue(), context.Event(), context.Pipe()
+    process = context.Process(target=_say, args=(back, event, ends[1]))
     process.start()
+    ends[1].close()
     assert back.get() == "here"
+    ends[0].send("to")
+    assert ends[0].recv() == "to and fro"
     event.set()
     process.join(WAIT_S)
     assert process.exitcode == 0
     resource_tracker._resource_tracker._stop()
 
 
-def _say(back, event):
+def _say(back, event, end):
     back.put("here")
+    end.send(end.recv() + " and fro")
     assert event.wait(WAIT_S)
 
 

@@ -9,6 +9,8 @@ import os
 import stat
 from multiprocessing import connection
 from multiprocessing.connection import Connection
+from multiprocessing.context import get_spawning_popen
+from multiprocessing.reduction import DupFd
 
 from haz._core.descriptors import open_descriptor, send_descriptor
 from haz.multiprocessing._blocks import keep_sent
@@ -59,6 +61,10 @@ def Pipe(duplex: bool = True) -> tuple[Any, Any]:  # noqa: N802 - the standard l
 
 
 def _reduce(end: Any) -> tuple[Any, ...]:
+    if type(end) is _DuplexConnection and get_spawning_popen() is not None:
+        # A process that is being started gets copies, and the program may close its own at once.
+        assert end._writer is not None
+        return _take_duplex, (DupFd(end.fileno()), DupFd(end._writer))
     keep_sent(end)
     handle = end.fileno()
     if not stat.S_ISFIFO(os.fstat(handle).st_mode):
@@ -68,6 +74,10 @@ def _reduce(end: Any) -> tuple[Any, ...]:
     if type(end) is _DuplexConnection:
         return _open_duplex, (send_descriptor(handle), send_descriptor(end._writer))  # type: ignore[arg-type]
     return _open, (send_descriptor(handle), end.readable, end.writable)
+
+
+def _take_duplex(reader: Any, writer: Any) -> Any:
+    return _DuplexConnection(reader.detach(), writer.detach())
 
 
 def _open(sent: tuple[int, int, int, int], readable: bool, writable: bool) -> Any:
