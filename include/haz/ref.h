@@ -140,6 +140,8 @@ std::int64_t nanoseconds(std::chrono::duration<Rep, Period> timeout) {
 template <class... T>
 class value_receiver {
  public:
+  static_assert(sizeof...(T) <= fetched_at_once, "haz: get() of too many refs; use a vector");
+
   /// The values, when receive() was called.
   std::tuple<std::optional<T>...> values;
 
@@ -226,9 +228,8 @@ class list_receiver {
     try {
       value_receiver<T>::throw_first_error(values, count);
       if constexpr (std::is_same_v<T, nothing>) {
-        self.values.resize(count);
-      } else {
-        self.values.reserve(count);
+        self.values.resize(self.values.size() + count);
+      } else if (!self.failure_) {
         for (std::size_t i = 0; i < count; ++i)
           self.values.push_back(value_receiver<T>::template read_one<T>(values[i]));
       }
@@ -259,6 +260,7 @@ std::vector<std::uint64_t> ids_of(std::span<const ref<T>> refs) {
 template <class T>
 std::vector<value_of<T>> get_list(std::span<const ref<T>> refs, std::int64_t timeout_ns) {
   list_receiver<value_of<T>> receiver;
+  receiver.values.reserve(refs.size());
   const std::vector<std::uint64_t> ids = ids_of(refs);
   failure why;
   if (!current_engine().get(ids.data(), ids.size(), timeout_ns, &receiver.receive, &receiver, why))

@@ -1,6 +1,7 @@
 #include "api/client_engine.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -340,16 +341,24 @@ bool ClientEngine::get(const std::uint64_t* ids, std::size_t count, std::int64_t
       return detail::fetched{value.id.value, data,           value.size,
                              value.ready,    value.in_arena, value.is_error};
     };
-    if (values.values.size() == 1) {
-      const detail::fetched one = as_told(values.values.front());
+    const auto failed = std::find_if(values.values.begin(), values.values.end(),
+                                     [](const FetchedValue& value) { return value.is_error; });
+    if (failed != values.values.end()) {
+      for (const FetchedValue& value : values.values) {
+        if (value.in_arena && &value != &*failed) client_.drop_reference(value.id);
+      }
+      const detail::fetched one = as_told(*failed);
       receiver(context, &one, 1);
       return true;
     }
-    std::vector<detail::fetched> told;
-    told.reserve(values.values.size());
-    for (const FetchedValue& value : values.values)
-      told.push_back(as_told(value));
-    receiver(context, told.data(), told.size());
+    std::array<detail::fetched, detail::fetched_at_once> told;  // NOLINT(*-member-init)
+    for (std::span<const FetchedValue> left(values.values); !left.empty();) {
+      const std::size_t some = std::min(left.size(), told.size());
+      std::transform(left.begin(), left.begin() + static_cast<std::ptrdiff_t>(some), told.begin(),
+                     as_told);
+      receiver(context, told.data(), some);
+      left = left.subspan(some);
+    }
     return true;
   });
 }

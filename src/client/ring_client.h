@@ -278,6 +278,7 @@ class RingClient final : public Client {
   std::condition_variable reply_arrived_;
   ByteRingReader replies_;
   std::unordered_map<std::uint64_t, Reply> pending_;
+  TaskCommand claimed_{};  ///< What claim_task() has returned.
   std::deque<TaskCommand> nested_;
   bool sleeping_ = false;       ///< A thread sleeps on the doorbell for all.
   bool idle_ = false;           ///< The thread that claims waits for tasks.

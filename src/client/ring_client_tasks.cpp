@@ -2,6 +2,7 @@
 /// Claims tasks, and tells of their ends.
 #include <algorithm>
 #include <cstdio>
+#include <limits>
 #include <utility>
 
 #include "client/ring_client.h"
@@ -24,9 +25,13 @@ const TaskCommand* RingClient::claim_task() {
   if (look_before_claim_) {
     if (const TaskCommand* next = tasks_.peek_next()) look_before_claim_(*next);
   }
-  const TaskCommand* command = tasks_.claim_next();
-  if (command == nullptr && tasks_.is_damaged()) leave_damaged();
-  return command;
+  const TaskCommand* const shared = tasks_.claim_next();
+  if (shared == nullptr) {
+    if (tasks_.is_damaged()) leave_damaged();
+    return nullptr;
+  }
+  claimed_ = TaskCommand::read(*shared);
+  return &claimed_;
 }
 
 /// A task has written where only haz does, and came to its end all the same. Who is not to blame
@@ -123,16 +128,28 @@ void RingClient::stop() {
 std::int64_t RingClient::finish(const FinishedTask& finished) {
   const std::span<const NewValue> values = finished.values;
   const std::int64_t now_ns = monotonic_ns();
-  const FinishedMessage message{
-      finished.task.value,
-      finished.attempt,
-      static_cast<std::uint32_t>(finished.outcome),
-      static_cast<std::uint64_t>(std::max<std::int64_t>(now_ns - finished.began_ns, 0)),
-      now_ns,
-      static_cast<std::uint32_t>(values.size()),
-      0};
+  const auto run_ns =
+      static_cast<std::uint64_t>(std::max<std::int64_t>(now_ns - finished.began_ns, 0));
+  const FinishedMessage message{finished.task.value,
+                                finished.attempt,
+                                static_cast<std::uint32_t>(finished.outcome),
+                                run_ns,
+                                now_ns,
+                                static_cast<std::uint32_t>(values.size()),
+                                0};
   const std::uint64_t finished_count = finished_count_.fetch_add(1, std::memory_order_relaxed) + 1;
-  if (values.size() == 1) {
+  const bool is_short = run_ns <= std::numeric_limits<std::uint32_t>::max();
+  if (values.size() == 1 && values[0].offset == 0 && values[0].refs.empty() && is_short) {
+    const FinishedNearMessage near{finished.task.value,
+                                   now_ns,
+                                   finished.attempt,
+                                   static_cast<std::uint32_t>(run_ns),
+                                   static_cast<std::uint32_t>(values[0].bytes.size()),
+                                   static_cast<std::uint8_t>(finished.outcome),
+                                   static_cast<std::uint8_t>(values[0].is_error ? 1 : 0),
+                                   0};
+    send(MessageKind::kFinishedNear, {bytes_of(near), values[0].bytes}, false);
+  } else if (values.size() == 1) {
     const ValueEntry entry = entry_of(values[0]);
     send(MessageKind::kFinished,
          {bytes_of(message), bytes_of(entry), values[0].bytes, bytes_of_ids(values[0].refs)},

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 #include <utility>
@@ -25,7 +26,7 @@ std::uint64_t Node::assign(Task& task) {
   // Made elsewhere: what is written there may be overwritten at once by a process gone mad.
   TaskCommand command{};
   fill_command(command, task);
-  port.tasks.next_entry() = command;
+  command.share(port.tasks.next_entry());
   touch(port);
   return port.tasks.push();
 }
@@ -87,7 +88,9 @@ void Node::fill_command(TaskCommand& command, Task& task) {
     std::memcpy(command.near_bytes.data(), task.payload.data(), near_size);
   }
   if (grant != nullptr) add_grant(command, *grant);
-  command.seal();
+  const std::size_t block_here =
+      command.block_offset == 0 ? std::min<std::size_t>(command.block_size, near_room) : 0;
+  command.seal(grant != nullptr ? TaskCommand::kNearBytes : block_here);
 }
 
 void Node::add_grant(TaskCommand& command, const ResourceGrant& grant) {

@@ -106,7 +106,8 @@ bool Node::handle_body(WorkerPort& port, MessageKind kind, std::span<const std::
   MessageReader reader(body);
   switch (kind) {
     case MessageKind::kFinished:
-      return on_finished(port, body);
+    case MessageKind::kFinishedNear:
+      return on_finished(port, kind, body);
     case MessageKind::kSubmit:
       return on_submit(port, body);
     case MessageKind::kAskedSubmit:
@@ -179,12 +180,13 @@ bool Node::handle_body(WorkerPort& port, MessageKind kind, std::span<const std::
   }
 }
 
-bool Node::on_finished(WorkerPort& port, std::span<const std::byte> body) {
+bool Node::on_finished(WorkerPort& port, MessageKind kind, std::span<const std::byte> body) {
   constexpr std::size_t kFewValues = 4;
-  MessageReader reader(body);
-  const auto message = reader.take<FinishedMessage>();
   ++port.finished_seen;
   if (start_failures_.any()) start_failures_.reset();
+  if (kind == MessageKind::kFinishedNear) return on_finished_near(port, body);
+  MessageReader reader(body);
+  const auto message = reader.take<FinishedMessage>();
   if (!reader.ok() || port.worker == nullptr || message.num_values > kMaxReturns ||
       message.outcome > static_cast<std::uint32_t>(Outcome::kRetryable)) {
     return false;
@@ -205,6 +207,22 @@ bool Node::on_finished(WorkerPort& port, std::span<const std::byte> body) {
   scheduler_.finished(*port.worker, TaskId{message.task}, message.attempt,
                       static_cast<Outcome>(message.outcome), values,
                       static_cast<std::int64_t>(message.run_ns), message.ended_ns);
+  return true;
+}
+
+bool Node::on_finished_near(const WorkerPort& port, std::span<const std::byte> body) {
+  MessageReader reader(body);
+  const auto message = reader.take<FinishedNearMessage>();
+  const NewValue value{.size = message.size,
+                       .is_error = message.is_error != 0,
+                       .bytes = reader.take_bytes(message.size)};
+  if (!reader.ok() || port.worker == nullptr || message.is_error > 1 ||
+      message.outcome > static_cast<std::uint8_t>(Outcome::kRetryable)) {
+    return false;
+  }
+  scheduler_.finished(*port.worker, TaskId{message.task}, message.attempt,
+                      static_cast<Outcome>(message.outcome), std::span(&value, 1), message.run_ns,
+                      message.ended_ns);
   return true;
 }
 

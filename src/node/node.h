@@ -254,7 +254,8 @@ class Node final : private Actions {
   void check_ports(std::int64_t now_ns);
   bool handle(WorkerPort& port, const RecordView& record);
   bool handle_body(WorkerPort& port, MessageKind kind, std::span<const std::byte> body);
-  bool on_finished(WorkerPort& port, std::span<const std::byte> body);
+  bool on_finished(WorkerPort& port, MessageKind kind, std::span<const std::byte> body);
+  bool on_finished_near(const WorkerPort& port, std::span<const std::byte> body);
   bool on_submit(WorkerPort& port, std::span<const std::byte> body);
   bool on_asked_submit(WorkerPort& port, std::span<const std::byte> body);
   bool on_put(WorkerPort& port, std::span<const std::byte> body);
@@ -337,8 +338,10 @@ class Node final : private Actions {
   bool spin_for(std::unique_lock<std::mutex>& lock, ThreadRequest& request);
   void stop_leading();
   [[nodiscard]] std::uint32_t busy_workers() const;
-  void collect(const ThreadRequest& request, FetchedValues& out);
-  void fetch(Object* object, FetchedValues& out);
+  void fetch(const Object* object, FetchedValues& out, FetchedValue& value);
+  bool fetch_ready(std::span<const ObjectId> ids, FetchedValues& out, bool& has_failed);
+  void fetch_missing(const ThreadRequest& request, FetchedValues& out);
+  void let_go(FetchedValues& out);
 
   // Processes (supervise.cpp).
   static Result<std::unique_ptr<ZygoteLink>> new_zygote(const NodeOptions& options);
@@ -382,6 +385,7 @@ class Node final : private Actions {
   std::vector<std::byte> record_;           ///< The message being handled.
   std::vector<PortRequest*> completed_;
   std::vector<WaitNode> spare_nodes_;            ///< Memory of the last short get(), for the next.
+  std::vector<ObjectId> missing_;                ///< See fetch_ready().
   std::vector<ThreadRequest*> waiting_threads_;  ///< Followers.
   std::unordered_map<std::uint64_t, std::unique_ptr<ThreadRequest>> subscriptions_;  ///< By token.
   std::vector<std::uint64_t> ended_subscriptions_;  ///< Completed, to be withdrawn and told.

@@ -29,6 +29,8 @@ constexpr std::int64_t kThreadSleepNs = 100 * kMillisecondNs;
 constexpr std::int64_t kSpinNs = 200 * kMicrosecondNs;
 /// Requests for more objects than this do not want to hear of each.
 constexpr std::size_t kBulkObjects = 8;
+/// Memory for the ids of so many is kept.
+constexpr std::size_t kFewObjects = 4096;
 
 }  // namespace
 
@@ -57,7 +59,8 @@ void Node::finish_round(std::unique_lock<std::mutex>& lock) {
   std::vector<Doorbell*> to_ring;
   for (WorkerPort* port : touched_) {
     port->touched = false;
-    if (port->area->control.doorbell.wanted()) to_ring.push_back(&port->area->control.doorbell);
+    Doorbell& doorbell = port->area->control.doorbell;
+    if (doorbell.wanted_after_any()) to_ring.push_back(&doorbell);
   }
   touched_.clear();
   // With the lock: these lie on stacks that their threads may leave as soon as it is free.
@@ -446,8 +449,10 @@ WaitOutcome Node::wait_for(std::unique_lock<std::mutex>& lock, ThreadRequest& re
   return outcome;
 }
 
-void Node::fetch(Object* object, FetchedValues& out) {
-  FetchedValue value{.id = object->id, .offset = object->offset, .size = object->size};
+void Node::fetch(const Object* object, FetchedValues& out, FetchedValue& value) {
+  value.id = object->id;
+  value.offset = object->offset;
+  value.size = object->size;
   value.ready = true;
   value.is_error = object->state == ObjectState::kError;
   if (object->offset != 0) {
@@ -458,18 +463,44 @@ void Node::fetch(Object* object, FetchedValues& out) {
     const std::span<const std::byte> bytes = object->bytes.view();
     out.near_bytes.insert(out.near_bytes.end(), bytes.begin(), bytes.end());
   }
-  out.values.push_back(value);
 }
 
-void Node::collect(const ThreadRequest& request, FetchedValues& out) {
-  out.values.reserve(request.nodes.size());
-  for (const WaitNode& node : request.nodes) {
-    if (node.object->state == ObjectState::kPending) {
-      out.values.push_back(FetchedValue{});
-    } else {
-      fetch(node.object, out);
+/// Fetches what is there, up to the first error; what is to be waited for goes to `missing_`.
+/// False: one of the objects is unknown.
+bool Node::fetch_ready(std::span<const ObjectId> ids, FetchedValues& out, bool& has_failed) {
+  missing_.clear();
+  out.values.clear();
+  out.values.resize(ids.size());
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    const Object* object = scheduler_.find(ids[i]);
+    if (object == nullptr) return false;
+    if (has_failed) continue;
+    if (object->state == ObjectState::kPending) {
+      missing_.push_back(ids[i]);
+      continue;
     }
+    fetch(object, out, out.values[i]);
+    has_failed = object->state == ObjectState::kError;
   }
+  return true;
+}
+
+/// Fetches what `request` has waited for: the objects of those in `out` that were missing.
+void Node::fetch_missing(const ThreadRequest& request, FetchedValues& out) {
+  auto node = request.nodes.begin();
+  for (FetchedValue& value : out.values) {
+    if (value.ready) continue;
+    if (node->object->state != ObjectState::kPending) fetch(node->object, out, value);
+    ++node;
+  }
+}
+
+/// Nobody gets what was fetched.
+void Node::let_go(FetchedValues& out) {
+  for (const FetchedValue& value : out.values) {
+    if (value.in_arena) scheduler_.drop_reference(process_, value.id);
+  }
+  out = {};
 }
 
 WaitOutcome Node::get(std::span<const ObjectId> ids, std::int64_t deadline_ns, WaitHooks& hooks,
@@ -477,16 +508,27 @@ WaitOutcome Node::get(std::span<const ObjectId> ids, std::int64_t deadline_ns, W
   Round round(*this);
   pump();
   if (needs_dispatch_) scheduler_.dispatch();
+  bool has_failed = false;
+  if (!fetch_ready(ids, out, has_failed)) {
+    let_go(out);
+    return WaitOutcome::kUnknownObject;
+  }
+  if (has_failed || missing_.empty()) return WaitOutcome::kDone;
   ThreadRequest request;
   request.process = process_;
-  request.needed = static_cast<std::uint32_t>(ids.size());
+  request.needed = static_cast<std::uint32_t>(missing_.size());
   request.stop_at_error = true;
-  request.bulk = ids.size() > kBulkObjects;
+  request.bulk = missing_.size() > kBulkObjects;
   request.nodes.swap(spare_nodes_);
-  if (!scheduler_.start(request, ids, nullptr)) return WaitOutcome::kUnknownObject;
+  (void)scheduler_.start(request, missing_, nullptr);  // they are known
+  if (missing_.capacity() > kFewObjects) missing_ = {};
   WaitOutcome outcome = WaitOutcome::kDone;
   if (!request.completed) outcome = wait_for(round.lock(), request, deadline_ns, hooks);
-  if (request.completed) collect(request, out);
+  if (request.completed) {
+    fetch_missing(request, out);
+  } else {
+    let_go(out);
+  }
   scheduler_.withdraw(request);
   if (request.nodes.capacity() <= kBulkObjects) {
     request.nodes.clear();

@@ -67,11 +67,16 @@ class ClaimRingWriter {
     return ring_->slots[tail_ & (Ring::kCapacity - 1)].entry;
   }
 
-  /// Publishes the entry filled in; returns its position.
+  /// Publishes the entry filled in; returns its position. A reader that goes to sleep may not see
+  /// it: ask Doorbell::wanted_after_any() when all is published.
   std::uint64_t push() {
     auto& slot = ring_->slots[tail_ & (Ring::kCapacity - 1)];
-    // pairs with the acquire in claim_next(), and with has_news() of a reader that goes to sleep
-    slot.claim.store(detail::claim_word(tail_, detail::kClaimReady), std::memory_order_seq_cst);
+    // pairs with the acquire in claim_next()
+    slot.claim.store(detail::claim_word(tail_, detail::kClaimReady), std::memory_order_release);
+    // The reader's core holds the lines of what it has passed: one of the next pushes needs these.
+    constexpr std::uint64_t kAhead = 4;
+    const auto& later = ring_->slots[(tail_ + kAhead) & (Ring::kCapacity - 1)];
+    __builtin_prefetch(&later, 1);
     return tail_++;
   }
 
@@ -178,7 +183,8 @@ class ClaimRingReader {
   [[nodiscard]] bool has_news() const {
     const std::uint64_t head = head_.load(std::memory_order_relaxed);
     const auto& slot = ring_->slots[head & (Ring::kCapacity - 1)];
-    const std::uint64_t word = slot.claim.load(std::memory_order_seq_cst);  // pairs with push()
+    // pairs with push() and the ringer's Doorbell::wanted_after_any()
+    const std::uint64_t word = slot.claim.load(std::memory_order_seq_cst);
     return word == detail::claim_word(head, detail::kClaimReady) ||
            word == detail::claim_word(head, detail::kClaimTaken);
   }

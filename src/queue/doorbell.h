@@ -21,7 +21,7 @@ class Doorbell {
  public:
   /// Sleeper: marks the word. Afterwards look at the queues once more, then sleep() or cancel().
   std::uint32_t prepare() {
-    return word_.fetch_or(1, std::memory_order_seq_cst) | 1;  // pairs with wanted()
+    return word_.fetch_or(1, std::memory_order_seq_cst) | 1;  // pairs with wanted...()
   }
 
   /// Sleeper: takes the mark back, since there is work.
@@ -38,6 +38,12 @@ class Doorbell {
   /// Ringer: whether the owner sleeps. Call after a sequentially consistent publication.
   [[nodiscard]] bool wanted() const {
     return (word_.load(std::memory_order_seq_cst) & 1) != 0;  // pairs with prepare()
+  }
+
+  /// Ringer: the same after publications of whatever order. A sleeper that marks the word later
+  /// sees them all: this takes part in the order of the word's changes.
+  [[nodiscard]] bool wanted_after_any() {
+    return (word_.fetch_add(0, std::memory_order_seq_cst) & 1) != 0;  // pairs with prepare()
   }
 
   /// Ringer: wakes the owner even if it sleeps without a mark, as at the end of all work.

@@ -41,6 +41,7 @@ enum class MessageKind : std::uint32_t {
   kAskedSubmit,  ///< u64 number, then as kSubmit; answered by kAnswer.
   kDamaged,  ///< Empty: the process, which runs nothing, has found damage in its memory, and ends.
   kReturnNested,  ///< ReturnNestedMessage.
+  kFinishedNear,  ///< FinishedNearMessage, the value's bytes: what most tasks return.
 
   // Host to process.
   kObjects = 64,  ///< ObjectsMessage, ObjectEntry[], near values: answer to a request.
@@ -78,6 +79,19 @@ struct FinishedMessage {
   std::uint32_t reserved;
 };
 static_assert(sizeof(FinishedMessage) == 40);
+
+/// As FinishedMessage, of one value without refs that is not in the arena.
+struct FinishedNearMessage {
+  std::uint64_t task;
+  std::int64_t ended_ns;
+  std::uint32_t attempt;
+  std::uint32_t run_ns;
+  std::uint32_t size;
+  std::uint8_t outcome;
+  std::uint8_t is_error;
+  std::uint16_t reserved;
+};
+static_assert(sizeof(FinishedNearMessage) == 32);
 
 struct YieldMessage {
   std::uint64_t task;

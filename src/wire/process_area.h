@@ -17,7 +17,7 @@
 
 namespace haz {
 
-inline constexpr std::uint32_t kLayoutVersion = 4;
+inline constexpr std::uint32_t kLayoutVersion = 5;
 inline constexpr std::uint32_t kTaskRingSlots = 1024;
 inline constexpr std::uint32_t kReplyRingBytes = 64 * kKiB;
 inline constexpr std::uint32_t kSubmissionRingBytes = 128 * kKiB;

@@ -45,6 +45,9 @@ int sum_of_squares(int n) {
 }
 HAZ_REMOTE(sum_of_squares);
 
+int refuses_number(int x) { throw std::runtime_error("of " + std::to_string(x)); }
+HAZ_REMOTE(refuses_number);
+
 int unregistered(int x) { return x; }
 
 TEST(Task, ReturnsWhatItsFunctionReturns) {
@@ -164,6 +167,35 @@ TEST(Get, ForSomeTimeOnly) {
   EXPECT_THROW(haz::get_for(slow, 10ms), haz::get_timeout_error);
   haz::cancel(slow, {.force = true});
   EXPECT_THROW(haz::get(slow), haz::task_cancelled_error);
+}
+
+TEST(Get, OfManyKeepsTheirOrder) {
+  std::vector<haz::ref<int>> squares;
+  std::vector<haz::ref<void>> nothings;
+  for (int i = 0; i < 1000; ++i) {
+    squares.push_back(haz::task(square).remote(i));
+    nothings.push_back(haz::task(nothing).remote());
+  }
+  const std::vector<int> values = haz::get(squares);
+  ASSERT_EQ(values.size(), squares.size());
+  for (int i = 0; i < 1000; ++i)
+    EXPECT_EQ(values[static_cast<std::size_t>(i)], i * i);
+  haz::get(nothings);
+  EXPECT_TRUE(haz::get(std::vector<haz::ref<int>>{}).empty());
+}
+
+TEST(Get, OfManyOfWhichOneHasFailed) {
+  std::vector<haz::ref<int>> refs;
+  for (int i = 0; i < 700; ++i)
+    refs.push_back(i == 500 ? haz::task(refuses_number).remote(i) : haz::task(square).remote(i));
+  for (int again = 0; again < 2; ++again) {
+    try {
+      (void)haz::get(refs);
+      FAIL() << "no error";
+    } catch (const haz::task_error& error) {
+      EXPECT_NE(std::string(error.what()).find("of 500"), std::string::npos) << error.what();
+    }
+  }
 }
 
 TEST(Get, OfNothingIsAnError) {

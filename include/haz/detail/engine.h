@@ -115,6 +115,9 @@ struct fetched {
   bool is_pinned;  ///< The receiver holds one reference, which it drops.
   bool is_error;
 };
+/// Gets the values in order, as many as there are, or so many at a time; where one is an error,
+/// only that.
+inline constexpr std::size_t fetched_at_once = 128;
 using fetched_receiver = void (*)(void* context, const fetched* values, std::size_t count) noexcept;
 
 using ready_callback = void (*)(void* context) noexcept;

@@ -7,8 +7,6 @@
 #include <set>
 #include <vector>
 
-#include "wire/task_command.h"
-
 namespace haz {
 namespace {
 
@@ -42,21 +40,6 @@ TEST(Checksum, TellsPlacesAndLengthsOfEqualWords) {
     word = 0;
   }
   EXPECT_EQ(sums.size(), 17U + 16U);
-}
-
-TEST(TaskCommand, IsSoundOnlyAsItWasSealed) {
-  TaskCommand command{};
-  EXPECT_FALSE(command.is_sound()) << "zeroes are no command";
-  command.task = 7;
-  command.seal();
-  EXPECT_TRUE(command.is_sound());
-  auto* bytes = reinterpret_cast<std::byte*>(&command);
-  for (std::size_t at = 0; at < sizeof command; ++at) {
-    bytes[at] ^= std::byte{0x10};
-    EXPECT_FALSE(command.is_sound()) << at;
-    bytes[at] ^= std::byte{0x10};
-  }
-  EXPECT_TRUE(command.is_sound());
 }
 
 }  // namespace
