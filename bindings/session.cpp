@@ -105,7 +105,9 @@ std::int64_t deadline_in(double seconds) {
   return monotonic_ns() + static_cast<std::int64_t>(std::min(seconds, kLongestS) * 1e9);
 }
 
-bool GilHooks::others_go_on() {
+namespace {
+
+bool program_has_other_threads() {
   PyObject* ask = nullptr;
   if (cached_attribute(ask, "haz._core.program_threads", "others_go_on") == nullptr) {
     PyErr_Clear();
@@ -116,6 +118,16 @@ bool GilHooks::others_go_on() {
   const bool any = answer == Py_True;
   Py_XDECREF(answer);
   PyErr_Clear();
+  return any;
+}
+
+}  // namespace
+
+bool GilHooks::others_go_on() {
+  const bool blocked = state_ != nullptr;
+  if (blocked) PyEval_RestoreThread(state_);
+  const bool any = program_has_other_threads();
+  if (blocked) state_ = PyEval_SaveThread();
   return any;
 }
 

@@ -394,6 +394,8 @@ class Node final : private Actions {
   std::uint32_t endless_waits_ = 0;     ///< Threads of this process that wait, without a deadline.
   std::uint32_t timed_waits_ = 0;       ///< The others that wait.
   std::int64_t hopeless_since_ns_ = 0;  ///< Nothing is seen that could free room; or 0.
+  bool others_go_on_ =
+      false;  ///< Since then: there are threads of this program that may free some.
   std::uint64_t freed_when_hopeless_ = 0;  ///< Of freed_, when that began.
   std::int64_t full_since_ns_ = 0;     ///< Somebody waits for room, and nothing was freed; or 0.
   std::uint64_t freed_when_full_ = 0;  ///< Of freed_, when that began.

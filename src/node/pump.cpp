@@ -427,9 +427,12 @@ WaitOutcome Node::wait_for(std::unique_lock<std::mutex>& lock, ThreadRequest& re
       lock.lock();
     }
     if (request.completed) break;
+    const bool store_is_full = hopeless_since_ns_ != 0;
     finish_round(lock);
     const bool interrupted = hooks.interrupted();
+    const bool others_go_on = store_is_full && !interrupted && hooks.others_go_on();
     lock.lock();
+    if (store_is_full) others_go_on_ = others_go_on;
     if (leading && leader_ != &request && leader_ != nullptr) waiting_threads_.push_back(&request);
     if (interrupted) {
       outcome = WaitOutcome::kInterrupted;

@@ -138,14 +138,16 @@ Node::Drivers Node::look_at_drivers() const {
 }
 
 /// Where nobody is seen who could free room, and it has been so for long, the first who waits gets
-/// an error: what it held may help the others. A driver gets it first, and soon.
+/// an error: what it held may help the others. A driver gets it first, and soon. Where threads of
+/// the program may yet drop references, or what it awaits lets it go on, the others wait longer.
 bool Node::fail_hopeless(std::int64_t now_ns) {
   constexpr std::int64_t kNextNs = 100 * kMillisecondNs;
-  constexpr std::int64_t kLongerWhenAwaited = 6;
+  constexpr std::int64_t kLongerWhenOthersGoOn = 6;
   const bool freed = freed_ != std::exchange(freed_when_hopeless_, freed_);
   const Drivers drivers = look_at_drivers();
   if (freed || drivers == Drivers::kGoOn || scheduler_.room_can_come()) {
     hopeless_since_ns_ = 0;
+    others_go_on_ = false;
     return false;
   }
   if (hopeless_since_ns_ == 0) hopeless_since_ns_ = now_ns;
@@ -156,7 +158,7 @@ bool Node::fail_hopeless(std::int64_t now_ns) {
   if (first == waiting_allocations_.end()) {
     first = waiting_allocations_.begin();
     patience_ns = static_cast<std::int64_t>(options_.store_full_wait_s * 1e9) *
-                  (drivers == Drivers::kAwait ? kLongerWhenAwaited : 1);
+                  (drivers == Drivers::kAwait || others_go_on_ ? kLongerWhenOthersGoOn : 1);
   }
   if (now_ns - hopeless_since_ns_ < patience_ns) return false;
   hopeless_since_ns_ = now_ns - patience_ns + kNextNs;

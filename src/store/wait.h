@@ -23,8 +23,8 @@ class WaitHooks {
   virtual void after_block() {}
   /// Whether the thread may run a task while it waits. Constant.
   [[nodiscard]] virtual bool may_run_tasks() const { return false; }
-  /// Asked once before the thread waits for room in the store, and before before_block(): whether
-  /// the program has other threads, which may drop references meanwhile.
+  /// Asked where the store is full, before before_block() or while blocked: whether the program
+  /// has other threads, which may drop references meanwhile.
   [[nodiscard]] virtual bool others_go_on() { return false; }
   /// Asked while blocked, after signals and now and then: whether to give up.
   virtual bool interrupted() { return false; }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "ipc/native_node.h"
@@ -97,6 +98,27 @@ TEST_F(FullStoreTest, SoDoesWhatIsSmall) {
   node_->drop_reference(id);
   for (const ObjectId one : held)
     node_->drop_reference(one);
+  expect_empty();
+}
+
+TEST_F(FullStoreTest, ADriverWithOtherThreadsIsWaitedForLonger) {
+  struct OthersGoOn final : WaitHooks {
+    bool others_go_on() override { return true; }
+  };
+  const ObjectId held = put(60 * kMiB);
+  const ObjectId id = submit(NativeTask::kLarge, half_);
+  std::thread other([this, held] {
+    ::usleep(2'200'000);
+    node_->drop_reference(held);
+  });
+  OthersGoOn hooks;
+  FetchedValues fetched;
+  EXPECT_EQ(node_->get(std::span(&id, 1), -1, hooks, fetched), WaitOutcome::kDone);
+  other.join();
+  ASSERT_EQ(fetched.values.size(), 1U);
+  EXPECT_FALSE(fetched.values[0].is_error);
+  if (fetched.values[0].in_arena) node_->drop_reference(id);
+  node_->drop_reference(id);
   expect_empty();
 }
 

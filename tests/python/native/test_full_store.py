@@ -27,6 +27,11 @@ def make(i):
 
 
 @haz.remote
+def make_great():
+    return np.full(5 * MB, 1.0)
+
+
+@haz.remote
 def double(array):
     return array * 2
 
@@ -162,6 +167,17 @@ def test_put_waits_for_what_another_thread_frees():
     other = threading.Timer(0.4, kept.clear)  # a program of one thread would wait for 0.1 s
     other.start()
     assert len(haz.get(haz.put(bytes(20 * MB)))) == 20 * MB
+    assert kept == []
+    other.join()
+
+
+@pytest.mark.slow
+def test_get_waits_for_what_another_thread_frees():
+    haz.init(engine="native", num_cpus=2, object_store_memory=60 * MB)
+    kept = [haz.put(bytes(50 * MB))]
+    other = threading.Timer(13, kept.clear)  # a program of one thread would wait for 10 s
+    other.start()
+    assert haz.get(make_great.remote()).nbytes == 40 * MB  # not even beyond the limit
     assert kept == []
     other.join()
 
