@@ -4,6 +4,7 @@
 #include <nanobind/stl/string.h>
 #include <pthread.h>
 #include <structmember.h>
+#include <unistd.h>
 
 #include <array>
 #include <atomic>
@@ -11,6 +12,7 @@
 #include <string>
 
 #include "kernel.h"
+#include "os/clock.h"
 #include "os/shared_library.h"
 #include "session.h"
 
@@ -22,6 +24,46 @@ namespace {
 
 Kernel* as_kernel(PyObject* object) { return reinterpret_cast<Kernel*>(object); }
 
+// ---- Ctrl-C ------------------------------------------------------------------------------------
+
+/// Between looks whether a signal has come, each of which takes the GIL.
+constexpr std::int64_t kLookNs = 50'000'000;
+
+/// A function that runs in the thread in which Python handles signals, without the GIL.
+struct RunningKernel {
+  PyThreadState* state = nullptr;
+  std::int64_t next_look_ns = 0;
+  bool is_interrupted = false;  ///< The Python error is set.
+};
+
+thread_local RunningKernel* running_kernel = nullptr;
+
+/// See interrupt_check of haz/detail/loop.h.
+bool check_interrupt() {
+  RunningKernel* const own = running_kernel;
+  if (own == nullptr) return false;
+  if (own->is_interrupted) return true;
+  if (rough_monotonic_ns() < own->next_look_ns) return false;
+  PyEval_RestoreThread(own->state);
+  own->is_interrupted = PyErr_CheckSignals() != 0;
+  own->state = PyEval_SaveThread();
+  own->next_look_ns = rough_monotonic_ns() + kLookNs;
+  return own->is_interrupted;
+}
+
+/// Python runs handlers of signals in its main thread only.
+bool is_main_thread() {
+  thread_local const bool kIsMain = ::gettid() == ::getpid();
+  return kIsMain;
+}
+
+void drop_results(const detail::kernel_function& function, const detail::kernel_value* values) {
+  for (std::uint32_t i = 0; i < function.num_results; ++i) {
+    if (function.results[i].kind == detail::value_kind::array)
+      values[i].array.release(values[i].array.data);
+  }
+}
+
 PyObject* call_kernel(PyObject* callable, PyObject* const* args, std::size_t nargsf,
                       PyObject* names) {
   const Kernel& self = *as_kernel(callable);
@@ -32,10 +74,18 @@ PyObject* call_kernel(PyObject* callable, PyObject* const* args, std::size_t nar
   std::array<detail::kernel_value, detail::max_kernel_results> results;
   detail::kernel_failure failure;
   // NOLINTEND(cppcoreguidelines-pro-type-member-init)
-  bool returned = false;
-  Py_BEGIN_ALLOW_THREADS;
-  returned = self.function->call(arguments.values(), arguments.count(), results.data(), &failure);
-  Py_END_ALLOW_THREADS;
+  RunningKernel running{nullptr, rough_monotonic_ns() + kLookNs};
+  RunningKernel* const outer = running_kernel;
+  running.state = PyEval_SaveThread();
+  if (is_main_thread()) running_kernel = &running;
+  const bool returned =
+      self.function->call(arguments.values(), arguments.count(), results.data(), &failure);
+  running_kernel = outer;
+  PyEval_RestoreThread(running.state);
+  if (running.is_interrupted) {
+    if (returned) drop_results(*self.function, results.data());
+    return nullptr;
+  }
   if (returned) return make_kernel_results(*self.function, results.data());
   set_kernel_error(self, failure);
   return nullptr;
@@ -227,6 +277,7 @@ nb::dict load_kernels(const std::string& path, nb::handle origin) {
   if (table.version != detail::kernel_abi_version)
     throw nb::import_error((path + " was compiled with headers of another version of haz").c_str());
   if (table.pause_threads != nullptr) pause_before_fork(table.pause_threads);
+  table.set_interrupt_check(check_interrupt);
   nb::dict kernels;
   for (std::uint32_t i = 0; i < table.num_functions; ++i) {
     PyObject* kernel = make_kernel(table.functions[i], origin.ptr());

@@ -54,4 +54,18 @@ class index_error : public error {
   }
 };
 
+/// A function that haz.cpp.compile has made is to end, since somebody has pressed Ctrl-C or its
+/// task was cancelled. Thrown by loops and check_interrupt(). In Python: KeyboardInterrupt, also
+/// where it is caught.
+class interrupted_error : public error {
+ public:
+  /// As of `error`.
+  [[gnu::format(printf, 2, 3)]] explicit interrupted_error(const char* format, ...) noexcept {
+    std::va_list arguments;
+    va_start(arguments, format);
+    write(format, arguments);
+    va_end(arguments);
+  }
+};
+
 }  // namespace haz

@@ -25,6 +25,15 @@ namespace haz {
 /// `num_cpus`.
 inline int max_threads() { return detail::max_threads(); }
 
+/// In a function that haz.cpp.compile has made, in the thread that Python has called it in: throws
+/// interrupted_error if somebody has pressed Ctrl-C, or the task was cancelled. For plain loops
+/// that run for long; parallel_for() and parallel_reduce() do it by themselves. Costs nanoseconds.
+/// Does nothing in other threads and elsewhere.
+inline void check_interrupt() {
+  if (detail::interrupt_check != nullptr && detail::interrupt_check())
+    throw interrupted_error("interrupted");
+}
+
 /// Optional settings of a loop.
 struct parallel_options {
   /// At most so many threads, also if that is more than the machine has cores. 0: max_threads().
@@ -134,15 +143,24 @@ void for_each_part(std::uint64_t size, const parallel_options& options, int thre
                    const Part& part) {
   if (size == 0) return;
   if (threads == 1) {
-    part(0, std::uint64_t{0}, size);
+    if (interrupt_check == nullptr) {
+      part(0, std::uint64_t{0}, size);
+      return;
+    }
+    for (growing_blocks blocks(size); blocks.next();) {
+      part(0, blocks.begin, blocks.end);
+      check_interrupt();
+    }
     return;
   }
   loop_state loop(size, options.schedule, static_cast<std::uint64_t>(options.chunk));
   run_team(threads, [&loop, &part](int thread, int team) noexcept {
     loop_share share(loop, thread, team);
     try {
-      while (share.next())
+      while (share.next()) {
         part(thread, share.begin, share.end);
+        if (thread == 0) check_interrupt();
+      }
     } catch (...) {
       loop.fail(std::current_exception());
     }
@@ -155,13 +173,14 @@ void for_each_part(std::uint64_t size, const parallel_options& options, int thre
 /// Calls `body(i)` for each number of `numbers`, in several threads.
 ///
 /// The calls may come in any order and at the same time. When one throws, no thread begins another
-/// chunk, and the first exception comes out of here, once, when all threads have stopped.
+/// chunk, and the first exception comes out of here, once, when all threads have stopped. So also
+/// after Ctrl-C, in a function that haz.cpp.compile has made: see check_interrupt().
 ///
 ///     haz::parallel_for(n, [&](auto i) { z(i) = x(i) + y(i); });
 ///     haz::parallel_for({1, n - 1}, {.num_threads = 4, .schedule = haz::schedule::guided},
 ///                       [&](auto i) { ... });
 ///
-/// @throws value_error if an option is negative.
+/// @throws value_error if an option is negative, interrupted_error.
 template <class Body>
   requires std::invocable<const Body&, std::int64_t>
 void parallel_for(range numbers, const parallel_options& options, const Body& body) {

@@ -191,8 +191,9 @@ bool ClientEngine::register_function(const detail::function_spec& function, std:
     }
     std::span<const std::byte> code(function.code, function.code_size);
     std::vector<std::byte> with;
-    if (!program_.empty() && !function.is_python && !function.is_method) {
-      options.environment = program_;
+    if (!program_.empty() && !function.is_method) {
+      // Workers of Python, too, belong to one program: its folder, environment and namespace.
+      options.environment = function.is_python ? python_environment_ + '\0' + program_ : program_;
       with = with_program(program_, code);
       code = with;
     }

@@ -32,7 +32,7 @@ def address():
 def joined(built, address):
     """Run the program in one of its ways; its output."""
 
-    def run(way, code=0, program=built / "joined", **environ):
+    def run(way, code=0, program=built / "joined", cwd=None, **environ):
         done = subprocess.run(
             [program, way],
             env={**os.environ, "HAZ_ADDRESS": address, **environ},
@@ -40,6 +40,7 @@ def joined(built, address):
             text=True,
             timeout=100,
             stdin=subprocess.DEVNULL,
+            cwd=cwd,
         )
         assert done.returncode == code, f"{way}: {done.stdout}\n{done.stderr}"
         return done
@@ -163,6 +164,26 @@ def test_actor_of_another_language_is_told(joined, python):
 
 def test_cpp_program_calls_functions_of_python(joined):
     assert joined("python").stdout == "5 7\n"
+
+
+def test_functions_of_python_see_what_the_program_sees(joined, tmp_path):
+    # The module in its folder, and in PYTHONPATH, its environment, and the actors of its namespace.
+    (tmp_path / "own_module.py").write_text(
+        "import os\n"
+        "import haz\n"
+        "import other_module\n"
+        "def add_to(name, amount):\n"
+        "    return haz.get(haz.get_actor(name).add.remote(amount))\n"
+        "def variable(name):\n"
+        "    return other_module.prefix + os.environ.get(name, '')\n"
+    )
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "other_module.py").write_text("prefix = 'is '\n")
+    joined("add")
+    done = joined("own-module", cwd=tmp_path, PYTHONPATH=str(other), JOINED_TEST="set")
+    assert done.stdout == "6\nis set\n"
+    joined("kill")
 
 
 def test_end_of_the_node_is_an_error_of_what_waits(built, address):

@@ -16,6 +16,7 @@
 
 #include "haz/array.h"
 #include "haz/detail/kernel_abi.h"
+#include "haz/detail/loop.h"
 
 namespace haz::detail {
 
@@ -258,6 +259,8 @@ inline const auto pause_threads = reinterpret_cast<int (*)(int)>(omp_pause_resou
 inline constexpr int (*pause_threads)(int) = nullptr;
 #endif
 
+inline void set_interrupt_check(bool (*check)()) { interrupt_check = check; }
+
 }  // namespace haz::detail
 
 /// Defines what calls the function `name`, for HAZ_KERNEL_ENTRY.
@@ -277,4 +280,4 @@ inline constexpr int (*pause_threads)(int) = nullptr;
 #define HAZ_KERNEL_TABLE(entries)                                                                \
   extern "C" [[gnu::visibility("default")]] const haz::detail::kernel_table haz_kernel_table = { \
       haz::detail::kernel_abi_version, sizeof(entries) / sizeof((entries)[0]), entries,          \
-      haz::detail::pause_threads};
+      haz::detail::pause_threads, haz::detail::set_interrupt_check};

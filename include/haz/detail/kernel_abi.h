@@ -8,7 +8,7 @@
 namespace haz::detail {
 
 /// Changes with anything below.
-inline constexpr std::uint32_t kernel_abi_version = 1;
+inline constexpr std::uint32_t kernel_abi_version = 2;
 /// Most dimensions of an array, arguments of a function, results of a function.
 inline constexpr int max_dimensions = 4;
 inline constexpr int max_kernel_arguments = 32;
@@ -68,6 +68,8 @@ struct kernel_table {
   const kernel_function* functions;
   /// omp_pause_resource_all of the library that the kernel runs on; null without.
   int (*pause_threads)(int kind);
+  /// Gives the loops of the kernel interrupt_check of loop.h.
+  void (*set_interrupt_check)(bool (*check)());
 };
 
 }  // namespace haz::detail

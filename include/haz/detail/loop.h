@@ -30,6 +30,34 @@ inline constexpr std::uint64_t blocks_per_share = 64;
 
 inline std::uint64_t at_least_one(std::uint64_t number) { return number > 0 ? number : 1; }
 
+/// Whether the function that runs in this thread is to end: asked between parts of a loop, by the
+/// thread that has begun it. Null: there is nobody to ask. Set before kernels run.
+inline bool (*interrupt_check)() = nullptr;
+
+/// Parts of a loop of one thread that can be interrupted: `size` iterations in blocks that grow, so
+/// that neither few slow iterations nor many quick ones wait for long. The same for the same size.
+class growing_blocks {
+ public:
+  explicit growing_blocks(std::uint64_t size) : size_(size) {
+    const std::uint64_t share = size / blocks_per_share;
+    most_ = share > 32 ? share : 32;
+  }
+  bool next() {
+    begin = end;
+    end = size_ - begin > block_ ? begin + block_ : size_;
+    block_ = 2 * block_ < most_ ? 2 * block_ : most_;
+    return begin < size_;
+  }
+
+  std::uint64_t begin = 0;
+  std::uint64_t end = 0;
+
+ private:
+  std::uint64_t size_;
+  std::uint64_t most_ = 0;
+  std::uint64_t block_ = 1;
+};
+
 /// One loop, as all threads of its team share it.
 class loop_state {
  public:

@@ -55,7 +55,8 @@ class _Worker:
         if code.startswith(b"haz-exec"):
             from haz._core import cpp_program
 
-            cpp_program.enter(code, *self._place)
+            code = cpp_program.enter(code, self._engine, *self._place)
+            self._state.keep()
         if code.startswith(b"haz-"):
             from haz._core import cpp_library
 

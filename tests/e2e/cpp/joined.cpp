@@ -133,6 +133,11 @@ int run(const std::string& way) {
   } else if (way == "python") {
     const auto hypot = haz::py_function<double(double, double)>("math", "hypot");
     std::printf("%g %g\n", haz::get(hypot.remote(3.0, 4.0)), haz::get(haz::task(root).remote(49)));
+  } else if (way == "own-module") {
+    const auto add_to = haz::py_function<int(std::string, int)>("own_module", "add_to");
+    const auto variable = haz::py_function<std::string(std::string)>("own_module", "variable");
+    std::printf("%d\n", haz::get(add_to.remote("tally", 5)));
+    std::printf("%s\n", haz::get(variable.remote("JOINED_TEST")).c_str());
   } else if (way == "crash") {
     haz::get(haz::task(crash).options({.max_retries = 0}).remote());
   } else if (way == "wait") {

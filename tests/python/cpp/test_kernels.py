@@ -566,3 +566,82 @@ def test_max_threads(monkeypatch):
     for odd in ("", "0", "-2", "many"):
         monkeypatch.setenv("OMP_NUM_THREADS", odd)
         assert haz.cpp.max_threads() == len(os.sched_getaffinity(0))
+
+
+# ---- Ctrl-C --------------------------------------------------------------------------------------
+
+#: Each would run for minutes.
+SLOW = r"""
+#include <chrono>
+#include <thread>
+
+static void wait_a_moment() { std::this_thread::sleep_for(std::chrono::milliseconds(1)); }
+
+void loop(haz::array<std::int64_t> began, int n_threads) {
+  haz::parallel_for(1'000'000, {.num_threads = n_threads, .schedule = haz::schedule::dynamic, .chunk = 1},
+                    [&](auto i) { began[0] = 1; wait_a_moment(); });
+}
+double sum(haz::array<std::int64_t> began, int n_threads) {
+  return haz::parallel_reduce(100'000, {.num_threads = n_threads}, 0.0,
+                              [&](auto i) { began[0] = 1; wait_a_moment(); return 1.0; });
+}
+double ones(int count) {
+  return haz::parallel_reduce(count, {.num_threads = 1}, 0.0, [](auto) { wait_a_moment(); return 1.0; });
+}
+void plain(haz::array<std::int64_t> began, int) {
+  for (;;) {
+    began[0] = 1;
+    wait_a_moment();
+    haz::check_interrupt();
+  }
+}
+haz::owned_array<double> stubborn(haz::array<std::int64_t> began, int n_threads) {
+  auto result = haz::zeros<double>(10);
+  try {
+    loop(began, n_threads);
+  } catch (...) {
+  }
+  return result;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def slow_kernels(kernels):  # which names the cache
+    return haz.cpp.compile(SLOW, flags=["-O1"])
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("name", ["loop", "sum", "plain", "stubborn"])
+def test_interrupt_ends_a_running_function(slow_kernels, name, n_threads):
+    began = np.zeros(1, np.int64)
+
+    def interrupt():
+        wait_until(lambda: began[0] == 1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    sender = threading.Thread(target=interrupt)
+    sender.start()
+    with pytest.raises(KeyboardInterrupt):
+        getattr(slow_kernels, name)(began, n_threads)
+    sender.join()
+
+
+def test_handler_that_does_not_raise_leaves_the_function_alone(slow_kernels):
+    called = []
+    before = signal.signal(signal.SIGUSR1, lambda *_: called.append(1))
+    sender = threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGUSR1))
+    try:
+        sender.start()
+        assert slow_kernels.ones(200) == 200  # 0.2 s
+        assert called
+    finally:
+        sender.join()
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_sums_are_the_same_each_time(kernels):
+    for size in (0, 1, 2, 7, 8, 9, 63, 64, 65, 511, 513, 4095, 4097, 100_003):
+        x = np.random.default_rng(size).standard_normal(size)
+        assert np.isclose(kernels.sum1(x), x.sum())
+        assert kernels.sum1(x) == kernels.sum1(x)
