@@ -11,6 +11,9 @@ PYTEST_JOBS = -n $(TEST_JOBS) --dist worksteal
 CTEST_ARGS ?=
 BENCH_ARGS ?=
 PYTHONS ?= 3.10 3.11 3.12 3.13
+REQUIREMENTS ?= requirements/dev.txt
+# The build folder whose core the extension module takes, for full test runs; empty: its own.
+CORE_FROM ?=
 HAZ_TEST_SEEDS ?=
 ifneq ($(HAZ_TEST_SEEDS),)
 export HAZ_TEST_SEEDS
@@ -34,7 +37,7 @@ LOCKED := flock $(BUILD)/.lock
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build ext demo walk test test-cpp test-python test-packages test-all test-slow test-asan test-tsan \
+.PHONY: FORCE help build ext demo walk test test-cpp test-python test-packages test-all test-slow test-asan test-tsan \
         test-python-% bench lint lint-cpp lint-python checkheaders format docs clean distclean
 
 help: ## this list
@@ -46,9 +49,9 @@ build/.bootstrap: scripts/bootstrap.sh
 	@scripts/bootstrap.sh $(PYTHON)
 	@mkdir -p build && touch $@
 
-$(VENV)/.installed: requirements/dev.txt | build/.bootstrap
+$(VENV)/.installed: $(REQUIREMENTS) requirements/test.txt | build/.bootstrap
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -r requirements/dev.txt
+	$(BIN)/python -m pip install -q -r $(REQUIREMENTS)
 	@# setuptools brings a .pth file that every start of the interpreter would pay for.
 	@$(BIN)/python -m pip uninstall -qy setuptools
 	@# A line in a .pth file makes python/ importable; no import hook slows `import haz` down.
@@ -57,13 +60,17 @@ $(VENV)/.installed: requirements/dev.txt | build/.bootstrap
 	@printf '#!/bin/sh\nexec "$$(dirname "$$0")/python" -m haz "$$@"\n' > $(BIN)/haz && chmod +x $(BIN)/haz
 	@touch $@
 
+# Written anew where it says something else, so that nobody links a core by accident.
+$(BUILD)/.core_from: FORCE
+	@mkdir -p $(BUILD) && echo "$(CORE_FROM)" | cmp -s - $@ || echo "$(CORE_FROM)" > $@
+
 # Configured once, with the tests or not; CMake configures again by itself when its files change.
-$(BUILD)/build.ninja: Makefile $(VENV)/.installed
+$(BUILD)/build.ninja: Makefile $(VENV)/.installed $(BUILD)/.core_from
 	@$(BIN)/python -c 'import sys; sys.exit("cp%d%d" % sys.version_info[:2] != "$(TAG)")' || \
 	  { echo "$(VENV) holds another Python than $(PYTHON): add VENV=.venv-other, or make distclean"; exit 1; }
-	@mkdir -p $(BUILD)
 	@$(LOCKED) $(CMAKE) -S . -B $(BUILD) $(NINJA_FLAGS) -DPython_EXECUTABLE=$(BIN)/python \
-	  -DHAZ_INPLACE=ON -DHAZ_BUILD_TESTS=$(or $(BUILD_TESTS),ON) -Wno-dev --no-warn-unused-cli >/dev/null
+	  -DHAZ_INPLACE=ON -DHAZ_BUILD_TESTS=$(or $(BUILD_TESTS),ON) -DHAZ_CORE_FROM=$(CORE_FROM) \
+	  -DHAZ_PRECOMPILED=$(if $(CORE_FROM),ON,OFF) -Wno-dev --no-warn-unused-cli >/dev/null
 	@touch $@
 
 build: $(BUILD)/build.ninja ## virtual environment, extension module, C++ tests
@@ -99,15 +106,17 @@ test-all: ## all tests on four Pythons, ASan+UBSan and TSan, long seeds
 test-slow: ext ## the tests that `make test` leaves out
 	@$(BIN)/python -m pytest $(PYTEST_JOBS) -m slow $(PYTEST_ARGS)
 
-# What says the same on each Python is left to `make test`.
-OTHER_PYTHONS = $(filter-out $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'),$(PYTHONS))
-test-python-%: build/.bootstrap
+# With the core of the first Python's build; what says the same on each Python is left to `make test`.
+OWN_PYTHON = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+OTHER_PYTHONS = $(filter-out $(OWN_PYTHON),$(PYTHONS))
+test-python-%: ext
 	@python="$$(scripts/find_python.sh $*)"; \
+	if [ "$*" = "$(OWN_PYTHON)" ]; then echo "that is $(PYTHON): make test-python"; exit 2; fi; \
 	if [ -z "$$python" ]; then echo "test-all: no Python $* here, left out"; exit 0; fi; \
 	echo "== Python $*"; \
-	$(MAKE) --no-print-directory ext PYTHON="$$python" VENV=.venv-$* BUILD_TESTS=OFF && \
-	.venv-$*/bin/python -m pytest -q $(PYTEST_JOBS) -m "not slow" --ignore=tests/tidy \
-	  --ignore-glob='tests/e2e/test_cpp_*' $(PYTEST_ARGS)
+	$(MAKE) --no-print-directory ext PYTHON="$$python" VENV=.venv-$* BUILD_TESTS=OFF \
+	  REQUIREMENTS=requirements/test.txt CORE_FROM=$(CURDIR)/$(BUILD) && \
+	.venv-$*/bin/python -m pytest -q $(PYTEST_JOBS) -m "not slow and not one_python" $(PYTEST_ARGS)
 
 # In an environment of their own: they are large, and say what else has to be installed.
 .venv-packages/.installed: requirements/packages.txt | build/.bootstrap
@@ -125,7 +134,7 @@ test-tsan: SANITIZE := thread
 test-asan test-tsan: test-%: $(VENV)/.installed
 	@echo "== sanitizers: $(SANITIZE)"
 	@$(CMAKE) -S . -B build/$* $(NINJA_FLAGS) -DHAZ_SANITIZE=$(SANITIZE) -DHAZ_BUILD_TESTS=ON \
-	  -DHAZ_BUILD_PYTHON=OFF -Wno-dev --no-warn-unused-cli >/dev/null
+	  -DHAZ_PRECOMPILED=ON -DHAZ_BUILD_PYTHON=OFF -Wno-dev --no-warn-unused-cli >/dev/null
 	@$(CMAKE) --build build/$* -j $(JOBS)
 	@ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1 \
 	 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=second_deadlock_stack=1:handle_segv=0 \

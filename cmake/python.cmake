@@ -18,6 +18,7 @@ set(haz_module_dir "${CMAKE_CURRENT_BINARY_DIR}/module")
 nanobind_add_module(_native NB_STATIC NOMINSIZE NB_SUPPRESS_WARNINGS ${haz_binding_sources}
                     src/api/client_engine.cpp src/api/completions.cpp src/api/program.cpp)
 target_link_libraries(_native PRIVATE haz_core haz_warnings)
+haz_precompile(_native <Python.h>)
 # The shared libstdc++ takes longer to load than this module, in the driver and in the zygote.
 # libgcc stays shared: threads that the interpreter ends unwind through it.
 include(CheckLinkerFlag)

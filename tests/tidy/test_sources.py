@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 ORDERED = re.compile(r"memory_order(_|::)(acquire|release|acq_rel|seq_cst|consume)")
 PARTNER = re.compile(r"pairs with", re.IGNORECASE)
@@ -46,3 +47,10 @@ def test_nothing_is_left_for_now(tracked):
 def test_no_path_of_one_machine(tracked):
     wrong = _lines_with(tracked, MACHINE_PATH)
     assert not wrong, "\n".join(wrong)
+
+
+def test_tests_for_one_python_exist():
+    from tests import conftest
+
+    folder = Path(conftest.__file__).parent
+    assert [path for path in conftest.ONE_PYTHON if not (folder / path).exists()] == []
