@@ -13,7 +13,8 @@ import haz
 from haz import _native
 from haz.testing import leak_check, wait_until
 
-faulthandler.enable()
+if not faulthandler.is_enabled():  # in pytest it shows crashes where nothing captures them
+    faulthandler.enable()
 
 SEED = int(os.environ.get("SCENARIO_SEED", "1"))
 FOLDER = os.environ.get("SCENARIO_FOLDER", "")
