@@ -150,7 +150,8 @@ void WorkerLoop::start_call(const TaskCommand& command, std::int64_t now_ns) {
   PyObject* token = PyContextVar_Set(current_call_, object);
   DecodedArguments arguments;
   const Loaded* loaded = has_memory ? load(command) : nullptr;
-  const bool decoded = loaded != nullptr && decode_arguments(session_, command, loaded->name, arguments);
+  const bool decoded =
+      loaded != nullptr && decode_arguments(session_, command, loaded->name, arguments);
   ring_.release_task();
   main_running_ = {};
   if (loaded != nullptr) call.name = loaded->name;
