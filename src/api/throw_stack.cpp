@@ -34,7 +34,8 @@ struct Recent {
 };
 thread_local Recent recent;
 
-void note_throw(const void* object) noexcept {
+/// Inline in each build: it would be a frame of the stacks.
+[[gnu::always_inline]] inline void note_throw(const void* object) noexcept {
   Thrown& here = recent.thrown[recent.next++ % recent.thrown.size()];
   here.object = object;
   here.count = ::backtrace(here.frames.data(), kMostFrames);

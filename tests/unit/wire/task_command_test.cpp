@@ -16,7 +16,7 @@ TaskCommand command_of(std::string_view near) {
   command.attempt = 3;
   command.function = 5;
   command.payload_size = command.block_size = static_cast<std::uint32_t>(near.size());
-  std::memcpy(command.near_bytes.data(), near.data(), near.size());
+  if (!near.empty()) std::memcpy(command.near_bytes.data(), near.data(), near.size());
   command.seal(near.size());
   return command;
 }
