@@ -6,8 +6,8 @@
 
 #include "base/check.h"
 #include "object_ref.h"
+#include "python_error.h"
 #include "values.h"
-#include "worker_loop.h"
 
 namespace haz::py {
 
@@ -31,9 +31,7 @@ void name_argument(PyObject* descriptor, std::size_t index, PyObject* keyword) {
       PyObject_CallMethod(descriptor, "error_in_argument", "OnO", error,
                           static_cast<Py_ssize_t>(index), keyword != nullptr ? keyword : Py_None);
   Py_DECREF(error);
-  if (named == nullptr) return;
-  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(named)), named);
-  Py_DECREF(named);
+  if (named != nullptr) raise_exception(named);
 }
 
 std::vector<ArgumentWriter*>& idle_writers() {
@@ -205,12 +203,7 @@ void name_argument(Session& session, ObjectId object, const DecodedArguments& ar
     const auto index = static_cast<Py_ssize_t>(place - arguments.num_positional);
     argument = Py_NewRef(PyTuple_GET_ITEM(arguments.names, index));
   } else {
-    PyObject* type = nullptr;
-    PyObject* error = nullptr;
-    PyObject* traceback = nullptr;
-    PyErr_Fetch(&type, &error, &traceback);
-    argument = PyLong_FromSize_t(place);
-    PyErr_Restore(type, error, traceback);
+    with_error_aside([&] { argument = PyLong_FromSize_t(place); });
   }
   name_undecodable(session, object, argument, task_name);
   Py_XDECREF(argument);

@@ -21,6 +21,7 @@
 #include "os/clock.h"
 #include "os/machine.h"
 #include "placement.h"
+#include "python_error.h"
 #include "session.h"
 #include "session_checks.h"
 #include "shm/copy.h"
@@ -190,10 +191,7 @@ nb::object bind_submitter(std::uint32_t session_number, std::uint32_t function,
   if (cached_attribute(make, "haz._core.checks", check) != nullptr) {
     PyObject* error = PyObject_CallOneArg(make, value);
     Py_DECREF(make);
-    if (error != nullptr) {
-      PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error)), error);
-      Py_DECREF(error);
-    }
+    if (error != nullptr) raise_exception(error);
   }
   throw_set_error();
 }

@@ -6,6 +6,7 @@
 
 #include "codec.h"
 #include "codec_array.h"
+#include "python_error.h"
 
 namespace haz::py {
 namespace {
@@ -120,18 +121,14 @@ const Unpickler* unpickler() {
 /// Says in the exception that is set when it was raised.
 void note_unpickling() {
   if (PyErr_ExceptionMatches(PyExc_Exception) == 0) return;
-  PyObject* type = nullptr;
-  PyObject* error = nullptr;
-  PyObject* traceback = nullptr;
-  PyErr_Fetch(&type, &error, &traceback);
-  PyErr_NormalizeException(&type, &error, &traceback);
+  PyObject* error = take_exception();
   PyObject* module = PyImport_ImportModule("haz._core.serialize");
   PyObject* noted =
       module != nullptr ? PyObject_CallMethod(module, "note_unpickling", "O", error) : nullptr;
   if (noted == nullptr) PyErr_Clear();
   Py_XDECREF(noted);
   Py_XDECREF(module);
-  PyErr_Restore(type, error, traceback);
+  restore_exception(error);
 }
 
 // ---- windows: what a memoryview of a payload's memory exports ------------------------------

@@ -3,8 +3,8 @@
 #include <cstring>
 #include <utility>
 
+#include "python_error.h"
 #include "session.h"
-#include "worker_loop.h"
 
 namespace haz::py {
 
@@ -33,16 +33,6 @@ PyObject* make_later(PyObject* awaitable) {
   static PyObject* ensure_future = nullptr;
   if (cached_attribute(ensure_future, "asyncio", "ensure_future") == nullptr) return nullptr;
   return PyObject_CallOneArg(ensure_future, awaitable);
-}
-
-/// Calls `act` while the Python error that is set is put aside.
-template <typename Act>
-void with_error_aside(const Act& act) {
-  PyObject* error = PyErr_Occurred() != nullptr ? take_exception() : nullptr;
-  act();
-  if (error == nullptr) return;
-  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error)), error);
-  Py_DECREF(error);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "python_error.h"
 #include "sched/stream.h"
 #include "values.h"
 
@@ -60,20 +61,14 @@ namespace {
 /// Calls `close()` of a generator; an iterator of another kind has none. Leaves a Python error that
 /// is set as it is.
 void close_iterator(PyObject* iterator) {
-  PyObject* type = nullptr;
-  PyObject* value = nullptr;
-  PyObject* traceback = nullptr;
-  PyErr_Fetch(&type, &value, &traceback);
-  PyObject* close = PyObject_GetAttrString(iterator, "close");
-  if (close == nullptr) {
-    PyErr_Clear();
-  } else {
+  with_error_aside([iterator] {
+    PyObject* close = PyObject_GetAttrString(iterator, "close");
+    if (close == nullptr) return PyErr_Clear();
     PyObject* closed = PyObject_CallNoArgs(close);
     if (closed == nullptr) PyErr_WriteUnraisable(iterator);
     Py_XDECREF(closed);
     Py_DECREF(close);
-  }
-  PyErr_Restore(type, value, traceback);
+  });
 }
 
 /// False with a Python error.

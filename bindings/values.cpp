@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "object_ref.h"
+#include "python_error.h"
 #include "shm/copy.h"
 
 namespace haz::py {
@@ -100,12 +101,7 @@ PyObject* decode_fetched(Session& session, const FetchedValues& fetched,
 
 void name_undecodable(Session& session, ObjectId id, PyObject* argument, PyObject* task_name) {
   if (PyErr_ExceptionMatches(PyExc_Exception) == 0) return;
-  PyObject* type = nullptr;
-  PyObject* error = nullptr;
-  PyObject* traceback = nullptr;
-  PyErr_Fetch(&type, &error, &traceback);
-  PyErr_NormalizeException(&type, &error, &traceback);
-  if (traceback != nullptr) PyException_SetTraceback(error, traceback);
+  PyObject* error = take_exception();
   PyObject* ref = id ? new_ref(session, id) : Py_NewRef(Py_None);
   PyObject* module = ref != nullptr ? PyImport_ImportModule("haz._core.unpickling") : nullptr;
   PyObject* made = module != nullptr
@@ -118,14 +114,11 @@ void name_undecodable(Session& session, ObjectId id, PyObject* argument, PyObjec
   if (made == nullptr || made == error) {
     PyErr_Clear();
     Py_XDECREF(made);
-    PyErr_Restore(type, error, traceback);
+    restore_exception(error);
     return;
   }
-  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(made)), made);
-  Py_DECREF(made);
-  Py_XDECREF(type);
-  Py_XDECREF(error);
-  Py_XDECREF(traceback);
+  raise_exception(made);
+  Py_DECREF(error);
 }
 
 PyObject* decode_error(const std::byte* bytes, std::size_t size) {
@@ -154,10 +147,7 @@ void raise_error_value(const std::byte* bytes, std::size_t size) {
   static PyObject* unpack = nullptr;
   if (cached_attribute(unpack, "haz._core.errors", "unpack_error") != nullptr) {
     PyObject* exception = PyObject_CallOneArg(unpack, info);
-    if (exception != nullptr) {
-      PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception)), exception);
-      Py_DECREF(exception);
-    }
+    if (exception != nullptr) raise_exception(exception);
   }
   Py_DECREF(info);
 }

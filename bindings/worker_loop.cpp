@@ -9,6 +9,7 @@
 
 #include "item_sender.h"
 #include "os/clock.h"
+#include "python_error.h"
 #include "recursion.h"
 
 namespace haz::py {
@@ -36,22 +37,6 @@ TaskId parent_task(Session& session) {
 
 bool on_event_loop() {
   return the_loop != nullptr && the_loop->mode() == CallMode::kEventLoop && on_main_thread();
-}
-
-PyObject* take_exception() {
-#if PY_VERSION_HEX >= 0x030C0000
-  return PyErr_GetRaisedException();
-#else
-  PyObject* type = nullptr;
-  PyObject* value = nullptr;
-  PyObject* traceback = nullptr;
-  PyErr_Fetch(&type, &value, &traceback);
-  PyErr_NormalizeException(&type, &value, &traceback);
-  if (traceback != nullptr && value != nullptr) PyException_SetTraceback(value, traceback);
-  Py_XDECREF(type);
-  Py_XDECREF(traceback);
-  return value;
-#endif
 }
 
 namespace {

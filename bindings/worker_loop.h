@@ -226,8 +226,6 @@ TaskId parent_task(Session& session);
 bool on_event_loop();
 /// The streams hold text, to be flushed when the running task has ended.
 void note_output();
-/// The Python error that is set, as an exception with its traceback; new reference, or nullptr.
-PyObject* take_exception();
 /// Makes the type of calls on an event loop. Once.
 bool init_async_call_type();
 

@@ -5,6 +5,7 @@
 
 #include "object_ref.h"
 #include "os/clock.h"
+#include "python_error.h"
 #include "values.h"
 #include "wire/plain_error.h"
 #include "worker_loop.h"

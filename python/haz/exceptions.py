@@ -170,7 +170,15 @@ class InfeasibleResourcesError(HazError, ValueError):
 
 
 class SerializationError(HazError, TypeError):
-    """A function, an argument or a result can't be pickled; the message names the part."""
+    """A function, an argument or a result can't be pickled; the message names the part.
+
+    It is also an instance of the type that pickling has raised, which is its ``__cause__``.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from haz._core.derived_errors import reduce_error
+
+        return reduce_error(self, SerializationError)
 
 
 class DeserializationError(HazSystemError):
@@ -198,9 +206,9 @@ class DeserializationError(HazSystemError):
         return str(self.args[0]) if self.args else ""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from haz._core.unpickling import reduce_error
+        from haz._core.derived_errors import reduce_error
 
-        return reduce_error(self)
+        return reduce_error(self, DeserializationError)
 
 
 class RuntimeEnvSetupError(HazError):

@@ -27,7 +27,7 @@ from haz._core.serialize import (
     loads,
     register_serializer,
 )
-from haz.exceptions import SerializationError
+from haz.exceptions import SerializationError, TaskError
 
 T = typing.TypeVar("T")
 
@@ -811,7 +811,11 @@ class OfTwo(Exception):
     ("kind", "arguments"),
     [
         *((ValueError, ("no",)), (TypeError, ("no",)), (OSError, (2, "no")), (OfTwo, ("a", "no"))),
-        *((StopIteration, ("no",)), (UnicodeDecodeError, ("utf8", b"a", 0, 1, "no"))),
+        *(
+            (StopIteration, ("no",)),
+            (TaskError, ("no",)),
+            (UnicodeDecodeError, ("utf8", b"a", 0, 1, "no")),
+        ),
     ],
 )
 def test_errors_are_also_what_was_raised(kind, arguments):
@@ -825,10 +829,11 @@ def test_errors_are_also_what_was_raised(kind, arguments):
         dumps([Unsendable()])
     error = caught.value
     assert isinstance(error.__cause__, kind)
-    assert isinstance(error, kind) == (kind is not StopIteration)
+    assert isinstance(error, kind) == (kind not in (StopIteration, TaskError))
     back = copy(error)
     assert isinstance(back, SerializationError)
     assert isinstance(back, kind) == isinstance(error, kind)
+    assert isinstance(back.__cause__, kind)
     assert str(back) == str(error)
 
 

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     import traceback
     import weakref
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, TypeVar
 
     Info = dict[str, Any]
+    Error = TypeVar("Error", bound=HazError)
 
 __all__ = [
+    "derive_class",
     "describe_actor_death",
     "describe_task_error",
     "dump_exception",
@@ -678,8 +680,6 @@ def _is_asyncio_cancelled(kind: type[BaseException]) -> bool:
 
 
 def _derive_class(kind: type[BaseException]) -> type[TaskError]:
-    import types
-
     def getattr_of_cause(self: Any, name: str) -> Any:
         # For what the user's class keeps in instances; methods and properties are inherited.
         cause = self.__dict__.get("cause")
@@ -687,23 +687,33 @@ def _derive_class(kind: type[BaseException]) -> type[TaskError]:
             raise AttributeError(name)
         return getattr(cause, name)
 
+    members: dict[str, Any] = {"__getattr__": getattr_of_cause}
+    if _is_group(kind):
+        members["derive"] = lambda self, members: type(self.cause).derive(self.cause, members)
+    return derive_class(TaskError, kind, members)
+
+
+def derive_class(
+    base: type[Error], kind: type[BaseException], members: dict[str, Any] | None = None
+) -> type[Error]:
+    """Make a class that is both, and behaves as `base`, but for its `members`."""
+    import types
+
     def fill(namespace: dict[str, Any]) -> None:
         namespace.update(
-            __module__="haz.exceptions",
-            __qualname__=f"TaskError({kind.__name__})",
-            __doc__=TaskError.__doc__,
+            __module__=base.__module__,
+            __doc__=base.__doc__,
             __init__=lambda self, *args: None,
-            __str__=TaskError.__str__,
-            __repr__=TaskError.__repr__,
-            __reduce__=TaskError.__reduce__,
-            __reduce_ex__=lambda self, _protocol: TaskError.__reduce__(self),
-            __getattr__=getattr_of_cause,
+            __str__=base.__str__,
+            __repr__=base.__repr__,
+            __reduce__=base.__reduce__,
+            __reduce_ex__=lambda self, _protocol: base.__reduce__(self),
+            **(members or {}),
         )
-        if _is_group(kind):
-            namespace["derive"] = lambda self, members: type(self.cause).derive(self.cause, members)
 
-    name = f"TaskError({kind.__name__})"
-    derived: type[TaskError] = types.new_class(name, (TaskError, kind), exec_body=fill)
+    derived: type[Error] = types.new_class(
+        f"{base.__name__}({kind.__name__})", (base, kind), exec_body=fill
+    )
     return derived
 
 

@@ -416,9 +416,10 @@ def try_dumps(value: Any) -> tuple[bytes, list[PickleBuffer]]:
 
 def serialization_error(explanation: str, error: Exception) -> Exception:
     """Return the error of pickling what `explanation` names."""
-    from haz._core.unpicklable import error_for
+    from haz._core.derived_errors import make_error
+    from haz.exceptions import SerializationError
 
-    return error_for(f"can't pickle {explanation} ({error})", error)
+    return make_error(SerializationError, f"can't pickle {explanation} ({error})", error)
 
 
 # ---- the module's face -------------------------------------------------------------------------

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from haz.exceptions import SerializationError
-
     #: A part of a value with its name; the name is empty for a part that needs none.
     Parts = Iterator[tuple[str, Any]]
 
@@ -45,44 +43,13 @@ def in_part(error: Exception, part: str) -> Exception:
 
     Errors of other kinds than SerializationError are returned as they are.
     """
+    from haz._core.derived_errors import make_error
     from haz.exceptions import SerializationError
 
     if not isinstance(error, SerializationError):
         return error
     text = f"{_CANT} {part}: {str(error).removeprefix(_CANT).lstrip()}"
-    return error_for(text, error.__cause__)
-
-
-def error_for(text: str, cause: BaseException | None) -> SerializationError:
-    """Return a SerializationError with that text and cause.
-
-    It is an instance of the cause's type too, where it can be: whoever expects what pickle raises gets that.
-    """
-    made = _instance(type(cause), text)
-    made.__cause__ = cause
-    return made
-
-
-def _instance(kind: type, text: str) -> SerializationError:
-    from haz.exceptions import HazError, SerializationError
-
-    left_out = (HazError, StopIteration, StopAsyncIteration)
-    is_one = issubclass(SerializationError, kind)
-    if not is_one and issubclass(kind, Exception) and not issubclass(kind, left_out):
-        members = {
-            "__module__": SerializationError.__module__,
-            "__init__": lambda self, text: Exception.__init__(self, text),
-            "__str__": Exception.__str__,
-            "__reduce__": lambda self: (_instance, (kind, str(self))),
-        }
-        try:
-            made: type[SerializationError] = type(
-                f"SerializationError({kind.__name__})", (SerializationError, kind), members
-            )
-            return made(text)
-        except Exception:  # the two don't go together, or it is not made of a text
-            pass
-    return SerializationError(text)
+    return make_error(SerializationError, text, error.__cause__)
 
 
 def _explain(value: Any, steps: list[str]) -> str:

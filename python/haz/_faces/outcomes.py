@@ -98,9 +98,9 @@ def in_callers_words(error: BaseException, is_chunk: bool = False) -> BaseExcept
     else:
         text = _SENT.sub(lambda found: f"argument {int(found[1]) + 1} of the call", str(error))
         text = _SENT_BY_NAME.sub(r"argument \1 of the call", text)
-    from haz._core.unpicklable import error_for
+    from haz._core.derived_errors import make_error
 
-    return error_for(text, error.__cause__)
+    return make_error(SerializationError, text, error.__cause__)
 
 
 def pool_error(error: Any, is_chunk: bool = False) -> BaseException:
