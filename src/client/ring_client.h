@@ -126,8 +126,8 @@ class RingClient final : public Client {
   bool hand_in();
   /// From now on a thread that waits for a reply spins for so long before it sleeps, one at a time.
   void spin_for_replies(std::int64_t longest_ns);
-  /// `socket_fd`, open while the client is not lost, hangs up when the node is gone: who waits for
-  /// room in a ring looks there. Before other threads use the client.
+  /// Of a driver: `socket_fd`, open while the client is not lost, hangs up when the node is gone:
+  /// who waits for room in a ring looks there. Before other threads use the client.
   void watch_host(int socket_fd) { host_fd_ = socket_fd; }
   /// The node is gone: waits end with kClosed, what is sent from now on is dropped.
   void lose();
@@ -229,6 +229,7 @@ class RingClient final : public Client {
   void run_nested_tasks(std::unique_lock<std::mutex>& lock, bool blocked, WaitHooks& hooks);
   void return_nested_tasks();
   [[noreturn]] void leave_damaged();
+  [[nodiscard]] bool is_driver() const { return host_fd_ >= 0; }
   [[nodiscard]] bool on_main_thread() const { return std::this_thread::get_id() == main_thread_; }
 
   Result<StoreBlock> ask_for_memory(AllocateKind kind, std::uint64_t size, WaitHooks& hooks);

@@ -237,7 +237,8 @@ bool RingClient::subscribe(ObjectId id, std::uint64_t token, bool near) {
   // Worth it where what is asked for is ready most often.
   const std::uint32_t rest = spins_to_leave_out_.load(std::memory_order_relaxed);
   const bool spins = rest == 0 && !host_->wanted();
-  const RequestMessage message{number, 0, near ? kRequestNear : 0U, 1, 1, 0};
+  const std::uint32_t flags = kRequestAwaited | (near ? kRequestNear : 0U);
+  const RequestMessage message{number, 0, flags, 1, 1, 0};
   send(MessageKind::kRequest, {bytes_of(message), bytes_of(id)}, true);
   std::unique_lock lock(reply_mutex_);
   const std::int64_t spin_until = monotonic_ns() + (spins ? kReplySpinNs : 0);

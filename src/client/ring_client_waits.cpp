@@ -60,7 +60,9 @@ WaitOutcome RingClient::await_reply(std::uint64_t number, std::int64_t deadline_
   WaitOutcome outcome = WaitOutcome::kDone;
   bool blocked = false;
   std::unique_lock lock(reply_mutex_);
-  const std::int64_t spin_until = monotonic_ns() + kReplySpinNs;
+  const std::int64_t began_ns = monotonic_ns();
+  const std::int64_t spin_until = began_ns + kReplySpinNs;
+  std::int64_t tell_at_ns = began_ns + kLongestSleepNs;
   while (!replies_.has_news() && monotonic_ns() < spin_until)
     cpu_relax();
   for (;;) {
@@ -93,6 +95,11 @@ WaitOutcome RingClient::await_reply(std::uint64_t number, std::int64_t deadline_
     sleep(lock, deadline_ns >= 0 ? deadline_ns : now + kLongestSleepNs);
     lock.unlock();
     const bool interrupted = hooks.interrupted();
+    if (is_driver() && !interrupted && now >= tell_at_ns) {
+      const std::uint32_t others_go_on = hooks.others_go_on() ? 1 : 0;
+      area_->control.others_go_on.store(others_go_on, std::memory_order_relaxed);
+      tell_at_ns = now + kLongestSleepNs;
+    }
     lock.lock();
     if (interrupted) {
       outcome = WaitOutcome::kInterrupted;

@@ -361,6 +361,7 @@ bool Node::on_request(WorkerPort& port, std::span<const std::byte> body) {
   request->stop_at_error = request->wants_values;
   request->bulk = port.is_driver && request->wants_values && ids.size() > kBulkObjects;
   request->has_deadline = (message.flags & kRequestTimed) != 0;
+  request->is_awaited = (message.flags & kRequestAwaited) != 0;
   PortRequest& started = *request;
   port.requests.emplace(message.number, std::move(request));
   Worker* blocked = (message.flags & kRequestBlocking) != 0 ? port.worker : nullptr;

@@ -25,6 +25,7 @@
 #include "node/log_folding.h"
 #include "node/log_lines.h"
 #include "node/output_reader.h"
+#include "node/room_patience.h"
 #include "node/start_failures.h"
 #include "node/worker_port.h"
 #include "node/zygote_link.h"
@@ -297,13 +298,8 @@ class Node final : private Actions {
   bool serve_in_order();
   bool serve_urgent();
   bool fail_hopeless(std::int64_t now_ns);
-  /// What the drivers do, as far as can be seen.
-  enum class Drivers : std::uint8_t {
-    kGoOn,   ///< One of them does, or will, and may free what it holds.
-    kAwait,  ///< Some await, so that their threads are not seen.
-    kWait,   ///< All those that hold something wait for workers.
-  };
-  [[nodiscard]] Drivers look_at_drivers() const;
+  [[nodiscard]] DriverSeen look_at(const WorkerPort& port) const;
+  [[nodiscard]] DriversState look_at_drivers() const;
   void tell_of_full_store(std::int64_t now_ns, std::vector<LogLine>& lines);
   [[nodiscard]] Error full_store_error(Error error) const;
   bool must_queue(const AllocateMessage& message) const;
@@ -391,12 +387,11 @@ class Node final : private Actions {
   std::vector<std::uint64_t> ended_subscriptions_;  ///< Completed, to be withdrawn and told.
   std::vector<std::uint64_t> completions_;
   std::list<WaitingAllocation> waiting_allocations_;
-  std::uint32_t endless_waits_ = 0;     ///< Threads of this process that wait, without a deadline.
-  std::uint32_t timed_waits_ = 0;       ///< The others that wait.
-  std::int64_t hopeless_since_ns_ = 0;  ///< Nothing is seen that could free room; or 0.
-  bool others_go_on_ =
-      false;  ///< Since then: there are threads of this program that may free some.
-  std::uint64_t freed_when_hopeless_ = 0;  ///< Of freed_, when that began.
+  std::uint32_t endless_waits_ = 0;  ///< Threads of this process that wait, without a deadline.
+  std::uint32_t timed_waits_ = 0;    ///< The others that wait.
+  RoomPatience room_patience_{options_.store_full_wait_s};
+  bool others_go_on_ = false;  ///< While it runs: this program has threads that may free some.
+  std::uint64_t freed_when_hopeless_ = 0;  ///< Of freed_, at the last look.
   std::int64_t full_since_ns_ = 0;     ///< Somebody waits for room, and nothing was freed; or 0.
   std::uint64_t freed_when_full_ = 0;  ///< Of freed_, when that began.
   bool told_of_full_store_ = false;    ///< Since then.

@@ -427,7 +427,7 @@ WaitOutcome Node::wait_for(std::unique_lock<std::mutex>& lock, ThreadRequest& re
       lock.lock();
     }
     if (request.completed) break;
-    const bool store_is_full = hopeless_since_ns_ != 0;
+    const bool store_is_full = room_patience_.is_running();
     finish_round(lock);
     const bool interrupted = hooks.interrupted();
     const bool others_go_on = store_is_full && !interrupted && hooks.others_go_on();

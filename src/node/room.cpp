@@ -16,8 +16,6 @@ namespace {
 
 /// Time in which a worker that has nothing to do lets go of what its last task had.
 constexpr std::int64_t kLetGoNs = 100 * kMillisecondNs;
-/// Time for what is on its way to be freed, of which the scheduler doesn't know yet.
-constexpr std::int64_t kOwnPatienceNs = kSecondNs;
 /// Time without anything freed after which the user is told who holds the store.
 constexpr std::int64_t kTellFullNs = 10 * kSecondNs;
 
@@ -119,53 +117,54 @@ bool Node::serve_urgent() {
   return false;
 }
 
-Node::Drivers Node::look_at_drivers() const {
-  bool some_wait = endless_waits_ != 0;
-  if (timed_waits_ != 0) return Drivers::kGoOn;
-  for (const WorkerPort* port : driver_ports_) {
-    bool waits =
-        std::any_of(waiting_allocations_.begin(), waiting_allocations_.end(),
-                    [port](const WaitingAllocation& waiting) { return waiting.port == port; });
-    for (const auto& entry : port->requests) {
-      if (entry.second->has_deadline) return Drivers::kGoOn;
-      waits = true;
-    }
-    if (!waits && scheduler_.has_references(port->process)) return Drivers::kGoOn;
-    some_wait = some_wait || waits;
+DriverSeen Node::look_at(const WorkerPort& port) const {
+  DriverSeen seen;
+  seen.waits =
+      std::any_of(waiting_allocations_.begin(), waiting_allocations_.end(),
+                  [&port](const WaitingAllocation& waiting) { return waiting.port == &port; });
+  for (const auto& [number, request] : port.requests) {
+    seen.waits_timed = seen.waits_timed || request->has_deadline;
+    (request->is_awaited ? seen.awaits : seen.waits) = true;
   }
-  if (some_wait) return Drivers::kWait;
-  return subscriptions_.empty() ? Drivers::kGoOn : Drivers::kAwait;
+  seen.others_go_on = port.area->control.others_go_on.load(std::memory_order_relaxed) != 0;
+  seen.holds_references = scheduler_.has_references(port.process);
+  return seen;
+}
+
+DriversState Node::look_at_drivers() const {
+  DriversSeen seen;
+  // What this process holds doesn't matter: where it is the driver, nobody else waits.
+  seen.add({.waits_timed = timed_waits_ != 0,
+            .waits = endless_waits_ != 0,
+            .awaits = !subscriptions_.empty(),
+            .others_go_on = others_go_on_});
+  for (const WorkerPort* port : driver_ports_)
+    seen.add(look_at(*port));
+  return seen.state();
 }
 
 /// Where nobody is seen who could free room, and it has been so for long, the first who waits gets
-/// an error: what it held may help the others. A driver gets it first, and soon. Where threads of
-/// the program may yet drop references, or what it awaits lets it go on, the others wait longer.
+/// an error: what it held may help the others. A driver gets it first, and soon.
 bool Node::fail_hopeless(std::int64_t now_ns) {
-  constexpr std::int64_t kNextNs = 100 * kMillisecondNs;
-  constexpr std::int64_t kLongerWhenOthersGoOn = 6;
   const bool freed = freed_ != std::exchange(freed_when_hopeless_, freed_);
-  const Drivers drivers = look_at_drivers();
-  if (freed || drivers == Drivers::kGoOn || scheduler_.room_can_come()) {
-    hopeless_since_ns_ = 0;
-    others_go_on_ = false;
-    return false;
+  if (freed || scheduler_.room_can_come()) {
+    room_patience_.reset();
+  } else {
+    auto first =
+        std::find_if(waiting_allocations_.begin(), waiting_allocations_.end(),
+                     [](const WaitingAllocation& waiting) { return waiting.port->is_driver; });
+    const bool is_driver = first != waiting_allocations_.end();
+    if (!is_driver) first = waiting_allocations_.begin();
+    const auto who = is_driver ? RoomPatience::First::kDriver : RoomPatience::First::kTask;
+    if (room_patience_.is_over(now_ns, look_at_drivers(), who)) {
+      (void)try_allocation(*first->port, first->message, Try::kLast);
+      scheduler_.end_room_wait(first->wait);
+      waiting_allocations_.erase(first);
+      return true;
+    }
   }
-  if (hopeless_since_ns_ == 0) hopeless_since_ns_ = now_ns;
-  auto first =
-      std::find_if(waiting_allocations_.begin(), waiting_allocations_.end(),
-                   [](const WaitingAllocation& waiting) { return waiting.port->is_driver; });
-  auto patience_ns = kOwnPatienceNs;
-  if (first == waiting_allocations_.end()) {
-    first = waiting_allocations_.begin();
-    patience_ns = static_cast<std::int64_t>(options_.store_full_wait_s * 1e9) *
-                  (drivers == Drivers::kAwait || others_go_on_ ? kLongerWhenOthersGoOn : 1);
-  }
-  if (now_ns - hopeless_since_ns_ < patience_ns) return false;
-  hopeless_since_ns_ = now_ns - patience_ns + kNextNs;
-  (void)try_allocation(*first->port, first->message, Try::kLast);
-  scheduler_.end_room_wait(first->wait);
-  waiting_allocations_.erase(first);
-  return true;
+  if (!room_patience_.is_running()) others_go_on_ = false;
+  return false;
 }
 
 // ---- the driver --------------------------------------------------------------------------------
@@ -196,9 +195,6 @@ Result<StoreBlock> Node::wait_for_room(std::uint64_t size, WaitHooks& hooks, Sto
     ++endless_waits_;
     needs_dispatch_ = true;
   }
-  // Before tasks that wait too: their errors could not be taken back.
-  const auto patience_with_others_ns =
-      std::max(static_cast<std::int64_t>(options_.store_full_wait_s * 0.5e9), kOwnPatienceNs);
   std::optional<Result<StoreBlock>> result;
   std::int64_t hopeless_since_ns = monotonic_ns();
   std::uint64_t freed = 0;
@@ -213,8 +209,8 @@ Result<StoreBlock> Node::wait_for_room(std::uint64_t size, WaitHooks& hooks, Sto
     const std::int64_t now_ns = monotonic_ns();
     if (freed_ != freed || scheduler_.room_can_come()) hopeless_since_ns = now_ns;
     freed = freed_;
-    const std::int64_t patience_ns = others_go_on                     ? patience_with_others_ns
-                                     : scheduler_.counts().tasks != 0 ? kOwnPatienceNs
+    const std::int64_t patience_ns = others_go_on ? room_patience_.driver_with_threads_ns()
+                                     : scheduler_.counts().tasks != 0 ? RoomPatience::kLeastNs
                                                                       : kLetGoNs;
     if (block || shut_down_) {
       result = std::move(block);

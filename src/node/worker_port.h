@@ -28,6 +28,7 @@ struct PortRequest : Request {
   WorkerPort& port;
   bool wants_values = false;  ///< Those in the arena, too, with a pin.
   bool wants_near = false;    ///< Those that come with the message.
+  bool is_awaited = false;    ///< No thread sleeps on it.
 };
 
 /// All calls with the node's lock held.

@@ -160,6 +160,7 @@ enum RequestFlags : std::uint32_t {
   kRequestThread = 4,    ///< Another thread of it does, while a task runs.
   kRequestNear = 8,      ///< Values that need no pin are wanted.
   kRequestTimed = 16,    ///< It is withdrawn after some time.
+  kRequestAwaited = 32,  ///< No thread sleeps on it.
 };
 
 struct RequestMessage {

@@ -17,7 +17,7 @@
 
 namespace haz {
 
-inline constexpr std::uint32_t kLayoutVersion = 5;
+inline constexpr std::uint32_t kLayoutVersion = 6;
 inline constexpr std::uint32_t kTaskRingSlots = 1024;
 inline constexpr std::uint32_t kReplyRingBytes = 64 * kKiB;
 inline constexpr std::uint32_t kSubmissionRingBytes = 128 * kKiB;
@@ -88,6 +88,8 @@ struct ProcessControl {
   std::atomic<std::uint32_t> stop;
   /// 1, by a driver that leaves: its threads may still write to what it was lent of the store.
   std::atomic<std::uint32_t> left_writing;
+  /// By a driver that waits: 1, if it has other threads, which may drop references.
+  std::atomic<std::uint32_t> others_go_on;
   /// kControlMark: so that a process sees whether it has written over its area as a whole.
   std::atomic<std::uint64_t> mark;
   /// To be interrupted. The host sends SIGINT after adding one; since that may arrive at any later

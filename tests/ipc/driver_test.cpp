@@ -82,6 +82,53 @@ class DriverTest : public NodeTest {
   std::thread server_;
 };
 
+/// One whose allocations wait twice as long where it has other threads, at least.
+class DriverOfAFullStoreTest : public DriverTest {
+ protected:
+  struct Hooks final : WaitHooks {
+    explicit Hooks(bool others) : has_others(others) {}
+    bool others_go_on() override { return has_others; }
+    bool has_others;
+  };
+
+  void SetUp() override {
+    store_full_wait_s_ = 10;
+    DriverTest::SetUp();
+    NoHooks hooks;
+    auto block = ring_->allocate(60 * kMiB, hooks, StoreUse::kValue);
+    ASSERT_TRUE(block.ok()) << block.error().message;
+    held_ = ObjectId{ring_->new_ids(1)};
+    ASSERT_TRUE(ring_->put(held_, {.offset = block->offset, .size = 60 * kMiB}).ok());
+  }
+
+  /// Of a value for which there is room when another thread has dropped one, after two seconds.
+  Status allocate_while_another_thread_drops(bool has_others) {
+    std::thread other([this] {
+      ::usleep(2'200'000);
+      ring_->drop_reference(held_);
+    });
+    Hooks hooks(has_others);
+    auto block = ring_->allocate(40 * kMiB, hooks, StoreUse::kValue);
+    other.join();
+    if (!block) return block.error();
+    ring_->discard(*block);
+    return Ok{};
+  }
+
+  ObjectId held_;
+};
+
+TEST_F(DriverOfAFullStoreTest, WaitsForOtherThreads) {
+  const Status status = allocate_while_another_thread_drops(true);
+  EXPECT_TRUE(status.ok()) << status.error().message;
+}
+
+TEST_F(DriverOfAFullStoreTest, GetsAnErrorWhereItHasNone) {
+  const Status status = allocate_while_another_thread_drops(false);
+  ASSERT_FALSE(status.ok());
+  EXPECT_NE(status.error().message.find("no room"), std::string::npos) << status.error().message;
+}
+
 TEST_F(DriverTest, WaitsForAWriterBeforeItsMemoryIsLentOn) { leaves_behind_a_writer(kMiB); }
 
 TEST_F(DriverTest, WaitsForAWriterOfASmallValue) { leaves_behind_a_writer(5000); }

@@ -38,7 +38,7 @@ class NodeTest : public ::testing::Test {
     options.object_store_bytes = store_bytes;
     options.zygote_argv = {child_program()};
     options.zygote_setup = setup;
-    options.store_full_wait_s = 1;
+    options.store_full_wait_s = store_full_wait_s_;
     auto node = Node::create(std::move(options));
     ASSERT_TRUE(node.ok()) << node.error().message;
     node_ = std::move(*node);
@@ -102,6 +102,7 @@ class NodeTest : public ::testing::Test {
     EXPECT_EQ(now.counts.tasks, 0U);
   }
 
+  double store_full_wait_s_ = 1;
   std::unique_ptr<Node> node_;
   FunctionId function_;
 };

@@ -383,6 +383,54 @@ def descriptors(node):
     return len(os.listdir(f"/proc/{node.status()['pid']}/fd"))
 
 
+WAITS_IN_A_FULL_STORE = """
+    import asyncio, threading, time
+    import haz
+
+    @haz.remote
+    def make(size):
+        return bytes(size)
+
+    async def awaited(ref):
+        return await ref
+
+    haz.init()
+    kept = [haz.put(bytes(50_000_000))]
+    other = threading.Timer({after_s}, kept.clear)
+    other.daemon = {is_daemon}
+    other.start()
+    began = time.monotonic()
+    try:
+        print(len({get}))
+    except haz.exceptions.ObjectStoreFullError:
+        print("full")
+    print(time.monotonic() - began < {after_s})
+"""
+_AWAIT = "asyncio.run(awaited(make.remote(40_000_000)))"
+
+
+@pytest.mark.parametrize(
+    ("get", "after_s", "is_daemon", "said"),
+    [
+        ("haz.get(haz.put(bytes(40_000_000)))", 2.5, False, "40000000 False"),
+        ("haz.get(haz.put(bytes(40_000_000)))", 2.5, True, "full True"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ("haz.get(make.remote(40_000_000))", 13, False, "40000000 False"),
+                ("haz.get(make.remote(40_000_000))", 13, True, "full True"),
+                (_AWAIT, 13, True, "40000000 False"),
+            )
+        ),
+    ],
+    ids=["put", "put-alone", "get", "get-alone", "await"],
+)
+def test_programs_wait_for_their_other_threads(fresh_node, get, after_s, is_daemon, said):
+    fresh_node.start("--object-store-memory", "60000000")
+    code = WAITS_IN_A_FULL_STORE.format(get=get, after_s=after_s, is_daemon=is_daemon)
+    assert fresh_node.run(code).split() == said.split()
+
+
 def resident_kib(pid):
     with open(f"/proc/{pid}/smaps_rollup") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("Private_Dirty"))
