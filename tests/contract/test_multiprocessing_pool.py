@@ -619,12 +619,24 @@ def test_processes_can_be_seen_and_ended(native, kind):
         processes[0].kill()
         processes[0].join(60)
         assert not processes[0].is_alive()
-        processes[0].terminate()  # has ended: nothing happens
+        assert multiprocessing.connection.wait([processes[0].sentinel], 60)
+        processes[0].pid = os.getpid()  # as if it was used again
+        processes[0].kill()  # has ended: nothing happens
         assert "stopped" in repr(processes[0])
         assert call(abs, (-1,)) == 1
     for process in processes:
         process.join(60)
         assert not process.is_alive()
+
+
+def test_processes_that_take_the_place_of_others_are_seen(native):
+    with native.Pool(2) as pool:
+        before = pool._pool
+        before[0].kill()
+        before[0].join(60)
+        after = pool._pool
+        assert [process.is_alive() for process in after] == [True, True]
+        assert before[1].pid in [process.pid for process in after]
 
 
 def test_all_modules_of_the_standard_library_are_there():

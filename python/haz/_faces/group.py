@@ -29,7 +29,9 @@ __all__ = ["WorkerGroup"]
 
 #: How many calls gather before a busy worker is given some.
 _GATHERED = 128
-#: Time for the processes of a group to end by themselves.
+#: Time for the processes of a group to be there, for a program that looks at them.
+_START_S = 10.0
+#: Time for them to end by themselves.
 _END_S = 5.0
 
 
@@ -140,7 +142,7 @@ class WorkerGroup(Receiver):
 
         with self._lock:
             workers = list(self._workers)
-        return processes_of(workers, self.name)
+        return processes_of(workers, self.name, _START_S)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -280,11 +282,15 @@ class WorkerGroup(Receiver):
     def _end_workers(self) -> None:
         with self._lock:
             workers, self._workers, self._idle = self._workers, [], []
-            self._ends.watch(workers)
+            self._note_ending(workers)
+            ending, self._ending = self._ending, []
         try:
             ends = [worker.actor.__ray_terminate__.remote() for worker in workers]
             if ends:
                 wait(ends, num_returns=len(ends), timeout=_END_S)
         except Exception:
             pass  # haz was shut down, and the workers with it
-        self._ends.wait(_END_S)
+        if ending:
+            from haz._faces.processes import join_all
+
+            join_all(ending, _END_S)

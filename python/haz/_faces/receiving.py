@@ -245,6 +245,14 @@ class Receiver(Sender):
             self._on_broken(error)
             self._end_all(error)
 
+    def _note_ending(self, workers: list[Worker]) -> None:
+        from haz._faces.processes import processes_of
+
+        try:
+            self._ending += processes_of(workers, self.name, 0.0)
+        except Exception:
+            pass  # haz was shut down, and its processes with it, or there are no descriptors left
+
     # ---- all calls -----------------------------------------------------------------------------------
 
     def calls(self) -> list[Call]:
@@ -271,7 +279,7 @@ class Receiver(Sender):
             self._waiting.clear()
             self._load = 0
             workers, self._workers, self._idle = self._workers, [], []
-            self._ends.watch(workers)
+            self._note_ending(workers)
         for worker in workers:
             _kill(worker)
         for call in calls:

@@ -15,7 +15,6 @@ from haz._core.remote import remote
 from haz._core.runtime import runtime
 from haz._faces.batch import Pages, Sent, parts_of
 from haz._faces.call import Call, Worker
-from haz._faces.ends import Ends
 from haz._faces.functions import code_of
 from haz._faces.worker import GroupWorker
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from haz._core.refs import ObjectRef
+    from haz._faces.processes import WorkerProcess
 
 __all__ = ["LONG_S", "SHORTEST_S", "Sender"]
 
@@ -109,7 +109,8 @@ class Sender:
         #: What calls get that have not ended, once the group was terminated.
         self._end_error: BaseException | None = None
         self._thread: threading.Thread | None = None
-        self._ends = Ends()
+        #: What its `join` waits for, as the standard library's does.
+        self._ending: list[WorkerProcess] = []
         #: Of the engine's threads: what has ended, by the ref that it had.
         self._news: deque[tuple[Sent, ObjectRef[Any]]] = deque()
         self._started: deque[Worker] = deque()

@@ -690,6 +690,12 @@ class Engine(Protocol):
         `haz.util.state.ActorState` and so on; those that exist come first.
         """
 
+    def actor_pids(self) -> dict[str, int | None]:
+        """Return the process of each actor that lives, by id; None: it is not there yet.
+
+        An engine that runs them in the program's own process has none to tell of.
+        """
+
     def snapshot(self) -> dict[str, Any]:
         """State of the node now: workers, tasks by state, objects, memory."""
 

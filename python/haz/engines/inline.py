@@ -670,6 +670,10 @@ class InlineEngine:
 
         return list_state(self, kind)
 
+    def actor_pids(self) -> dict[str, int | None]:
+        """See :class:`haz.engines.base.Engine`."""
+        return {}
+
     def snapshot(self) -> dict[str, Any]:
         """See :class:`haz.engines.base.Engine`."""
         return {

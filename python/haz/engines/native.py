@@ -820,6 +820,11 @@ class NativeEngine:
 
         return list_state(kind, str(self.context()["job_id"]), bool(self._job_id))
 
+    def actor_pids(self) -> dict[str, int | None]:
+        from haz.engines.native_state import actor_pids
+
+        return actor_pids(self._node_id())
+
     def snapshot(self) -> dict[str, Any]:
         counts: dict[str, Any] = dict(_native.query(_SNAPSHOT))
         counts.update(_native.snapshot())

@@ -11,12 +11,12 @@ from haz import _native
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     Row = dict[str, Any]
 
-__all__ = ["MOST_ENTRIES", "list_state"]
+__all__ = ["MOST_ENTRIES", "actor_pids", "list_state"]
 
 #: Of what exists; of what has ended the node keeps a bounded number itself.
 MOST_ENTRIES = 10_000
@@ -226,14 +226,36 @@ def _objects(answer: Row, names: _Names) -> Iterator[Row]:
         }
 
 
-def _workers(names: _Names) -> Iterator[Row]:
-    answer = _native.query(_WORKERS)
-    # A young worker may have run tasks before the zygote has told the node its pid.
+def _with_pids(kind: int, pids_of: Callable[[Row], Iterable[int | None]]) -> Row:
+    """Return the answer to a query, if it can be once no pid in it is 0.
+
+    A young worker may have run tasks before the zygote has told the node its pid.
+    """
     for _ in range(_PID_TRIES):
-        if all(pid for _, pid, *_ in answer["live"]):
+        answer: Row = _native.query(kind, MOST_ENTRIES)
+        if 0 not in pids_of(answer):
             break
         time.sleep(_PID_PAUSE_S)
-        answer = _native.query(_WORKERS)
+    return answer
+
+
+def actor_pids(node: str) -> dict[str, int | None]:
+    """Return what `actor_pids` of the engine does; `node` is the beginning of ids."""
+
+    def pids(answer: Row) -> list[int | None]:
+        # One that restarts has the number of its last process.
+        return [
+            pid or (0 if process and _ACTOR_STATES[rest[-3]] != "RESTARTING" else None)
+            for _, _, process, pid, *rest in answer["live"]
+        ]
+
+    answer = _with_pids(_ACTORS, pids)
+    ids = (f"{node}{number & 0xFFFFFFFFFFFFFFFF:016x}" for number, *_ in answer["live"])
+    return dict(zip(ids, pids(answer), strict=True))
+
+
+def _workers(names: _Names) -> Iterator[Row]:
+    answer = _with_pids(_WORKERS, lambda answer: [pid for _, pid, *_ in answer["live"]])
 
     def row(process: int, pid: int, job: int) -> Row:
         return {
