@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import compileall
 import os
 import sys
 import time
@@ -113,6 +114,9 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{SYSTEMS[name].title} is not installed: its column is left out", file=sys.stderr)
     if not systems:
         return 1
+    # Where PYTHONDONTWRITEBYTECODE is set, each new worker would compile the tasks' module again;
+    # forks of a program that has imported it would not.
+    compileall.compile_dir(_HERE, quiet=2)
     start = time.monotonic()
     facts = machine.facts()
     results, curves = _measure(options, systems)
