@@ -21,6 +21,8 @@ from multiprocessing import managers
 import haz
 import haz.multiprocessing
 import pytest
+from haz._core.runtime import runtime
+from haz._faces import sending
 from haz.exceptions import ActorDiedError
 from haz.testing import wait_until
 
@@ -627,6 +629,70 @@ def test_processes_can_be_seen_and_ended(native, kind):
     for process in processes:
         process.join(60)
         assert not process.is_alive()
+
+
+def _living_workers():
+    return sum(row["is_alive"] for row in runtime.engine.list_state("workers")[0])
+
+
+@pytest.fixture
+def head_start(monkeypatch):
+    """Whatever the machine; returns what sets how long it is."""
+    monkeypatch.setattr(sending, "_usable_cpus", lambda: 1)
+    return lambda seconds: monkeypatch.setattr(sending, "_HEAD_START_S", seconds)
+
+
+def test_the_first_process_serves_small_calls_before_others_are_there(native, head_start):
+    head_start(3600)
+    with native.Pool(4) as pool:
+        pids = pool.map(_pid, range(20), chunksize=1)
+        assert len(set(pids)) == 1
+        assert [process.pid for process in pool._pool].count(pids[0]) == 1
+        assert len(pool._pool) == 4
+
+
+@pytest.mark.parametrize("how", ["pool", "busy", "executor"])
+def test_others_start_after_the_head_start(native, head_start, how):
+    head_start(0.2)
+    before = _living_workers()
+    with haz.Executor(3) if how == "executor" else native.Pool(3) as pool:
+        if how == "pool":
+            wait_until(lambda: _living_workers() >= before + 3, 60)
+            return
+        barrier = native.Barrier(3)
+        start = pool.apply_async if how == "busy" else lambda f, args: pool.submit(f, *args)
+        started = [start(_pass_barrier, (barrier,)) for _ in range(3)]
+        ends = [one.get(60) if how == "busy" else one.result(60) for one in started]
+        assert sorted(ends) == [0, 1, 2]
+
+
+def test_nothing_starts_after_the_end_of_a_pool_in_its_head_start(native, head_start):
+    head_start(0.1)
+    with native.Pool(1) as pool:
+        pool.apply(abs, (-1,))
+    before = _living_workers()
+    pool = native.Pool(4)
+    pool.terminate()
+    pool.join()
+    time.sleep(0.3)
+    assert _living_workers() <= before + 1
+    pool = native.Pool(4)
+    pool.close()
+    pool.join()
+
+
+def _pid(_):
+    return os.getpid()
+
+
+def _pass_barrier(barrier):
+    return barrier.wait(60)
+
+
+def test_initializers_that_wait_for_each_other_go_on(native, head_start):
+    head_start(3600)
+    with native.Pool(3, _pass_barrier, (native.Barrier(3),)) as pool:
+        assert pool.map(abs, [-1, 2]) == [1, 2]
 
 
 def test_processes_that_take_the_place_of_others_are_seen(native):

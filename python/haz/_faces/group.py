@@ -132,15 +132,18 @@ class WorkerGroup(Receiver):
     def start_all(self) -> None:
         """Start all workers, though there may be no calls for them."""
         with self._lock:
-            while len(self._workers) < self.size:
-                # The first is there first, and so gets the first call.
-                self._idle.insert(0, self._make_worker())
+            self._wants_all = True
+            self._grow()
+            if self._wants_all:
+                self._start_thread()
 
     def processes(self) -> list[WorkerProcess]:
         """Return the processes of the workers that were started, once they are there."""
         from haz._faces.processes import processes_of
 
         with self._lock:
+            self._alone_until = 0.0
+            self._grow()
             workers = list(self._workers)
         return processes_of(workers, self.name, _START_S)
 
@@ -182,14 +185,19 @@ class WorkerGroup(Receiver):
                     break
                 if self._waiting:
                     self._feed()
+                try:
+                    self._grow()
+                except Exception:  # as in `_feed`, where calls are told of it
+                    self._wants_all = False
                 ticks = self._wants_tick()
+                alone_s = self._alone_until - monotonic()
                 self._sleeping = True
             now = monotonic()
             if ticks and now >= next_tick:
                 self._tick()
                 next_tick = now + LONG_S
             if not self._has_news():
-                self._bell.acquire(timeout=LONG_S if ticks else -1)
+                self._bell.acquire(timeout=alone_s if alone_s > 0 else LONG_S if ticks else -1)
             self._sleeping = False
         self._end_workers()
 
@@ -224,7 +232,7 @@ class WorkerGroup(Receiver):
                 self._take_back(worker)
                 early.append(in_flight[0].take_recorded())
                 self._unload(worker, len(early[-1][0]))
-                if self._idle or len(self._workers) < self.size:
+                if self._idle or self._may_grow():
                     self._recall(worker, len(in_flight) - 1)
             self._feed()
         self._deliver_early(early)

@@ -92,9 +92,12 @@ class Receiver(Sender):
             self._mean_s += 0.5 * (sample - self._mean_s)
 
     def _deliver(self, ended: list[Sent]) -> None:
+        values = None
         try:
             values = get([sent.ref for sent in ended])  # type: ignore[misc]
         except BaseException:  # of one of them
+            pass
+        if values is None:  # outside of the handler: no error is the context of another
             self._deliver_one_by_one(ended)
             return
         for sent, value in zip(ended, values, strict=True):
@@ -146,7 +149,8 @@ class Receiver(Sender):
             try:
                 value, error = get(sent.ref), None
             except BaseException as raised:
-                value, error = None, raised
+                # Its frames would keep the group, with what its initializer got, as long as the error.
+                value, error = None, raised.with_traceback(None)
                 if self._is_retaken(sent, error):
                     continue
                 if isinstance(error, ActorUnavailableError):
@@ -271,6 +275,7 @@ class Receiver(Sender):
     def _end_all(self, error: BaseException) -> None:
         with self._lock:
             self._closed, self._is_running, self._end_error = True, False, error
+            self._wants_all = False
             calls = self.calls()
             for sent in self._messages():
                 sent.ref = sent.worker = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from _thread import allocate_lock
 from collections import deque
@@ -43,12 +44,19 @@ _TOLD_EVERY_S = 0.0002
 SHORTEST_S = 1e-6
 #: A call that runs for longer is one that others should not wait behind.
 LONG_S = 0.02
+#: How long the first worker starts without others beside it, where they would take its CPU away:
+#: small calls have ended by then.
+_HEAD_START_S = 0.003
 #: How often a worker's process is started again that dies while it runs no call, where it may be the
 #: initializer that ends it.
 _RESTARTS = 8
 
 #: Of groups without options, by their restarts: what an engine has once seen of a class it keeps.
 _plain_classes: dict[int, Any] = {}
+
+
+def _usable_cpus() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def _actor_class(restarts: int, options: dict[str, Any]) -> Any:
@@ -80,6 +88,10 @@ class Sender:
             _plain_classes[restarts] = self._class
         self._init = (None if initializer is None else (code_of(initializer),), initargs)
         self._made = 0
+        #: The end of the first one's head start; 0: it is over.
+        self._alone_until = 0.0
+        #: Whether all workers are wanted, though there may be no calls for them.
+        self._wants_all = False
         self._numbered = numbered
         self._engine = runtime.engine
         self._on_broken = on_broken
@@ -122,6 +134,9 @@ class Sender:
 
     def _make_worker(self) -> Worker:
         self._made += 1
+        # Initializers are slow, and may wait for each other.
+        if self._made == 1 and self._init[0] is None and 1 < self.size >= _usable_cpus():
+            self._alone_until = monotonic() + _HEAD_START_S
         number = self._made if self._numbered else 0
         worker = Worker(self._class.remote(number, *self._init), self._max_calls)
         self._workers.append(worker)
@@ -131,7 +146,20 @@ class Sender:
     def _free_worker(self) -> Worker | None:
         if self._idle:
             return self._idle.pop()
-        return self._make_worker() if len(self._workers) < self.size else None
+        return self._make_worker() if self._may_grow() else None
+
+    def _may_grow(self) -> bool:
+        """Whether there may be another worker now."""
+        if self._alone_until and monotonic() >= self._alone_until:
+            self._alone_until = 0.0
+        return len(self._workers) < self.size and not self._alone_until
+
+    def _grow(self) -> None:
+        """Make the workers that are wanted though there may be no calls for them."""
+        while self._wants_all and self._may_grow():
+            # The first is there first, and so gets the first call.
+            self._idle.insert(0, self._make_worker())
+        self._wants_all = self._wants_all and len(self._workers) < self.size
 
     def _depth(self) -> int:
         mean = self._mean_s
@@ -179,7 +207,7 @@ class Sender:
                         if not pages or pages.are_free():  # type: ignore[union-attr]
                             self._feed_worker(worker)
                 return
-            has_room = self._idle or len(self._workers) < self.size
+            has_room = self._idle or self._may_grow()
             if waiting or not has_room or not self._level():
                 break
         if self._idle and not waiting and self._max_calls == float("inf"):
@@ -187,7 +215,8 @@ class Sender:
 
     def _feed_worker(self, worker: Worker) -> None:
         waiting, depth = self._waiting, self._depth()
-        share = max(-(-len(waiting) // self.size), min(depth // _SHARES, len(waiting)))
+        sharing = 1 if self._alone_until else self.size
+        share = max(-(-len(waiting) // sharing), min(depth // _SHARES, len(waiting)))
         room = int(min(depth - worker.load, worker.left, share))
         if room >= len(waiting):
             calls = list(waiting)
