@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "cpp_function.h"
 #include "object_ref.h"
 #include "python_error.h"
 #include "values.h"
@@ -41,7 +42,7 @@ std::vector<ArgumentWriter*>& idle_writers() {
 
 }  // namespace
 
-bool ArgumentWriter::add(Session& session, PyObject* value) {
+bool ArgumentWriter::add(Session& session, PyObject* value, Encoder::Pickles pickles) {
   if (is_ref(value)) {
     if (generation_of_ref(value) != session.generation()) {
       set_haz_error("ObjectLostError",
@@ -53,7 +54,7 @@ bool ArgumentWriter::add(Session& session, PyObject* value) {
     return true;
   }
   ScopedEncoder encoder;
-  if (!encoder->encode(value)) return false;
+  if (!encoder->encode(value, pickles)) return false;
   if (encoder->contiguous() && encoder->size() <= kMaxArgumentBytes) {
     head_.push_back(static_cast<std::byte>(ArgumentKind::kValue));
     append(stream_, encoder->data(), encoder->size());
@@ -77,7 +78,8 @@ bool ArgumentWriter::add(Session& session, PyObject* value) {
 }
 
 bool ArgumentWriter::encode(Session& session, PyObject* const* args, std::size_t num_positional,
-                            PyObject* names, PyObject* descriptor) {
+                            PyObject* names, PyObject* descriptor, const CppSignature* cpp) {
+  const auto pickles = cpp != nullptr ? Encoder::Pickles::kRefuse : Encoder::Pickles::kWrite;
   head_.clear();
   stream_.clear();
   dependencies_.clear();
@@ -96,7 +98,10 @@ bool ArgumentWriter::encode(Session& session, PyObject* const* args, std::size_t
     append(stream_, encoder->data(), encoder->size());
   }
   for (std::size_t i = 0; i < num_positional + num_keyword; ++i) {
-    if (add(session, args[i])) continue;
+    if (add(session, args[i], pickles)) continue;
+    if (cpp != nullptr && PyErr_Occurred() == nullptr)
+      return refuse_unreadable(*cpp, args, static_cast<Py_ssize_t>(num_positional),
+                               static_cast<Py_ssize_t>(i));
     PyObject* keyword = i < num_positional
                             ? nullptr
                             : PyTuple_GET_ITEM(names, static_cast<Py_ssize_t>(i - num_positional));

@@ -17,6 +17,8 @@
 
 namespace haz::py {
 
+struct CppSignature;
+
 enum class ArgumentKind : std::uint8_t { kValue = 0, kDependency = 1 };
 
 struct ArgumentCounts {
@@ -29,9 +31,10 @@ struct ArgumentCounts {
 class ArgumentWriter {
  public:
   /// `args` as of a vectorcall: positional ones first, then one for each of `names` (may be null).
-  /// False with a Python error; `descriptor` names the argument in it.
+  /// False with a Python error; `descriptor` names the argument in it. `cpp`: what the function of
+  /// C++ takes that is called; null: it is one of Python.
   bool encode(Session& session, PyObject* const* args, std::size_t num_positional, PyObject* names,
-              PyObject* descriptor);
+              PyObject* descriptor, const CppSignature* cpp = nullptr);
   /// Fills payload, dependencies and refs of `submission`. Precondition: encode() returned true;
   /// this object stays as it is until the submission was sent. False with a Python error.
   bool place(Session& session, Submission& submission);
@@ -39,7 +42,7 @@ class ArgumentWriter {
   void release(Session& session);
 
  private:
-  bool add(Session& session, PyObject* value);
+  bool add(Session& session, PyObject* value, Encoder::Pickles pickles);
 
   std::vector<std::byte> head_;
   std::vector<std::byte> stream_;

@@ -82,9 +82,12 @@ class Encoder {
   /// Begins an empty payload, after release().
   void reset();
 
+  enum class Pickles : std::uint8_t { kWrite, kRefuse };
   /// Appends one value. On failure returns false with a Python error set, and the payload is as
-  /// before. Large buffers are kept, not copied: what they hold counts at write().
-  bool encode(PyObject* value);
+  /// before. Large buffers are kept, not copied: what they hold counts at write(). With
+  /// Pickles::kRefuse it fails also where the value would be pickled: then no error is set, and no
+  /// user code has run.
+  bool encode(PyObject* value, Pickles pickles = Pickles::kWrite);
 
   /// Bytes of the whole payload. No GIL needed.
   [[nodiscard]] std::size_t size() const;

@@ -408,7 +408,12 @@ bool Decoder::take_count(ValueTag tag, ValueTag short_tag, std::size_t min_item_
                                       : cursor_.take_count<std::uint32_t>(min_item_bytes, count);
   if (taken && depth < kMaxValueDepth) [[likely]]
     return true;
-  malformed();
+  if (!taken) {
+    malformed();
+  } else if (PyObject* type = decode_error_type(); type != nullptr) {
+    PyErr_Format(type, "the value is nested deeper than %u levels: pass it as a list of its parts",
+                 kMaxValueDepth);
+  }
   return false;
 }
 

@@ -242,7 +242,7 @@ void Encoder::put_far_field(PyObject* owner, const void* bytes, std::size_t size
 
 // ---- Encoder: payload -----------------------------------------------------------------------
 
-bool Encoder::encode(PyObject* value) {
+bool Encoder::encode(PyObject* value, Pickles pickles) {
   const Mark mark{position(), far_.size(), refs_.size()};
   try {
     Native outcome = put_natively(value);
@@ -254,7 +254,7 @@ bool Encoder::encode(PyObject* value) {
     }
     if (outcome == Native::kWritten) return true;
     roll_back(mark);
-    if (outcome == Native::kPickle && put_pickled(value)) return true;
+    if (outcome == Native::kPickle && pickles == Pickles::kWrite && put_pickled(value)) return true;
   } catch (const std::bad_alloc&) {
     PyErr_NoMemory();
   }

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/declaration.h"
+#include "codec.h"
 #include "codec_array.h"
 #include "cpp_function.h"
 #include "object_ref.h"
@@ -256,12 +257,18 @@ std::uint32_t kind_of(PyObject* value) {
   return 0;
 }
 
+/// A class of haz's own; nullptr, without an error, where it can't be imported.
+PyTypeObject* haz_type(PyObject*& cache, const char* module, const char* name) {
+  if (cached_attribute(cache, module, name) == nullptr) PyErr_Clear();
+  return reinterpret_cast<PyTypeObject*>(cache);
+}
+
 /// Other engines have refs of their own, derived from the same class.
 bool is_ref_of_any_engine(PyObject* value) {
   if (is_ref(value)) return true;
   static PyObject* base = nullptr;
-  if (cached_attribute(base, "haz._core.refs", "ObjectRef") == nullptr) PyErr_Clear();
-  return base != nullptr && PyObject_TypeCheck(value, reinterpret_cast<PyTypeObject*>(base)) != 0;
+  PyTypeObject* const type = haz_type(base, "haz._core.refs", "ObjectRef");
+  return type != nullptr && PyObject_TypeCheck(value, type) != 0;
 }
 
 bool fits(PyObject* value, const CppParameter& parameter) {
@@ -277,6 +284,64 @@ bool fits(PyObject* value, const CppParameter& parameter) {
       PyLong_AsUnsignedLongLong(value) != ~0ULL || PyErr_Occurred() == nullptr;
   PyErr_Clear();
   return fits_unsigned;
+}
+
+bool is_actor_handle(PyObject* value) {
+  static PyObject* type = nullptr;
+  return Py_TYPE(value) == haz_type(type, "haz._core.actor", "ActorHandle");
+}
+
+/// What to do instead where an argument is, or holds, such a value; empty: there is nothing to say.
+std::string advice(PyObject* value) {
+  if (!is_actor_handle(value)) return "";
+  return ". A handle can't leave Python: give the actor a name, pass that as a string, and find "
+         "the "
+         "actor with it in C++, by haz::get_py_actor(name), or haz::get_actor<Class>(name) where "
+         "its "
+         "class is one of C++";
+}
+
+/// What in `value` C++ can't read: an item, an item of an item and so on, or all of it. Borrowed.
+PyObject* find_unreadable(PyObject* value) {
+  const auto is_readable = [](PyObject* item) {
+    ScopedEncoder encoder;
+    const bool done = encoder->encode(item, Encoder::Pickles::kRefuse);
+    PyErr_Clear();
+    return done;
+  };
+  for (unsigned depth = 0; depth <= kMaxValueDepth; ++depth) {
+    PyObject* inner = nullptr;
+    if (Py_TYPE(value) == &PyDict_Type) {
+      PyObject* key = nullptr;
+      PyObject* item = nullptr;
+      Py_ssize_t next = 0;
+      while (inner == nullptr && PyDict_Next(value, &next, &key, &item) != 0)
+        inner = !is_readable(key) ? key : !is_readable(item) ? item : nullptr;
+    } else if (Py_TYPE(value) == &PyList_Type || Py_TYPE(value) == &PyTuple_Type) {
+      for (Py_ssize_t i = 0; inner == nullptr && i < PySequence_Fast_GET_SIZE(value); ++i) {
+        PyObject* const item = PySequence_Fast_GET_ITEM(value, i);
+        if (!is_readable(item)) inner = item;
+      }
+    }
+    if (inner == nullptr) break;
+    value = inner;
+  }
+  return value;
+}
+
+/// Why C++ can't read what find_unreadable() has found.
+std::string why_unreadable(PyObject* value) {
+  const std::string what = Py_TYPE(value)->tp_name;
+  ArrayElement element{};
+  if (array_kind(value, &element) == ArrayKind::kArray) {
+    return "an array with gaps, or with elements that C++ has no word for: "
+           "numpy.ascontiguousarray() makes one without gaps";
+  }
+  if (Py_TYPE(value) == &PyUnicode_Type) return "a str with surrogates, which UTF-8 has not";
+  if (kind_of(value) != 0) return "a " + what + " that is nested too deeply, or holds itself";
+  if (is_ref_of_any_engine(value))
+    return what + ", of the inline engine, where functions of C++ have no refs";
+  return what + ", which C++ has no word for" + advice(value);
 }
 
 /// The array without gaps; nullptr with a Python error.
@@ -310,6 +375,23 @@ void ReplacedArguments::replace(PyObject* const*& args, Py_ssize_t count, Py_ssi
   }
   owned_.push_back(object);
   all_[static_cast<std::size_t>(index)] = object;
+}
+
+bool check_readable(const CppSignature& function, PyObject* const* args, Py_ssize_t count) {
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    if (is_ref_of_any_engine(args[i])) continue;
+    ScopedEncoder encoder;
+    if (encoder->encode(args[i], Encoder::Pickles::kRefuse)) continue;
+    return PyErr_Occurred() == nullptr && refuse_unreadable(function, args, count, i);
+  }
+  return true;
+}
+
+bool refuse_unreadable(const CppSignature& function, PyObject* const* args, Py_ssize_t count,
+                       Py_ssize_t index) {
+  PyObject* const found = find_unreadable(args[index]);
+  return refuse(function, args, count, index,
+                (found == args[index] ? "is " : "holds ") + why_unreadable(found));
 }
 
 bool check_cpp_arguments(const CppSignature& function, PyObject* const*& args, Py_ssize_t& count,
@@ -346,7 +428,7 @@ bool check_cpp_arguments(const CppSignature& function, PyObject* const*& args, P
     }
     if (array == ArrayKind::kScalar || parameter.accepts == CppParameter::kAll) continue;
     if (array != ArrayKind::kArray)
-      return refuse(function, args, count, i, wanted + described(value));
+      return refuse(function, args, count, i, wanted + described(value) + advice(value));
     ArrayMemory memory;
     if (!describe_array(value, &memory)) {
       PyObject* const copy = without_gaps(value);

@@ -63,15 +63,17 @@ void take_local(void* context, const LocalOutcome& outcome) {
   result.value.resize(size);
 }
 
-/// The arguments, encoded in memory of the host; null with a Python error.
-std::byte* encode_for(LibraryHost& host, PyObject* const* args, Py_ssize_t count,
+/// The arguments, encoded in memory of the function's host; null with a Python error.
+std::byte* encode_for(const CppFunction& function, PyObject* const* args, Py_ssize_t count,
                       std::size_t* size) {
   ScopedEncoder encoder;
   for (Py_ssize_t i = 0; i < count; ++i) {
-    if (!encoder->encode(args[i])) return nullptr;
+    if (encoder->encode(args[i], Encoder::Pickles::kRefuse)) continue;
+    if (PyErr_Occurred() == nullptr) refuse_unreadable(*function.signature, args, count, i);
+    return nullptr;
   }
   *size = encoder->size();
-  std::byte* const memory = host.new_arguments(*size + 1);
+  std::byte* const memory = function.host->new_arguments(*size + 1);
   if (memory == nullptr) {
     PyErr_NoMemory();
   } else {
@@ -118,7 +120,7 @@ PyObject* call_locally(const CppFunction& self, PyObject* const* args, Py_ssize_
   std::byte* arguments = nullptr;
   LocalResult result;
   if (check_cpp_arguments(*self.signature, args, count, names, replaced)) {
-    arguments = encode_for(*self.host, args, count, &size);
+    arguments = encode_for(self, args, count, &size);
   }
   if (arguments != nullptr) {
     const char* const name = shown_name(self);

@@ -111,6 +111,12 @@ class ReplacedArguments {
 bool check_cpp_arguments(const CppSignature& function, PyObject* const*& args, Py_ssize_t& count,
                          PyObject* names, ReplacedArguments& replaced);
 
+/// Whether C++ can read all that the arguments hold. False with a Python error.
+bool check_readable(const CppSignature& function, PyObject* const* args, Py_ssize_t count);
+/// Sets the error of a call whose argument number `index`, from 0, C++ can't read. Returns false.
+bool refuse_unreadable(const CppSignature& function, PyObject* const* args, Py_ssize_t count,
+                       Py_ssize_t index);
+
 /// The host of the function, made ready for a worker's tasks.
 haz::detail::engine& engine_for(LibraryHost& host, Session& session);
 

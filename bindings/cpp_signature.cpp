@@ -85,7 +85,9 @@ const CppSignature* as_cpp_signature(PyObject* object) {
 PyObject* check_cpp_call(PyObject* object, PyObject* const* args, Py_ssize_t count,
                          PyObject* names) {
   ReplacedArguments replaced;
-  if (!check_cpp_arguments(*as_cpp_signature(object), args, count, names, replaced)) return nullptr;
+  const CppSignature& function = *as_cpp_signature(object);
+  if (!check_cpp_arguments(function, args, count, names, replaced)) return nullptr;
+  if (!check_readable(function, args, count)) return nullptr;
   Py_RETURN_NONE;
 }
 

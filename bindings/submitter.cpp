@@ -124,13 +124,14 @@ PyObject* submit(PyObject* callable, PyObject* const* args, std::size_t nargsf, 
   }
   if (!check_call(self, args, count, names)) return nullptr;
   ReplacedArguments replaced;
-  if (self.cpp != nullptr) {
-    if (!check_cpp_arguments(*as_cpp_signature(self.cpp), args, count, names, replaced))
-      return nullptr;
+  const CppSignature* const cpp = self.cpp != nullptr ? as_cpp_signature(self.cpp) : nullptr;
+  if (cpp != nullptr) {
+    if (!check_cpp_arguments(*cpp, args, count, names, replaced)) return nullptr;
     names = nullptr;
   }
   ScopedArguments arguments(*session);
-  if (!arguments->encode(*session, args, static_cast<std::size_t>(count), names, self.descriptor)) {
+  if (!arguments->encode(*session, args, static_cast<std::size_t>(count), names, self.descriptor,
+                         cpp)) {
     return nullptr;
   }
   Submission submission;

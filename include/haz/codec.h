@@ -365,7 +365,13 @@ template <has_fields T>
 struct codec<T> {
   static std::string name() {
     using fields = decltype(haz_fields(std::declval<T&>()));
-    return names(static_cast<fields*>(nullptr));
+    // A type may hold values of its own kind, as that of a tree's nodes does.
+    thread_local bool is_being_named = false;
+    if (is_being_named) return "...";
+    is_being_named = true;
+    std::string text = names(static_cast<fields*>(nullptr));
+    is_being_named = false;
+    return text;
   }
   static void write(writer& out, const T& value) {
     // Only read; one function serves both directions.

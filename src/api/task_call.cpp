@@ -80,24 +80,11 @@ class ValueArguments final : public detail::call_arguments {
   detail::reader values_;
 };
 
-/// Reads the next value to its end, and says what it is.
-std::string next_described(detail::reader& values) {
-  const detail::value_item item = values.next();
-  std::uint64_t inner = item.count;
-  if (item.kind == detail::item_kind::dict) inner *= 2;
-  const bool has_items = item.kind == detail::item_kind::dict ||
-                         item.kind == detail::item_kind::list ||
-                         item.kind == detail::item_kind::tuple;
-  for (std::uint64_t i = 0; has_items && i < inner; ++i)
-    (void)next_described(values);
-  return item.described();
-}
-
 /// "(an integer, a 1-D array of float64)"
 std::string given(detail::call_arguments& arguments, std::size_t count) {
   std::string text = "(";
   for (std::size_t i = 0; i < count; ++i)
-    text += (i == 0 ? "" : ", ") + next_described(arguments.next());
+    text += (i == 0 ? "" : ", ") + arguments.next().next_whole().described();
   return text + ")";
 }
 

@@ -45,10 +45,12 @@ thread_local Recent recent;
 /// around backtrace().
 bool is_own(const CodePlace& place) {
   const std::string_view name = place.function;
-  return name.find("haz::detail::") != std::string_view::npos ||
-         name.starts_with("haz::run_call") || name.starts_with("__cxa_throw") ||
+  return name.find("haz::detail::") != std::string_view::npos || name.starts_with("__cxa_throw") ||
          name.starts_with("__interceptor_");
 }
+
+/// What is below it has called the task, such as Python's interpreter.
+bool is_bottom(const CodePlace& place) { return place.function.starts_with("haz::run_call"); }
 
 std::string shown(const CodePlace& place) {
   const std::size_t slash = place.file.rfind('/');
@@ -75,9 +77,9 @@ std::vector<std::string> stack_of(const std::exception_ptr& exception) {
   if (found == nullptr || found->count <= 0) return lines;
   const auto places =
       name_code(std::span(found->frames).first(static_cast<std::size_t>(found->count)));
-  auto begin = std::find_if(places.begin(), places.end(),
-                            [](const CodePlace& place) { return !is_own(place); });
-  auto end = std::find_if(begin, places.end(), is_own);
+  const auto bottom = std::find_if(places.begin(), places.end(), is_bottom);
+  auto begin = std::find_if_not(places.begin(), bottom, is_own);
+  auto end = std::find_if(begin, bottom, is_own);
   if (begin == end && begin != places.begin()) --begin;  // all of it is in one function
   for (; begin != end; ++begin)
     lines.push_back(shown(*begin));

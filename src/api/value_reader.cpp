@@ -136,7 +136,13 @@ std::uint64_t items_in(const ValueItem& item) {
   }
 }
 
-[[noreturn]] void throw_damaged() { throw type_error("a value came damaged or incomplete"); }
+[[noreturn]] void throw_unreadable(const ValueReader& reader) {
+  if (reader.depth() >= kMaxValueDepth) {
+    throw type_error("a value is nested deeper than " + std::to_string(kMaxValueDepth) +
+                     " levels: pass it as a list of its parts");
+  }
+  throw type_error("a value came damaged or incomplete");
+}
 
 }  // namespace
 
@@ -158,18 +164,18 @@ value_item reader::next() {
   for (;;) {
     ValueReader& from = now.again.empty() ? now.whole : now.again.back().reader;
     auto item = from.next();
-    if (!item) throw_damaged();
+    if (!item) throw_unreadable(from);
     if (!now.again.empty()) {
       state::Again& again = now.again.back();
       again.items_left += items_in(*item) - 1;
     }
     if (item->kind == ValueItem::Kind::kShared) {
-      ValueReader first = from.shared(item->count);
-      while (!now.again.empty() && now.again.back().items_left == 0)
-        now.again.pop_back();
+      // What it is the last item of is not over before it is: else a cycle would have no depth.
       if (now.again.size() >= kMaxValueDepth) {
-        throw type_error("a value contains itself: C++ can't read that");
+        throw type_error("a value contains itself, or is nested deeper than " +
+                         std::to_string(kMaxValueDepth) + " levels: C++ can't read that");
       }
+      ValueReader first = from.shared(item->count);
       now.again.push_back({std::move(first), 1});
       continue;
     }
@@ -177,6 +183,14 @@ value_item reader::next() {
       now.again.pop_back();
     return told(*item);
   }
+}
+
+value_item reader::next_whole() {
+  state& now = *std::launder(reinterpret_cast<state*>(state_));
+  ValueReader ahead = now.whole;
+  auto item = ahead.next();
+  if (!item || !now.whole.skip()) throw_unreadable(ahead);
+  return told(*item);
 }
 
 std::shared_ptr<const void> reader::keep() {

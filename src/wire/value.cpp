@@ -192,7 +192,7 @@ void ValueWriter::begin(ValueTag short_tag, std::uint32_t count) {
 // ---- ValueReader ----------------------------------------------------------------------------
 
 Result<ValueItem> ValueReader::next() {
-  if (open_.empty() && cursor_.position() >= frontier_) flagged_.clear();
+  if (open_.empty() && cursor_.position() >= frontier_) flagged_.reset();
   const std::size_t start = cursor_.position();
   ValueItem item;
   if (!read_item(&item)) {
@@ -214,9 +214,9 @@ Status ValueReader::skip() {
 }
 
 ValueReader ValueReader::shared(std::uint32_t ordinal) const {
-  HAZ_CHECK(ordinal < flagged_.size(), "the ordinal of a kShared item");
+  HAZ_CHECK(flagged_ && ordinal < flagged_->size(), "the ordinal of a kShared item");
   ValueReader reader = *this;
-  reader.cursor_.seek(flagged_[ordinal]);
+  reader.cursor_.seek((*flagged_)[ordinal]);
   reader.cursor_.rewind_far();
   reader.open_.clear();
   return reader;
@@ -240,7 +240,8 @@ bool ValueReader::read_item(ValueItem* item) {
   const auto tag = static_cast<ValueTag>(byte & ~kSharedFlag);
   if ((byte & kSharedFlag) != 0) {
     if (!can_be_shared(tag)) return false;
-    if (flagged_.empty() || flagged_.back() < start) flagged_.push_back(start);
+    if (!flagged_) flagged_ = std::make_shared<std::vector<std::size_t>>();
+    if (flagged_->empty() || flagged_->back() < start) flagged_->push_back(start);
   }
   switch (tag) {
     case kNone:
@@ -370,7 +371,7 @@ bool ValueReader::read_pickle(ValueTag tag, ValueItem* item) {
 
 bool ValueReader::read_shared(ValueItem* item) {
   item->kind = ValueItem::Kind::kShared;
-  return cursor_.take(&item->count) && item->count < flagged_.size();
+  return cursor_.take(&item->count) && flagged_ && item->count < flagged_->size();
 }
 
 }  // namespace haz

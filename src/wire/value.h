@@ -46,6 +46,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -308,13 +309,16 @@ class ValueReader {
   Result<ValueItem> next();
   /// Passes over one item with everything that it contains.
   Status skip();
+  /// Containers that the next item stands in.
+  [[nodiscard]] std::size_t depth() const { return open_.size(); }
   /// Buffers of the pickle that next() gave last.
   [[nodiscard]] const std::vector<std::span<const std::byte>>& pickle_buffers() const {
     return buffers_;
   }
   /// A reader that stands on the object that a kShared item of the current value means. Read that
   /// one item with what it contains, no further. A container may contain itself: bound the depth.
-  /// Precondition: `ordinal` is the count of a kShared item that next() gave since the last value.
+  /// The two share what they know of the value: use one of them at a time. Precondition: `ordinal`
+  /// is the count of a kShared item that next() gave since the last value.
   [[nodiscard]] ValueReader shared(std::uint32_t ordinal) const;
 
  private:
@@ -329,8 +333,8 @@ class ValueReader {
   ByteCursor cursor_;
   /// Items still to come in each open container, outermost first.
   std::vector<std::uint64_t> open_;
-  /// Positions of the flagged tags of the current value.
-  std::vector<std::size_t> flagged_;
+  /// Positions of the flagged tags of the current value; null: none. Copies of this share them.
+  std::shared_ptr<std::vector<std::size_t>> flagged_;
   /// Furthest position read: a reader given by shared() stands before it.
   std::size_t frontier_ = 0;
   std::vector<std::span<const std::byte>> buffers_;

@@ -544,6 +544,125 @@ def test_cpp_calls_an_actor_of_a_python_class(engine, function):
         haz.get(function("add_by_name").remote("hits", 1))
 
 
+HOW_TO_FIND_AN_ACTOR = (
+    r"A handle can't leave Python: give the actor a name.*haz::get_py_actor\(name\)"
+)
+
+
+@pytest.mark.parametrize("call", ["direct", "options", "here"])
+def test_handles_do_not_leave_python(engine, function, counter_class, call):
+    """Refused where they are an argument, and in any container, at the call."""
+
+    @haz.remote
+    class Hits:
+        def add(self, n):
+            return n
+
+    def called(name, *args):
+        remote = function(name)
+        if call == "here":
+            return remote.__wrapped__(*args)
+        return (remote if call == "direct" else remote.options(name="named")).remote(*args)
+
+    hits = Hits.remote()
+    with pytest.raises(
+        TypeError, match="1 must be std::string, not ActorHandle. " + HOW_TO_FIND_AN_ACTOR
+    ):
+        called("fail", hits)
+    with pytest.raises(
+        TypeError, match="1 is ActorHandle, .* no word for. " + HOW_TO_FIND_AN_ACTOR
+    ):
+        called("take_handle", hits)
+    for held in ([hits], (hits,), [[1], {"x": (2, hits)}]):
+        with pytest.raises(
+            TypeError,
+            match=r"count_handles\(std::vector<haz::py_actor>\).* was called with \(.*\): "
+            "argument 1 holds ActorHandle, .*" + HOW_TO_FIND_AN_ACTOR,
+        ):
+            called("count_handles", held)
+    with pytest.raises(TypeError, match="argument 2 'more' holds ActorHandle"):
+        called("count_words", [], {"a": "b", "c": hits})
+    with pytest.raises(TypeError, match="argument 2 'more' holds ActorHandle"):
+        called("count_words", [], {hits: "b"})
+    of_cpp = counter_class.remote(0)
+    with pytest.raises(
+        TypeError, match=r"haz::get_actor<Class>\(name\) where its class is one of C"
+    ):
+        called("count_handles", [of_cpp])
+    with pytest.raises(TypeError, match=r"add_all.* holds ActorHandle"):
+        of_cpp.add_all.remote([1, of_cpp])
+    with pytest.raises(TypeError, match=r"add_all.* holds ActorHandle"):
+        of_cpp.add_all.options(name="named").remote([1, of_cpp])
+    assert haz.get(of_cpp.add_all.remote([1, 2])) == 3
+
+
+def test_values_that_cpp_can_not_read_are_refused_at_the_call(function):
+    class Text(str):
+        pass
+
+    count = function("count_words")
+    deep = "x"
+    for _ in range(200):
+        deep = [deep]
+    itself: list = []
+    itself.append((itself,))
+    for held, why in [
+        (Text("x"), "holds Text, which C.. has no word for"),
+        ("\ud800", "holds a str with surrogates"),
+        (np.arange(9.0)[::2], "holds an array with gaps, .*ascontiguousarray"),
+        (np.array([None]), "holds an array with gaps, or with elements that C.. has no word for"),
+        (2**70, None),
+        (deep, "holds a list that is nested too deeply"),
+        ({1}, "holds set, which"),
+    ]:
+        if why is None:  # C++ says so itself
+            with pytest.raises(haz.exceptions.TaskError, match="count_words"):
+                haz.get(count.remote([[held]], {}))
+            continue
+        with pytest.raises(TypeError, match=f"argument 1 'lists' {why}"):
+            count.remote([["a", held]], {})
+        with pytest.raises(TypeError, match=f"argument 1 'lists' {why}"):
+            count.remote(more={}, lists=[["a"], [held, 1]])
+    with pytest.raises(
+        haz.exceptions.TaskError, match=r"a list of 1, a dict\): argument 1: expected"
+    ):
+        haz.get(count.remote(itself, {}))
+    assert haz.get(count.remote([["a", "b"], ("c",)], {"d": "e"})) == 4
+
+
+def test_values_that_hold_their_own_kind(function):
+    total = function("total")
+    leaf = (1, [])
+    pair = (0, [leaf, leaf])
+    assert haz.get(total.remote((5, [pair, pair, (3, [])]))) == 12
+    with pytest.raises(
+        TypeError, match=r"total\(\(int, std::vector<...>\)\) -> int was called with"
+    ):
+        total.remote("x")
+    with pytest.raises(
+        haz.exceptions.TaskError, match=r"given \(a tuple of 2\): argument 1: expected int"
+    ):
+        haz.get(total.remote((1, [("x", [])])))
+    with pytest.raises(haz.exceptions.TaskError) as caught:  # without the interpreter's own frames
+        haz.get(function("fail").remote("runtime"))
+    assert "Py" not in str(caught.value)
+    children: list = []
+    children.append((1, children))
+    with pytest.raises(haz.exceptions.TaskError, match="a value contains itself"):
+        haz.get(total.remote((1, children)))
+    assert haz.get(function("path").remote(50))[1][0][0] == 0
+    with pytest.raises(haz.exceptions.HazError, match="nested deeper than 128 levels"):
+        haz.get(function("path").remote(100))
+
+
+def test_wrong_value_that_shares_much_is_described_at_once(function):
+    value: object = "x"
+    for _ in range(60):  # 2**60 of them, where each is read anew
+        value = [value, value]
+    with pytest.raises(haz.exceptions.TaskError, match=r"\(a list of 2, a dict\)"):
+        haz.get(function("count_words").remote(value, {}))
+
+
 def test_handle_in_a_task(counter_class):
     counter = counter_class.remote(0)
 

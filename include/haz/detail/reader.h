@@ -74,6 +74,8 @@ class HAZ_API reader {
 
   /// The next item; what a container holds follows. @throws type_error for damaged bytes.
   value_item next();
+  /// The next item; what it holds is passed over. Precondition: the value before was read whole.
+  value_item next_whole();
   /// Takes the next item if it is None.
   bool take_none();
   /// Whether views may point into the bytes: keep() says how they stay.

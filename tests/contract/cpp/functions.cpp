@@ -69,6 +69,30 @@ point flipped(point p) { return {p.y, p.x}; }
 }  // namespace geometry
 HAZ_REMOTE(geometry::flipped);
 
+// Holds others of its own kind.
+struct tree {
+  int value = 0;
+  std::vector<tree> children;
+};
+auto haz_fields(tree& t) { return std::tie(t.value, t.children); }
+int total(const tree& t) {
+  int sum = t.value;
+  for (const tree& child : t.children)
+    sum += total(child);
+  return sum;
+}
+HAZ_REMOTE(total);
+tree path(int length) {
+  tree made;
+  for (int i = 1; i < length; ++i) {
+    tree longer;
+    longer.children.push_back(std::move(made));
+    made = std::move(longer);
+  }
+  return made;
+}
+HAZ_REMOTE(path);
+
 int fail(const std::string& how) {
   using namespace std::chrono_literals;
   if (how == "invalid") throw std::invalid_argument("bad value");
@@ -134,6 +158,11 @@ class Counter {
     if (start < 0) throw std::invalid_argument("negative");
   }
   int add(int amount) { return value_ += amount; }
+  int add_all(const std::vector<int>& amounts) {
+    for (const int amount : amounts)
+      value_ += amount;
+    return value_;
+  }
   int fail() { throw std::logic_error("no"); }
   double keep(haz::view<double> x) {
     kept_ = x;
@@ -152,14 +181,31 @@ class Counter {
   int value_;
   std::optional<haz::view<double>> kept_;
 };
-HAZ_ACTOR(Counter(int start), &Counter::add, &Counter::fail, &Counter::keep, &Counter::kept,
-          &Counter::zeros, &Counter::die, &Counter::pid, &Counter::slow);
+HAZ_ACTOR(Counter(int start), &Counter::add, &Counter::add_all, &Counter::fail, &Counter::keep,
+          &Counter::kept, &Counter::zeros, &Counter::die, &Counter::pid, &Counter::slow);
 HAZ_PARAMETERS(Counter::add, amount);
 
 int add_by_name(const std::string& name, int amount) {
   return haz::get(haz::get_actor<Counter>(name).call(&Counter::add, amount));
 }
 HAZ_REMOTE(add_by_name);
+
+int count_words(const std::vector<std::vector<std::string>>& lists,
+                const std::map<std::string, std::string>& more) {
+  std::size_t count = more.size();
+  for (const std::vector<std::string>& list : lists)
+    count += list.size();
+  return static_cast<int>(count);
+}
+HAZ_REMOTE(count_words, lists, more);
+
+int count_handles(const std::vector<haz::py_actor>& actors) {
+  return static_cast<int>(actors.size());
+}
+HAZ_REMOTE(count_handles);
+
+int take_handle(const haz::py_actor& actor) { return haz::get(actor.call<int>("add", 0)); }
+HAZ_REMOTE(take_handle);
 
 // Makes one that has a name, and returns its handle, which keeps it.
 haz::actor<Counter> named_counter(const std::string& name) {
