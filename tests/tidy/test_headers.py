@@ -37,7 +37,7 @@ class Declaration:
     last: int
 
 
-def _blanked(text: str) -> str:
+def blanked(text: str) -> str:
     """`text` without comments, literals and directives; each line and column stays where it is."""
 
     def blank(match):
@@ -98,7 +98,7 @@ def _declarations(text: str) -> Iterator[tuple[Scope, Declaration]]:
     """The public declarations of a header, each with the scope that it stands in."""
     scopes = [Scope("names", hidden=True)]  # outside of namespace haz
     statement, first, line, nested = "", 0, 1, 0
-    for letter in _blanked(text):
+    for letter in blanked(text):
         if letter == "\n":
             line += 1
         scope = scopes[-1]
