@@ -23,7 +23,7 @@ import haz.multiprocessing
 import pytest
 from haz._core.runtime import runtime
 from haz._faces import sending
-from haz.exceptions import ActorDiedError
+from haz.exceptions import ActorDiedError, DeserializationError
 from haz.testing import wait_until
 
 from tests.engines import HAS_NATIVE
@@ -285,6 +285,34 @@ def test_errors_that_do_not_unpickle(native):
             pool.apply(fail)
         assert caught.value.second == 2
         assert pool.apply(abs, (-1,)) == 1
+
+
+class Unloadable:
+    def __init__(self, function, *args):
+        self.reduced = function, args
+
+    def __reduce__(self):
+        return self.reduced
+
+
+@pytest.mark.parametrize("kind", ["apply", "map", "imap", "executor"])
+def test_results_that_can_not_be_loaded_fail_their_own_call_alone(native, kind):
+    """Also where that would end the program that asks for them."""
+
+    def call(pool, function, *args):
+        if kind == "executor":
+            return pool.submit(Unloadable, function, *args).result(60)
+        if kind == "apply":
+            return pool.apply_async(Unloadable, (function, *args)).get(60)
+        return list(getattr(pool, kind)(lambda one: Unloadable(function, *args), [1]))
+
+    with native.Pool(1) if kind != "executor" else haz.Executor(1) as pool:
+        with pytest.raises(DeserializationError, match=r"the (call|map) can't be .*SystemExit: 3"):
+            call(pool, sys.exit, 3)
+        with pytest.raises(DeserializationError, match=r"the (call|map) can't be") as raised:
+            call(pool, int, "x")
+        assert isinstance(raised.value, ValueError)
+        assert call(pool, abs, -1) in (1, [1])
 
 
 @pytest.mark.parametrize("end", ["os._exit(3)", "sys.exit(3)", "os.kill(os.getpid(), 9)"])

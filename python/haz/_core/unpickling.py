@@ -22,7 +22,7 @@ _WHAT_TO_DO = (
 
 
 def deserialization_error(
-    error: Exception, ref: ObjectRef[Any] | None, argument: int | str | None, task_name: str
+    error: BaseException, ref: ObjectRef[Any] | None, argument: int | str | None, task_name: str
 ) -> Exception:
     """Make of `error`, which unpickling has raised, one that says what could not be unpickled.
 
@@ -73,7 +73,7 @@ def _maker_of(ref: ObjectRef[Any]) -> str:
         return ""
 
 
-def _text_of(error: Exception) -> str:
+def _text_of(error: BaseException) -> str:
     try:
         return str(error)
     except Exception:

@@ -6,7 +6,13 @@ import re
 from concurrent.futures import BrokenExecutor
 
 from haz._faces.worker import RaisedInCall
-from haz.exceptions import ActorDiedError, ActorUnavailableError, SerializationError, TaskError
+from haz.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    DeserializationError,
+    SerializationError,
+    TaskError,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,14 +89,18 @@ def _failed_initializer(error: ActorDiedError) -> str:
 
 
 _SENT = re.compile(r"argument 2 of GroupWorker\.\w+: item (\d+) of a (?:tuple|list)")
+_RESULT = re.compile(r"ObjectRef\(\w+\), a result of task GroupWorker\.\w+,")
 _SENT_BY_NAME = re.compile(r"argument 3 of GroupWorker\.\w+: item ('.*?') of a dict")
 
 
 def in_callers_words(error: BaseException, is_chunk: bool = False) -> BaseException:
-    """Return an error of sending a call in the words of who made it.
+    """Return an error of sending a call, or its result, in the words of who made it.
 
     With `is_chunk` it is one for several items of a map.
     """
+    if isinstance(error, DeserializationError) and not isinstance(error, TaskError):
+        what = "a result of the map" if is_chunk else "the result of the call"
+        return _of_user(DeserializationError, _RESULT.sub(what, str(error)), error)
     if not isinstance(error, SerializationError) or isinstance(error, TaskError):
         return error
     if is_chunk:
@@ -98,9 +108,14 @@ def in_callers_words(error: BaseException, is_chunk: bool = False) -> BaseExcept
     else:
         text = _SENT.sub(lambda found: f"argument {int(found[1]) + 1} of the call", str(error))
         text = _SENT_BY_NAME.sub(r"argument \1 of the call", text)
+    return _of_user(SerializationError, text, error)
+
+
+def _of_user(kind: Any, text: str, error: BaseException) -> BaseException:
     from haz._core.derived_errors import make_error
 
-    return make_error(SerializationError, text, error.__cause__)
+    made: BaseException = make_error(kind, text, error.__cause__)
+    return made
 
 
 def pool_error(error: Any, is_chunk: bool = False) -> BaseException:

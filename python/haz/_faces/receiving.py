@@ -7,6 +7,7 @@ from time import monotonic
 
 from haz._core.actor_api import kill
 from haz._core.api import get
+from haz._core.unpickling import deserialization_error
 from haz._faces.batch import Sent
 from haz._faces.call import Call, Worker
 from haz._faces.sending import SHORTEST_S, Sender
@@ -151,6 +152,8 @@ class Receiver(Sender):
             except BaseException as raised:
                 # Its frames would keep the group, with what its initializer got, as long as the error.
                 value, error = None, raised.with_traceback(None)
+                if not isinstance(error, Exception):  # of loading it: ends nobody's program
+                    error = deserialization_error(error, sent.ref, None, "")
                 if self._is_retaken(sent, error):
                     continue
                 if isinstance(error, ActorUnavailableError):
