@@ -215,6 +215,11 @@ nb::object get(SharedQueue& queue, bool block, std::optional<double> timeout_s) 
   return item.value();
 }
 
+bool watch_for_item(SharedQueue& queue) {
+  const nb::gil_scoped_release released;
+  return queue.watch_for_item(monotonic_ns() + kLookNs);
+}
+
 void wait_until_done(SharedQueue& queue) {
   while (!queue.all_done()) {
     {
@@ -254,6 +259,9 @@ void bind_queues(nb::module_& m) {
       .def("get", get, nb::arg("block") = true, nb::arg("timeout").none() = nb::none(),
            nb::sig("def get(self, block: bool = True, timeout: float | None = None) -> typing.Any"),
            "Take the oldest value; raise `queue.Empty`.")
+      .def("watch_for_item", watch_for_item,
+           "Wait a moment for a value, without taking it; whether there is one.")
+      .def("wake_watchers", &SharedQueue::wake_watchers, "End the waits of watch_for_item().")
       .def("qsize", &SharedQueue::size, "How many values it has.")
       .def("full", &SharedQueue::full, "Whether it has as many as it takes.")
       .def("mark_done", &SharedQueue::mark_done,

@@ -385,6 +385,13 @@ void SharedQueue::wait_for_item(std::int64_t until_ns) {
   wait_on(header_->items, until_ns, [this] { return size() != 0; });
 }
 
+bool SharedQueue::watch_for_item(std::int64_t until_ns) {
+  wait_for_item(until_ns);
+  if (size() == 0) return false;
+  header_->items.notify_one();  // it may have been woken in place of somebody who takes it
+  return true;
+}
+
 void SharedQueue::wait_for_room(std::int64_t until_ns) {
   wait_on(header_->room, until_ns, [this] { return !full(); });
 }

@@ -111,6 +111,10 @@ class SharedQueue {
   /// Also ends with a signal. Sleeps half a second at most.
   void wait_for_item(std::int64_t until_ns);
   void wait_for_room(std::int64_t until_ns);
+  /// As wait_for_item(), for who will not take it: whether there is one. Keeps nobody else waiting.
+  bool watch_for_item(std::int64_t until_ns);
+  /// Ends all waits for an item.
+  void wake_watchers() { header_->items.notify_all(); }
 
   /// Items that are there now.
   [[nodiscard]] std::uint32_t size() const;

@@ -14,6 +14,9 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection, forkserver, resource_tracker
 
 import haz
 import haz.multiprocessing as mp
@@ -452,3 +455,105 @@ def test_dataclasses_of_this_module_are_the_same_class():
 @dataclasses.dataclass
 class Item:
     number: int
+
+
+# ---- what programs do that know the standard library's queues -----------------------------------
+
+
+def _square(value):
+    return value * value
+
+
+@pytest.mark.parametrize("method", [None, "fork", "spawn", "forkserver"])
+def test_the_standard_executor_works_with_a_context(method):
+    context = mp.get_context(method)
+    assert isinstance(context, multiprocessing.context.BaseContext)
+    with ProcessPoolExecutor(2, mp_context=context) as executor:
+        assert list(executor.map(_square, range(20), timeout=WAIT_S)) == [n * n for n in range(20)]
+        killed = executor.submit(os._exit, 3)
+        with pytest.raises(BrokenProcessPool):
+            killed.result(WAIT_S)
+    forkserver._forkserver._stop()
+    resource_tracker._resource_tracker._stop()
+
+
+def test_a_context_is_what_the_standard_librarys_is():
+    for method in ("fork", "spawn"):
+        ours, standard = mp.get_context(method), multiprocessing.get_context(method)
+        assert ours.get_start_method() == method
+        assert ours.Process is standard.Process
+        assert ours.reducer is standard.reducer
+        missing = {name for name in dir(standard) if not hasattr(ours, name)}
+        assert missing == set()
+    assert mp.get_context("spawn").get_context().get_start_method() == "spawn"
+
+
+@pytest.mark.parametrize("kind", [mp.Queue, mp.SimpleQueue])
+def test_readers_are_ready_while_there_are_items(kind):
+    first, second = kind(), kind()
+    readers = [first._reader, second._reader]
+    assert first._reader is readers[0]
+    assert connection.wait(readers, 0.05) == []
+    assert not readers[0].poll()
+    second.put(1)
+    second.put(2)
+    for value in (1, 2):
+        assert connection.wait(readers, WAIT_S) == [readers[1]]
+        assert readers[1].recv() == value if value == 1 else second.get() == value
+    assert connection.wait(readers, 0.05) == []
+    process = start(first.put, 3)
+    assert connection.wait(readers, WAIT_S) == [readers[0]]
+    assert readers[0].poll(WAIT_S)
+    assert first.get() == 3
+    process.join()
+    first.close()
+    assert readers[0].closed
+    with pytest.raises(OSError, match="closed"):
+        readers[0].fileno()
+
+
+def test_an_item_that_another_process_takes_is_told_of_once_only():
+    one = mp.Queue()
+    reader = one._reader
+    one.put(1)
+    assert connection.wait([reader], WAIT_S)
+    process = start(one.get)
+    process.join()
+    wait_until(lambda: not connection.wait([reader], 0))
+    with pytest.raises(queue.Empty):
+        one.get_nowait()
+    one.put(2)
+    assert connection.wait([reader], WAIT_S)
+    assert reader.recv() == 2
+
+
+def _answer_what_comes(ready, answers):
+    one = mp.Queue()
+    ready.put(one)
+    connection.wait([one._reader], WAIT_S)
+    answers.put(one.get())
+
+
+def test_readers_watch_beside_others_that_wait_and_in_forks():
+    ready, answers = mp.Queue(), mp.Queue()
+    _ = ready._reader  # a fork has one of its own
+    process = start(_answer_what_comes, ready, answers)
+    asked = ready.get(timeout=WAIT_S)
+    reader = asked._reader
+    taken = []
+    thread = threading.Thread(target=lambda: taken.append(asked.get(timeout=WAIT_S)))
+    thread.start()
+    for value in range(2):
+        asked.put(value)
+    thread.join()
+    assert sorted([*taken, answers.get(timeout=WAIT_S)]) == [0, 1]
+    process.join()
+    assert not reader.poll()
+
+
+def test_a_program_with_a_reader_ends_at_once():
+    program = (
+        "import haz.multiprocessing as mp, time; q = mp.Queue(); r = q._reader; q.put(1); r.poll(9)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=WAIT_S)
+    assert (done.returncode, done.stderr) == (0, b"")

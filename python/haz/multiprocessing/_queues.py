@@ -8,12 +8,14 @@ call, keeps nobody from the queue.
 from __future__ import annotations
 
 import os
+import threading
 from multiprocessing import queues as standard
 
 from haz import _native
 from haz._core.descriptors import open_descriptor, send_descriptor
 from haz.multiprocessing._blocks import keep_sent
 from haz.multiprocessing._items import Pickled, dumps
+from haz.multiprocessing._readers import QueueReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,11 +23,15 @@ if TYPE_CHECKING:
 
 __all__ = ["JoinableQueue", "Queue", "SimpleQueue"]
 
+_making = threading.Lock()
+
 
 class _SharedQueue:
     """What all queues have."""
 
     _shared: Any
+    _made_reader: QueueReader | None = None
+    _closed = False
 
     def __init__(self, maxsize: int = 0, *, ctx: object = None) -> None:
         self._shared = _native.SharedQueue(maxsize)
@@ -37,6 +43,28 @@ class _SharedQueue:
     def _put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:
         if not self._shared.put(obj, dumps, block, timeout):
             self._shared.put(Pickled(obj), dumps, block, timeout)
+
+    def _get(self, block: bool = True, timeout: float | None = None) -> Any:
+        reader = self._made_reader
+        if reader is None or reader.pid != os.getpid():
+            return self._shared.get(block, timeout)
+        return reader.get(block, timeout)
+
+    @property
+    def _reader(self) -> QueueReader:
+        """For programs that wait for several queues: what they look for in the standard library's."""
+        with _making:
+            reader = self._made_reader
+            if reader is None or reader.pid != os.getpid():
+                reader = self._made_reader = QueueReader(self._shared)
+            return reader
+
+    def close(self) -> None:
+        """Use it no more in this process. What was put stays for others."""
+        self._closed = True
+        reader = self._made_reader
+        if reader is not None and reader.pid == os.getpid():
+            reader.close()
 
     def empty(self) -> bool:
         """Whether nothing is in it."""
@@ -61,8 +89,6 @@ class Queue(_SharedQueue, standard.Queue):  # type: ignore[type-arg]
     Thread-safe. Arrays are copied into shared memory, and out of it into memory of the one who gets
     them.
     """
-
-    _closed = False
 
     def put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:
         """Put an item; wait for room, at most `timeout` seconds.
@@ -95,7 +121,9 @@ class Queue(_SharedQueue, standard.Queue):  # type: ignore[type-arg]
         """
         if self._closed:
             raise ValueError(f"Queue {self!r} is closed")
-        return self._shared.get(block, timeout)
+        if self._made_reader is None:
+            return self._shared.get(block, timeout)
+        return self._get(block, timeout)
 
     def put_nowait(self, obj: Any) -> None:
         """Put an item, or raise `queue.Full` at once."""
@@ -114,10 +142,6 @@ class Queue(_SharedQueue, standard.Queue):  # type: ignore[type-arg]
         """Whether there are `maxsize` items."""
         full: bool = self._shared.full()
         return full
-
-    def close(self) -> None:
-        """Use it no more in this process. What was put stays for others."""
-        self._closed = True
 
     def join_thread(self) -> None:
         """Return: what was put is there already. The queue has to be closed."""
@@ -145,8 +169,6 @@ class JoinableQueue(Queue, standard.JoinableQueue):  # type: ignore[type-arg]
 class SimpleQueue(_SharedQueue, standard.SimpleQueue):  # type: ignore[type-arg]
     """A queue that only puts and gets."""
 
-    _closed = False
-
     def put(self, obj: Any) -> None:
         """Put an item, as `Queue.put` does; OSError if this process has closed the queue."""
         self._check()
@@ -155,16 +177,12 @@ class SimpleQueue(_SharedQueue, standard.SimpleQueue):  # type: ignore[type-arg]
     def get(self) -> Any:
         """Take the oldest item; wait for one."""
         self._check()
-        return self._shared.get()
+        return self._get()
 
     def empty(self) -> bool:
         """Whether nothing is in it."""
         self._check()
         return super().empty()
-
-    def close(self) -> None:
-        """Use it no more in this process."""
-        self._closed = True
 
     def _check(self) -> None:
         if self._closed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from multiprocessing.context import BaseContext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def cpu_count() -> int:
     return multiprocessing.cpu_count()
 
 
-class Context:
+class Context(BaseContext):
     """A context of the standard library, with haz's pools, and with locks and queues that travel.
 
     These can be arguments of a pool's initializer and calls, of haz's tasks and actors, and of
@@ -52,7 +53,7 @@ class Context:
     def __init__(self, standard: Any) -> None:
         self._standard = standard
 
-    Pool = staticmethod(Pool)
+    Pool = staticmethod(Pool)  # type: ignore[assignment]
     cpu_count = staticmethod(cpu_count)
 
     def Lock(self) -> synchronize.Lock:  # noqa: N802 - all these names are the standard library's
@@ -83,13 +84,13 @@ class Context:
         """Return a condition variable between processes."""
         from haz.multiprocessing import _locks
 
-        return _locks.Condition(lock, ctx=self)  # type: ignore[arg-type]
+        return _locks.Condition(lock, ctx=self)
 
     def Event(self) -> synchronize.Event:  # noqa: N802
         """Return an event between processes."""
         from haz.multiprocessing import _locks
 
-        return _locks.Event(ctx=self)  # type: ignore[arg-type]
+        return _locks.Event(ctx=self)
 
     def Barrier(  # noqa: N802
         self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None
@@ -149,7 +150,7 @@ class Context:
 
         return _values.Array(typecode_or_type, size_or_initializer, lock=lock, ctx=self)
 
-    def get_context(self, method: str | None = None) -> Context:
+    def get_context(self, method: str | None = None) -> Context:  # type: ignore[override]
         """Return the context of a start method; None: this one."""
         return self if method is None else get_context(method)
 
@@ -158,6 +159,15 @@ class Context:
 
     def __repr__(self) -> str:
         return f"<haz.multiprocessing.Context of {self._standard!r}>"
+
+
+def _forward(name: str) -> None:
+    setattr(Context, name, property(lambda self: getattr(self._standard, name)))
+
+
+for _name in vars(BaseContext).keys() - vars(Context).keys():
+    if not _name.startswith("__"):
+        _forward(_name)
 
 
 def get_context(method: str | None = None) -> Context:
@@ -171,4 +181,4 @@ def __getattr__(name: str) -> Any:
 
 
 #: What the functions of `haz.multiprocessing` are methods of.
-default_context = Context(multiprocessing)
+default_context = Context(multiprocessing.context._default_context)
