@@ -48,6 +48,17 @@ foreach(kind unit model ipc)
   endforeach()
 endforeach()
 
+# haz_memory_model_tests: code of src/queue compiled with atomics of a model, under its own names. Of
+# the core they may link only what has no atomics.
+file(GLOB sources CONFIGURE_DEPENDS tests/memory_model/*.cpp)
+add_executable(haz_memory_model_tests ${sources})
+target_include_directories(haz_memory_model_tests PRIVATE tests)
+target_link_libraries(haz_memory_model_tests PRIVATE haz_core haz_warnings GTest::gtest
+                                                     GTest::gtest_main)
+haz_precompile(haz_memory_model_tests <gtest/gtest.h>)
+gtest_discover_tests(haz_memory_model_tests TEST_PREFIX "memory_model." DISCOVERY_MODE PRE_TEST
+                     PROPERTIES LABELS memory_model TIMEOUT ${haz_test_timeout_s})
+
 # haz_api_tests: a program as users write them, on the library, with a main of its own.
 file(GLOB sources CONFIGURE_DEPENDS tests/api/*.cpp)
 add_executable(haz_api_tests ${sources})
