@@ -97,7 +97,7 @@ class LoadBalancedView(View):
     ) -> Any:
         check_callable(f)
         client = self.client
-        canned_f = client._can_callable(f)
+        canned_f = client._can(f, is_called=True)
         is_large = False
         if args or kwargs:
             positional, is_large = freeze(client._can(args)) if args else ((), False)
@@ -135,7 +135,7 @@ class LoadBalancedView(View):
         size = function.chunksize
         if size is None:
             size = 1 if is_map else max(1, -(-length // max(1, len(self))))
-        canned_f = self.client._can_callable(function.func)
+        canned_f = self.client._can(function.func, is_called=True)
         canned_kwargs, is_large = freeze(self.client._can(kwargs)) if kwargs else ({}, False)
         messages: list[BalancedMessage] = []
         sizes: list[int] = []

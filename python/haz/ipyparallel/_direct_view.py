@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import sys
+import time
 import warnings
 from contextlib import contextmanager
 
@@ -94,7 +95,7 @@ class DirectView(View):
         check_callable(f)
         result = self._send(
             "apply",
-            self.client._can_callable(f),
+            self.client._can(f, is_called=True),
             self.client._can(args) if args else (),
             self.client._can(kwargs) if kwargs else {},
             fname=name_of(f),
@@ -120,7 +121,10 @@ class DirectView(View):
         engines, _ = self._engines()
         args, length = equal_sequences(args, function)
         parts = min(len(engines), length)
-        canned_f, canned_kwargs = self.client._can_callable(function.func), self.client._can(kwargs)
+        canned_f, canned_kwargs = (
+            self.client._can(function.func, is_called=True),
+            self.client._can(kwargs),
+        )
         messages: list[DirectMessage] = []
         for p in range(parts):
             part = tuple(
@@ -154,7 +158,7 @@ class DirectView(View):
         engines, _ = self._engines()
         sequences, length = cut_to_shortest(sequences)
         count = min(len(engines), length)
-        canned_f = self.client._can_callable(f)
+        canned_f = self.client._can(f, is_called=True)
         messages: list[DirectMessage] = []
         sizes: list[int] = []
         for p in range(count):
@@ -224,7 +228,8 @@ class DirectView(View):
         Parameters
         ----------
         silent
-            Whether the value of the last expression is dropped; False: it is an `ExecuteReply`.
+            Whether the value of the last expression is dropped; False: it is an `ExecuteReply`, and
+            where the code fails, an engine aborts all code that waits for it then.
 
         Returns
         -------
@@ -240,6 +245,7 @@ class DirectView(View):
             code,
             silent,
             shell() is not None,
+            time.monotonic(),
             fname="execute",
             targets=targets,
             label=label,

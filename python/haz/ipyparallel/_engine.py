@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     #: (status, value, started, completed, output): status "ok", "plain" (ok, and nothing in the value
-    #: is canned), "error", "unmet"; times in seconds since 1970; output None or what `Output.take` returns.
+    #: is canned), "error", "unmet", "aborted"; times in seconds since 1970; output None or what
+    #: `Output.take` returns.
     Reply: TypeAlias = tuple[str, Any, float, float, Any]
 
 __all__ = ["Engine"]
@@ -66,6 +67,8 @@ class Engine:
         self._namespace = vars(main)
         set_user_namespace(self._namespace)
         self._count = 0
+        #: When code last failed; what was to be run then is not.
+        self._failed_at = 0.0
         self._shell: Any = None
         self._busy = False
         #: Whether nothing in the value of the last map is canned.
@@ -97,6 +100,7 @@ class Engine:
             finally:
                 self._busy = False
         except BaseException as error:
+            hide_handler(error)
             if type(error).__name__ == "UnmetDependency":
                 status, value = "unmet", str(error)
             else:
@@ -228,8 +232,23 @@ class Engine:
 
         return self._run(call_id, "clear", call)
 
-    def execute(self, call_id: str, code: str, silent: bool, in_notebook: bool) -> Reply:
-        """Run code as a cell of a notebook; the value is {execution_count, result}."""
+    def execute(
+        self, call_id: str, code: str, silent: bool, in_notebook: bool, asked: float
+    ) -> Reply:
+        """Run code as a cell of a notebook; the value is {execution_count, result}.
+
+        After a cell that fails, those that were asked for before it did (by `time.monotonic`, which
+        is that of all processes) are aborted, as by Jupyter's kernels.
+        """
+        if asked <= self._failed_at:
+            now = time.time()
+            return "aborted", None, now, now, None
+        reply = self._execute(call_id, code, silent, in_notebook)
+        if reply[0] == "error" and not silent:
+            self._failed_at = time.monotonic()
+        return reply
+
+    def _execute(self, call_id: str, code: str, silent: bool, in_notebook: bool) -> Reply:
         if not silent:
             self._count += 1
         if self._shell is None and (in_notebook or not _looks_plain(code)):
@@ -281,6 +300,20 @@ class Engine:
         if status == "error" and result is not None:
             value["traceback"] = self._shell.last_traceback() or value["traceback"]
         return status, value, started, ended, output
+
+
+def hide_handler(error: BaseException | None) -> None:
+    """Take the handler of interrupts out of tracebacks, which end where the user's code was."""
+    code = Engine._interrupted.__code__
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        trace = error.__traceback__
+        while trace is not None:
+            if trace.tb_next is not None and trace.tb_next.tb_frame.f_code is code:
+                trace.tb_next = None
+            trace = trace.tb_next
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
 
 
 def _apply(function: Any, args: Any, kwargs: Any) -> Any:

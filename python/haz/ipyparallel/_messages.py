@@ -344,6 +344,10 @@ class Message:
         if status == "unmet":
             text = value or "the engine lacks what the call depends on"
             return "error", RemoteError("UnmetDependency", text, None, self._about())
+        if status == "aborted":
+            engine = "" if self.engine is None else f" of engine {self.engine.id}"
+            text = f"the code {self.msg_id}{engine} was not run, since code before it has failed"
+            return "aborted", TaskAborted(text)
         return "error", RemoteError(**value)
 
     def _executed(self, value: dict[str, Any]) -> ExecuteReply:

@@ -7,6 +7,8 @@ from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets import Type
 
+from haz.ipyparallel._engine import hide_handler
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
@@ -91,6 +93,11 @@ class _EngineShell(InteractiveShell):  # type: ignore[misc]
 
     def init_io(self) -> None:
         pass
+
+    def _get_exc_info(self, exc_tuple: Any = None) -> Any:
+        found = super()._get_exc_info(exc_tuple)
+        hide_handler(found[1])
+        return found
 
     def _showtraceback(self, etype: Any, evalue: Any, stb: Any) -> None:
         self._trace = list(stb)

@@ -301,22 +301,15 @@ class Client:
 
     # ---- calls -------------------------------------------------------------------------------
 
-    def _can(self, thing: Any) -> Any:
-        """What is sent for a function, or arguments, by the rule that is set."""
+    def _can(self, thing: Any, is_called: bool = False) -> Any:
+        """What is sent for arguments, or for a function that is called, by the rule that is set."""
         if not self._is_canning:
             return thing
         try:
-            return can(thing)
+            return can_callable(thing) if is_called else can(thing)
         except Exception as error:
-            raise explained(error, thing, "what is sent to engines") from error
-
-    def _can_callable(self, function: Any) -> Any:
-        if not self._is_canning:
-            return function
-        try:
-            return can_callable(function)
-        except Exception as error:
-            raise explained(error, function, "the function") from error
+            part = "the function" if is_called else "what is sent to engines"
+            raise explained(error, thing, part) from error
 
     def _new_id(self) -> str:
         return f"{self._prefix}_{next(self._numbers)}"

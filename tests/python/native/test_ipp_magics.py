@@ -118,6 +118,37 @@ def test_magics_of_a_view(client, shell, capsys):
     assert shell.user_ns["here"] == 4
 
 
+def test_code_behind_code_that_fails_is_aborted(client, shell, tmp_path):
+    gate = tmp_path / "gate"
+    view = client[:]
+    view.activate("_on")
+    run(shell, "%px_on import os, time")
+    run(shell, "%pxconfig_on --noblock")
+    client[:].push({"ran": 0, "gate": str(gate)}, block=True)
+    run(shell, "%autopx_on")
+    failed, behind = (
+        shell.run_cell(code).result
+        for code in ("while not os.path.exists(gate): time.sleep(0.001)\n1 / 0", "ran = 2")
+    )
+    run(shell, "%autopx_on")
+    applied = view.apply_async(int, ipp.Reference("ran"))
+    gate.touch()
+    with pytest.raises(ipp.CompositeError, match="ZeroDivisionError"):
+        failed.get()
+    with pytest.raises(ipp.TaskAborted, match="engine 0 was not run"):
+        behind.get()
+    assert behind.status == ["aborted", "aborted"]
+    assert applied.get() == [0, 0]  # calls go on
+    view.execute("ran = 3", silent=False).get()
+    assert client[:].pull("ran", block=True) == [3, 3]
+
+    failed = view.execute("time.sleep(0.05); 1 / 0")  # which is no cell
+    view.execute("ran = 4").get()
+    assert client[:].pull("ran", block=True) == [4, 4]
+    with pytest.raises(ipp.CompositeError, match="ZeroDivisionError"):
+        failed.get()
+
+
 def test_rich_results(client, shell):
     view = client[0]
     view.block = True
@@ -163,7 +194,10 @@ def test_an_interrupt_here_interrupts_the_engines(client, shell, capsys, tmp_pat
         thread.join()
         signal.signal(signal.SIGINT, before)
     assert time.monotonic() - began < 500
-    assert "Sending signal SIGINT to engines" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "Sending signal SIGINT to engines" in shown
+    assert shown.count("----> 3 time.sleep(600)") == 2
+    assert "haz/ipyparallel" not in shown  # the handler of the interrupt is no affair of theirs
     assert client[:].apply_sync(abs, -1) == [1, 1]
 
 
