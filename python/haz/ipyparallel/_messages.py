@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from haz.ipyparallel.dependency import Dependency
 
 __all__ = [
+    "LOST",
     "BalancedMessage",
     "DirectMessage",
+    "EndedMessage",
     "ExecuteReply",
     "Facts",
     "Message",
@@ -46,6 +48,12 @@ __all__ = [
 _OF_A_REPLY = "item 1 of a tuple"
 #: Text that comes in parts is joined to pieces of about as many characters.
 _PIECE = 1 << 16
+#: Stands for a value that is not kept.
+LOST: Any = object()
+#: A value of about as many bytes is kept as long as what else is known of its call, and a list or
+#: dict that takes as much has at most so many items.
+_KEPT_BYTES = 4096
+_KEPT_ITEMS = 64
 
 
 def _utc(seconds: float | None) -> datetime | None:
@@ -87,6 +95,8 @@ class Facts:
     engine_uuid: str | None = None
     status: str | None = None
     error: Exception | None = None
+    #: The value, where it is small enough to be kept, else `LOST`.
+    value: Any = None
     output: dict[str, Any] | None = None
     #: What came of its output before its reply.
     heard: list[tuple[str, Any]] | None = None
@@ -131,6 +141,31 @@ class Facts:
             label=self.label,
         )
         return metadata
+
+
+def _left(value: Any, left: int) -> int:
+    """How many of the bytes `left` are left beside `value`; less than 0 where it does not fit."""
+    kind = type(value)
+    if kind in (int, float, str, bytes, bool, complex, type(None)):
+        return left - sys.getsizeof(value)
+    if kind is ExecuteReply:
+        return left  # what it shows is known of the call anyway
+    if kind in (list, tuple, dict):
+        if len(value) > _KEPT_ITEMS:
+            return -1
+        for item in value:
+            left = _left(item, left)
+            if left >= 0 and kind is dict:
+                left = _left(value[item], left)
+            if left < 0:
+                break
+        return left
+    size = getattr(value, "nbytes", None)
+    return left - size if type(size) is int else -1
+
+
+def _kept(value: Any) -> Any:
+    return value if _left(value, _KEPT_BYTES) >= 0 else LOST
 
 
 def _joined(parts: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -363,9 +398,12 @@ class Message:
 
     def _end(self, status: str, outcome: Any) -> None:
         self.outcome = outcome
-        self.facts.status = status
+        facts = self.facts
+        facts.status = status
         if status != "ok":
-            self.facts.error = outcome
+            facts.error = outcome
+        elif outcome is not None:
+            facts.value = _kept(outcome)
         self.status = status
 
     def _sent_to(self, engine: EngineHandle) -> None:
@@ -374,6 +412,28 @@ class Message:
         self.facts.engine_uuid = engine.uuid
         if self.facts.heard is not None:
             self.facts.heard = None
+
+
+class EndedMessage(Message):
+    """A call that has ended, of which nobody holds the result: made of what is known of it."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.msg_id = facts.msg_id
+        self.facts = facts
+        self.status = facts.status
+        self.outcome = facts.value if facts.status == "ok" else facts.error
+
+    def ready(self) -> bool:
+        return True
+
+    def wait(self, timeout: float | None) -> bool:
+        return True
+
+    def watch(self, callback: Callable[[], None]) -> None:
+        callback()
+
+    def abort(self) -> None:
+        pass
 
 
 class DirectMessage(Message):
@@ -494,12 +554,7 @@ class BalancedMessage(Message):
         return True
 
     def _end(self, status: str, outcome: Any) -> None:
-        self.outcome = outcome
-        facts = self.facts
-        facts.status = status
-        if status != "ok":
-            facts.error = outcome
-        self.status = status
+        super()._end(status, outcome)
         self.call = self.flight = None
         if self._callbacks is not None:
             self._call_back(self._callbacks)

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from haz.ipyparallel._messages import DirectMessage, Facts, Message
 
-__all__ = ["HeldMessages", "Records"]
+__all__ = ["MOST_RECORDS", "HeldMessages", "Records"]
 
 #: As many calls are known; the oldest are forgotten first.
-_MOST = 2000
+MOST_RECORDS = 2000
 
 
 def _in(value: Any, among: Any) -> bool:
@@ -59,10 +59,10 @@ class HeldMessages:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._refs: dict[str, ref[Message]] = {}
-        self._next_look = _MOST
+        self._next_look = MOST_RECORDS
         #: Calls of engines, so that one whose result nobody holds can be waited for.
         self._running: dict[str, DirectMessage] = {}
-        self._next_poll = _MOST
+        self._next_poll = MOST_RECORDS
 
     def hold(self, message: DirectMessage) -> None:
         """Hold a call until it has ended."""
@@ -73,7 +73,7 @@ class HeldMessages:
         elif len(running) > self._next_poll:
             for each in list(running.values()):
                 each.ready()  # which lets go of what has ended
-            self._next_poll = max(_MOST, 2 * len(running))
+            self._next_poll = max(MOST_RECORDS, 2 * len(running))
 
     def let_go(self, message: DirectMessage) -> None:
         """Hold a call no more."""
@@ -91,7 +91,7 @@ class HeldMessages:
             for msg_id, held in list(self._refs.items()):
                 if held() is None:
                     del self._refs[msg_id]
-            self._next_look = max(_MOST, 2 * len(self._refs))
+            self._next_look = max(MOST_RECORDS, 2 * len(self._refs))
 
     def get(self, msg_id: str) -> Message | None:
         """The call of an id, or None."""
@@ -119,7 +119,7 @@ class Records:
         """Note a call."""
         records = self._records
         records.append(facts)
-        if len(records) > _MOST:
+        if len(records) > MOST_RECORDS:
             records.popleft().call = None
 
     def get(self, msg_id: str) -> Facts | None:

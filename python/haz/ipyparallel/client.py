@@ -10,8 +10,15 @@ from concurrent.futures import Future
 
 from haz.ipyparallel._arguments import explained, is_large
 from haz.ipyparallel._canning import can, can_callable
-from haz.ipyparallel._messages import BalancedMessage, DirectMessage, Message
+from haz.ipyparallel._messages import (
+    LOST,
+    BalancedMessage,
+    DirectMessage,
+    EndedMessage,
+    Message,
+)
 from haz.ipyparallel._output_channel import listen
+from haz.ipyparallel._records import MOST_RECORDS
 from haz.ipyparallel.asyncresult import AsyncHubResult, AsyncResult, seconds_of
 from haz.ipyparallel.cluster import (
     DEFAULT_ID,
@@ -344,12 +351,14 @@ class Client:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What is known of calls whose results somebody holds, by their ids."""
+        """What is known of the last calls, and those whose results somebody holds, by their ids."""
+        known = {facts.msg_id: facts for facts in self._state.records.all()}
         found = {}
         for msg_id in self.history:
             message = self._find(msg_id)
-            if message is not None:
-                found[msg_id] = message.metadata
+            facts = known.get(msg_id) if message is None else message.facts
+            if facts is not None:
+                found[msg_id] = facts.metadata()
         return found
 
     def _messages(self, jobs: Any) -> list[Message]:
@@ -366,24 +375,36 @@ class Client:
                 raise TypeError(
                     f"a call is known by its id, its place or its AsyncResult, and not by {job!r}"
                 )
-            message = self._find(msg_id)
-            if message is None:
-                raise KeyError(
-                    f"no call {msg_id!r} is known: it is kept as long as somebody has its "
-                    "AsyncResult"
-                )
-            found.append(message)
+            found.append(self._find(msg_id) or self._ended(msg_id))
         return found
+
+    def _ended(self, msg_id: str) -> Message:
+        facts = self._state.records.get(msg_id)
+        if facts is None or facts.status is None:
+            raise KeyError(
+                f"no call {msg_id!r} is known: the last {MOST_RECORDS} calls of this program are, and "
+                "those whose AsyncResult somebody has; calls of other programs are known there only"
+            )
+        if facts.status == "ok" and facts.value is LOST:
+            raise KeyError(
+                f"the result of {msg_id!r} is not kept: it is larger than 4 KB, or of a class of its "
+                "own; such a one is kept as long as somebody has its AsyncResult"
+            )
+        return EndedMessage(facts)
 
     def get_result(
         self, indices_or_msg_ids: Any = None, block: bool | None = None, owner: bool = True
     ) -> AsyncResult:
         """The AsyncResult of calls: by ids, places in `history`, or AsyncResults to be joined.
 
+        Calls of all clients of the cluster in this program can be asked for.
+
         Raises
         ------
         KeyError
-            If a call is not known: it is kept as long as somebody has its AsyncResult.
+            If a call or its result is not known: that of the last 2000 calls is kept if it is small
+            (4 KB: numbers, texts, arrays, and lists and dicts of some), others as long as somebody
+            has their AsyncResult.
         """
         jobs = -1 if indices_or_msg_ids is None else indices_or_msg_ids
         single = isinstance(jobs, (str, int))
@@ -516,7 +537,13 @@ class Client:
         return status
 
     def result_status(self, msg_ids: Any, status_only: bool = True) -> dict[str, Any]:
-        """Which calls have ended: {"pending": ids, "completed": ids}, and their results by ids."""
+        """Which calls have ended: {"pending": ids, "completed": ids}, and their results by ids.
+
+        Raises
+        ------
+        KeyError
+            If a call or its result is not known; see `get_result`.
+        """
         found: dict[str, Any] = {"pending": [], "completed": []}
         for message in self._messages(msg_ids):
             done = message.ready()

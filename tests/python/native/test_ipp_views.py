@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import functools
+import gc
 import os
 import platform
 import sys
@@ -501,6 +502,62 @@ def test_history_and_records(client):
         client.db_query({"engine_id": {"$like": 1}})
     client.purge_everything()
     assert client.history == client.hub_history() == []
+
+
+def test_results_that_nobody_holds(client):
+    view, balanced = client[:], client.load_balanced_view()
+    other = ipp.Client(cluster=client.cluster)
+    value = {"a": [1, "b", None, np.arange(3).sum()], (2,): 3.5}
+
+    def fails():
+        raise ValueError("of a call")
+
+    calls = [
+        view.apply_async(lambda: value),
+        balanced.apply_async(lambda: "text"),
+        view.push({"a": 1}),
+        view.execute("print(5)\n6", silent=False),
+        view.apply_async(fails),
+        balanced.apply_async(fails),
+    ]
+    client.wait()
+    ids = [call.msg_ids for call in calls]
+    del calls
+    gc.collect()
+    for each in (client, other):
+        results = [each.get_result(of_a_call) for of_a_call in ids]
+        assert [result.msg_ids for result in results] == ids
+        assert all(result.ready() for result in results)
+        assert results[0].get() == [value] * 3
+        assert results[1].get() == ["text"]
+        assert results[2].get() == [None] * 3
+        assert [reply.text for reply in results[3].get()] == ["6"] * 3
+        assert results[3].stdout == ["5\n"] * 3
+        for result in results[4:]:
+            with pytest.raises(ipp.CompositeError, match="of a call"):
+                result.get()
+        found = each.result_status(ids[1] + ids[4], status_only=False)
+        assert (found["pending"], found["completed"]) == ([], ids[1] + ids[4])
+        assert found[ids[1][0]] == "text"
+    assert client.metadata[ids[1][0]]["status"] == "ok"
+    assert client.metadata[ids[4][0]]["status"] == "error"
+    client.purge_results(ids[0])
+    with pytest.raises(KeyError, match="calls of other programs"):
+        client.get_result(ids[0])
+
+
+def test_large_results_are_kept_by_whoever_holds_them(client):
+    class Own:
+        pass
+
+    for large in (lambda: "x" * 5000, lambda: list(range(100)), lambda: [{"a": Own()}]):
+        result = client[:].apply_async(large)
+        ids = result.msg_ids
+        assert len(client.get_result(ids).get()) == 3
+        del result
+        gc.collect()
+        with pytest.raises(KeyError, match=f"the result of '{ids[0]}' is not kept"):
+            client.get_result(ids)
 
 
 def test_data_is_published(client):
