@@ -88,6 +88,9 @@ def _cpp_rows() -> Iterable[Row]:
     yield Row("cpp-async", "1 000 000 no-op tasks of one C++ program, each", "us",
               method="cpp_async_calls", sizes=_sizes(MILLION), repeats=3, warm_up=False,
               budget_s=6.0, limits=("ring/per_task",))  # fmt: skip
+    yield Row("cpp-map", "1 000 000 no-op items of one map() of a C++ program, each", "us",
+              method="cpp_map", sizes=_sizes(MILLION), repeats=3, warm_up=False,
+              budget_s=4.0, limits=("ring/per_task",))  # fmt: skip
 
 
 def _actor_rows() -> Iterable[Row]:

@@ -13,26 +13,28 @@ namespace haz::py {
 
 namespace {
 
-/// What the function has come to, copied as long as it stays.
+/// What the function has come to, as it is told to the node.
 struct KeptOutcome {
   Session& session;
-  CallOutcome outcome{};
+  CallResults& results;
   bool is_known = false;  ///< Else the function has ended its actor.
-  std::vector<std::byte> bytes{};
-  std::vector<ObjectId> refs{};
 };
 
 /// Without the GIL.
 void keep_outcome(void* context, const CallOutcome& outcome) {
   auto& kept = *static_cast<KeptOutcome*>(context);
+  CallResults& results = kept.results;
   kept.is_known = true;
-  kept.outcome = outcome;
-  kept.bytes.assign(outcome.bytes.begin(), outcome.bytes.end());
-  kept.refs.assign(outcome.refs.begin(), outcome.refs.end());
-  kept.outcome.bytes = kept.bytes;
-  kept.outcome.refs = kept.refs;
+  results.outcome = outcome.outcome;
+  for (const NewValue& value : outcome.values) {
+    results.entries.push_back(
+        {NewValue{.offset = value.offset, .size = value.size, .is_error = value.is_error},
+         results.bytes.size(), results.ids.size(), value.refs.size()});
+    results.bytes.insert(results.bytes.end(), value.bytes.begin(), value.bytes.end());
+    results.ids.insert(results.ids.end(), value.refs.begin(), value.refs.end());
+  }
   // Until the node has counted those of the result.
-  for (const ObjectId id : kept.refs)
+  for (const ObjectId id : results.ids)
     kept.session.client().add_reference(id);
 }
 
@@ -57,7 +59,7 @@ PyObject* WorkerLoop::call_cpp(const Loaded& loaded, const TaskCommand& command,
       return nullptr;
     }
   }
-  KeptOutcome kept{session_};
+  KeptOutcome kept{session_, results};
   PendingCppCall pending{command, *loaded.cpp, name, self, session_, &kept, keep_outcome};
   if (loaded.is_method || as_cpp_function(loaded.callable) != nullptr) {
     run_pending_cpp_call(pending);
@@ -65,7 +67,11 @@ PyObject* WorkerLoop::call_cpp(const Loaded& loaded, const TaskCommand& command,
     PendingCppCall* const outer = set_pending_cpp_call(&pending);
     PyObject* returned = PyObject_CallNoArgs(loaded.callable);
     set_pending_cpp_call(outer);
-    if (returned == nullptr) return nullptr;
+    if (returned == nullptr) {
+      for (const ObjectId id : results.ids)
+        session_.client().drop_reference(id);
+      return nullptr;
+    }
     Py_DECREF(returned);
   }
   if (!kept.is_known) {
@@ -73,26 +79,24 @@ PyObject* WorkerLoop::call_cpp(const Loaded& loaded, const TaskCommand& command,
     end_process(0);
     Py_RETURN_NONE;
   }
-  for (const ObjectId id : kept.refs) {
+  for (const ObjectId id : results.ids) {
     PyObject* ref = adopt_ref(session_, id);
     if (ref == nullptr) return nullptr;
     results.kept.push_back(ref);
   }
-  if (kept.outcome.outcome == Outcome::kReturned && ring_.interrupt_pending()) {
+  if (results.outcome == Outcome::kReturned && ring_.interrupt_pending()) {
     // It was told to stop: what it has returned since then counts as if it had been interrupted.
-    if (kept.outcome.offset != 0)
-      session_.client().discard({kept.outcome.offset, kept.outcome.size, false});
+    give_back(results);
     PyErr_SetNone(PyExc_KeyboardInterrupt);
     return nullptr;
   }
-  if (kept.outcome.outcome == Outcome::kRetryable &&
-      !is_cpp_error_retried(kept.bytes, command.function)) {
+  if (results.outcome == Outcome::kRetryable &&
+      !is_cpp_error_retried(results.bytes, command.function)) {
     if (PyErr_Occurred() != nullptr) return nullptr;
-    kept.outcome.outcome = Outcome::kRaised;
+    results.outcome = Outcome::kRaised;
   }
-  // What the outcome points to moves with its bytes.
-  results.bytes.swap(kept.bytes);
-  if (!place_cpp_result(results, kept.outcome)) return nullptr;
+  results.is_packed = true;
+  if (!move_large_errors(results)) return nullptr;
   Py_RETURN_NONE;
 }
 
@@ -107,27 +111,26 @@ bool WorkerLoop::is_cpp_error_retried(const std::vector<std::byte>& error, std::
   return is_retried;
 }
 
-/// The bytes of the outcome are those of the results.
-bool WorkerLoop::place_cpp_result(CallResults& results, const CallOutcome& outcome) {
-  results.is_packed = true;
-  results.outcome = outcome.outcome;
-  const bool is_error = outcome.outcome != Outcome::kReturned;
-  NewValue value{.offset = outcome.offset, .size = outcome.size, .is_error = is_error};
-  results.ids.assign(outcome.refs.begin(), outcome.refs.end());
-  if (is_error && value.size > Client::kMaxNearValue) {
+/// Those of more than a message takes go to the arena. False with a Python error.
+bool WorkerLoop::move_large_errors(CallResults& results) {
+  for (CallResults::Entry& entry : results.entries) {
+    NewValue& value = entry.value;
+    if (!value.is_error || value.size <= Client::kMaxNearValue) continue;
     GilHooks hooks;
     Result<StoreBlock> block = session_.client().allocate(value.size, hooks, StoreUse::kMessage);
     if (block) {
-      std::memcpy(session_.client().arena().at(block->offset), results.bytes.data(), value.size);
+      std::memcpy(session_.client().arena().at(block->offset),
+                  results.bytes.data() + entry.bytes_at, value.size);
       session_.client().seal(*block);
       value.offset = block->offset;
-    } else {
-      results.bytes =
-          plain_error("object_store_full", "there was no room for the error of this task");
-      value.size = results.bytes.size();
+      continue;
     }
+    const std::vector<std::byte> shortened =
+        plain_error("object_store_full", "there was no room for the error of this task");
+    entry.bytes_at = results.bytes.size();
+    value.size = shortened.size();
+    results.bytes.insert(results.bytes.end(), shortened.begin(), shortened.end());
   }
-  results.entries.push_back({value, 0, 0, results.ids.size()});
   return PyErr_Occurred() == nullptr;
 }
 

@@ -203,7 +203,7 @@ PyObject* WorkerLoop::call(const TaskCommand& command, bool in_ring,
   bool decoded = false;
   const Loaded* loaded = load(command);
   if (loaded != nullptr && loaded->cpp != nullptr && loaded->items_ahead < 0 &&
-      attempt.num_returns == 1) {
+      (attempt.num_returns == 1 || has_items(command, ring_.arena()))) {
     slot().name = loaded->name;
     const TaskCommand copy = command;
     if (in_ring) ring_.release_task();

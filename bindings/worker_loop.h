@@ -159,7 +159,7 @@ class WorkerLoop {
                  std::unique_lock<std::timed_mutex>& claim, Call& attempt, CallResults& results);
   PyObject* call_cpp(const Loaded& loaded, const TaskCommand& command, CallResults& results);
   bool is_cpp_error_retried(const std::vector<std::byte>& error, std::uint32_t function);
-  bool place_cpp_result(CallResults& results, const CallOutcome& outcome);
+  bool move_large_errors(CallResults& results);
   void execute(const TaskCommand& command, bool in_ring,
                std::unique_lock<std::timed_mutex> claim = {});
   void start_call(const TaskCommand& command, std::int64_t now_ns);

@@ -50,6 +50,10 @@ class Haz(RayLike, Engines):
         """No-ops of one C++ driver."""
         return cpp_program.run("async", n, self._workers)
 
+    def cpp_map(self, n: int) -> float:
+        """No-op items of one C++ driver."""
+        return cpp_program.run("map", n, self._workers)
+
     # ---- functions of C++ ------------------------------------------------------------------------
 
     def _cpp_noop(self) -> Any:

@@ -4,12 +4,13 @@
 #include <algorithm>
 #include <cstdio>
 #include <random>
+#include <ranges>
 #include <vector>
 
 constexpr int kTasks = 40;
 constexpr int kPoints = 50'000;
 
-// Each task has a seed: a generator that is made before the tasks would be the same in all workers.
+// Each call has a seed: a generator that is made before the tasks would be the same in all workers.
 int points_in_circle(int number, unsigned seed) {
   std::mt19937 generator(seed);
   std::uniform_real_distribution<double> uniform;
@@ -25,9 +26,9 @@ HAZ_REMOTE(points_in_circle);
 
 int main(int argc, char** argv) {
   const auto runtime = haz::init(argc, argv);
-  std::vector<haz::ref<int>> pending;
-  for (unsigned seed = 0; seed < kTasks; ++seed)
-    pending.push_back(haz::task(points_in_circle).remote(kPoints, seed));
+  const std::vector<int> points(kTasks, kPoints);
+  std::vector<haz::ref<int>> pending =
+      haz::task(points_in_circle).map(points, std::views::iota(0U));
   long inside = 0;
   std::size_t done = 0;
   while (!pending.empty()) {

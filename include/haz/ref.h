@@ -85,10 +85,11 @@ class ref {
   friend bool operator==(const ref&, const ref&) noexcept = default;
 
   /// For the implementation: takes over one reference of the object.
-  static ref adopt(std::uint64_t id) noexcept {
+  static ref adopt(std::uint64_t id,
+                   std::uint32_t generation = detail::current_generation()) noexcept {
     ref made;
     made.id_ = id;
-    made.generation_ = detail::current_generation();
+    made.generation_ = generation;
     return made;
   }
   /// For the implementation: the run of haz that the object is of.

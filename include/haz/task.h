@@ -2,10 +2,15 @@
 /// Functions as tasks: HAZ_REMOTE and haz::task.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <ranges>
+#include <tuple>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "haz/codec.h"
 #include "haz/detail/call.h"
@@ -35,6 +40,31 @@
 
 namespace haz {
 
+namespace detail {
+
+/// Whether the argument is a ref of which the function gets the value.
+template <class Argument, class Parameter>
+inline constexpr bool is_dependency = is_ref<Argument>::value && !is_ref<kept_t<Parameter>>::value;
+
+/// How many items the shortest of the ranges has. One at least ends.
+template <class... Ranges>
+std::size_t shortest(Ranges&... ranges) {
+  if constexpr ((std::ranges::sized_range<Ranges> && ...)) {
+    return std::min({static_cast<std::size_t>(std::ranges::size(ranges))...});
+  } else {
+    std::size_t count = 0;
+    std::tuple at(std::ranges::begin(ranges)...);
+    const auto is_left = [&ranges...](const auto&... item) {
+      return ((item != std::ranges::end(ranges)) && ...);
+    };
+    for (; std::apply(is_left, at); ++count)
+      std::apply([](auto&... item) { (++item, ...); }, at);
+    return count;
+  }
+}
+
+}  // namespace detail
+
 /// What task() returns: a function that can be called in other processes. Cheap to copy; any thread
 /// may use it.
 template <class Result, class... Parameters>
@@ -62,6 +92,61 @@ class remote_task {
       (call.template add<Parameters>(std::forward<Arguments>(arguments)), ...);
       return ref<detail::kept_t<Result>>::adopt(call.submit(*binding_));
     }
+  }
+
+  /// Calls it once for each item of the ranges, in other processes, and returns at once: a ref for
+  /// each call, in order. Call number i gets item number i of every range; the shortest one says
+  /// how many there are. An item is what remote() takes.
+  ///
+  /// Costs a fraction of as many calls of remote(), since several items make one task: few where
+  /// there are few, up to 256, and fewer at the end, so that all processes have something to do
+  /// until then; or `chunksize` of them. Each item has a value or an error of its own all the same.
+  /// But what happens to a task happens to all of its items: their results are ready together, when
+  /// the last one is; where its process dies all are called again, or fail; cancel() of one cancels
+  /// all; a `timeout_s` is for all together.
+  ///
+  /// An item is a task of its own where it is a ref whose value the function takes, where
+  /// `timeout_s` or `retry_exceptions` were given and `chunksize` was not, and of py_function().
+  ///
+  /// @throws as remote(). What was submitted by then runs, and nobody gets its results.
+  template <class... Ranges>
+  std::vector<ref<detail::kept_t<Result>>> map(Ranges&&... ranges) const {
+    using result = ref<detail::kept_t<Result>>;
+    static_assert(sizeof...(Parameters) != 0,
+                  "haz: .map() calls a function once for each item, and this one takes none");
+    static_assert(sizeof...(Ranges) == sizeof...(Parameters),
+                  "haz: .map() takes as many ranges as the function has parameters");
+    constexpr bool are_ranges = (std::ranges::forward_range<Ranges> && ...);
+    static_assert(are_ranges,
+                  "haz: .map() takes ranges that can be gone through twice, as vectors can");
+    std::vector<result> refs;
+    if constexpr (are_ranges && sizeof...(Ranges) == sizeof...(Parameters) &&
+                  sizeof...(Parameters) != 0) {
+      constexpr bool has_dependencies =
+          (detail::is_dependency<std::ranges::range_value_t<Ranges>, Parameters> || ...);
+      const std::size_t count = detail::shortest(ranges...);
+      refs.reserve(count);
+      const detail::chunk_plan plan(*binding_, count, has_dependencies);
+      std::tuple items(std::ranges::begin(ranges)...);
+      while (refs.size() < count) {
+        const std::size_t size = plan.next(count - refs.size());
+        detail::call_writer call(sizeof...(Parameters), size);
+        for (std::size_t i = 0; i < size; ++i) {
+          std::apply(
+              [&call](auto&... item) {
+                (call.template add<Parameters>(*item), ...);
+                (++item, ...);
+              },
+              items);
+          call.end_item();
+        }
+        const std::uint64_t first = call.submit(*binding_);
+        const std::uint32_t generation = detail::current_generation();
+        for (std::size_t i = 0; i < size; ++i)
+          refs.push_back(result::adopt(first + i, generation));
+      }
+    }
+    return refs;
   }
 
  private:
@@ -111,6 +196,14 @@ class remote_functor {
   template <class... Arguments>
   auto remote(Arguments&&... arguments) const {
     return task_.remote(functor_, std::forward<Arguments>(arguments)...);
+  }
+  /// As of remote_task.
+  template <class... Ranges>
+  auto map(Ranges&&... ranges) const {
+    const auto same =
+        std::views::iota(std::size_t{0}) |
+        std::views::transform([this](std::size_t) -> const Functor& { return functor_; });
+    return task_.map(same, std::forward<Ranges>(ranges)...);
   }
 
  private:

@@ -2,6 +2,7 @@
 /// How a task runs.
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <utility>
@@ -25,6 +26,8 @@ struct task_options {
   int priority = 0;
   /// In messages; empty: that of the function.
   std::string name{};
+  /// Of map(): items that make one task; 0: chosen for what there is to do.
+  std::size_t chunksize = 0;
 };
 
 }  // namespace haz

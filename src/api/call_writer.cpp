@@ -20,10 +20,10 @@ namespace {
 
 /// Arguments that take more become objects of their own.
 constexpr std::size_t kMaxArgumentBytes = 8 * kKiB;
+/// Where those of a chunk take more, so do all that follow.
+constexpr std::size_t kMaxPayloadBytes = 64 * kMiB;
 /// Counts of positional arguments and of keywords, which are none, stand first.
 constexpr std::size_t kCountsBytes = 2 * sizeof(std::uint32_t);
-/// As ArgumentKind of bindings/arguments.h.
-constexpr std::byte kDependency{1};
 
 constexpr unsigned kGenerationShift = 32;
 
@@ -132,6 +132,7 @@ std::uint32_t number_of(binding& to) {
 
 void check_options(const task_options& options) {
   constexpr double kLongestS = 1e9;
+  constexpr std::size_t kMostItems = std::size_t{1} << 20U;
   const auto refuse = [](const std::string& text) { throw usage_error("task_options: " + text); };
   const auto check_amount = [&](const std::string& name, double amount) {
     if (!(amount >= 0) || std::isinf(amount))
@@ -145,12 +146,48 @@ void check_options(const task_options& options) {
   if (options.max_retries < -1) refuse("max_retries is -1 (without end), 0 or more");
   if (options.timeout_s && !(*options.timeout_s > 0 && *options.timeout_s < kLongestS))
     refuse("timeout_s is a number of seconds above 0");
+  if (options.chunksize > kMostItems) refuse("chunksize is at most " + std::to_string(kMostItems));
+  if (options.retry_exceptions && options.chunksize > 1)
+    refuse(
+        "a chunk of several items is not called again because one has thrown: leave chunksize out "
+        "where retry_exceptions is set");
 }
 
-call_writer::call_writer(std::size_t num_arguments) {
-  const auto count = static_cast<std::uint32_t>(num_arguments);
-  std::byte* const head = out_.grow(kCountsBytes + num_arguments);
-  std::memset(head, 0, kCountsBytes + num_arguments);
+namespace {
+
+/// Of a node with so many CPUs.
+std::size_t tasks_at_a_time(const task_options& options) {
+  constexpr double kMost = 1024;
+  double cpus = 1;
+  failure why;
+  if (!current_engine().count_cpus(&cpus, why)) throw_failure(why);
+  const double share = options.num_cpus > 0 ? cpus / options.num_cpus : cpus;
+  return static_cast<std::size_t>(std::clamp(share, 1.0, kMost));
+}
+
+}  // namespace
+
+chunk_plan::chunk_plan(const binding& to, std::size_t num_items, bool each_alone) {
+  constexpr std::size_t kMostItems = 256;
+  // So that the last ones to end are short beside all that one worker does.
+  constexpr std::size_t kPartsOfWorker = 4;
+  const task_options& options = to.options;
+  if (each_alone || to.function->kind != function_kind::function) return;
+  if (options.chunksize != 0) {
+    most_ = options.chunksize;
+  } else if (num_items > 1 && !options.timeout_s && !options.retry_exceptions) {
+    most_ = kMostItems;
+    parts_ = kPartsOfWorker * tasks_at_a_time(options);
+  }
+}
+
+call_writer::call_writer(std::size_t num_arguments, std::size_t num_items)
+    : num_items_(num_items), ends_at_(kCountsBytes + num_items * num_arguments) {
+  auto count = static_cast<std::uint32_t>(num_arguments);
+  if (num_items > 1) count |= each_item;
+  first_value_ = ends_at_ + (num_items > 1 ? num_items * sizeof(std::uint32_t) : 0);
+  std::byte* const head = out_.grow(first_value_);
+  std::memset(head, 0, ends_at_);
   std::memcpy(head, &count, sizeof count);
 }
 
@@ -161,7 +198,7 @@ call_writer::~call_writer() {
 }
 
 void call_writer::add_dependency(std::uint64_t id) {
-  out_.data()[kCountsBytes + index_++] = kDependency;
+  out_.data()[kCountsBytes + index_++] = from_dependency;
   dependencies_.push_back(id);
 }
 
@@ -171,7 +208,8 @@ void call_writer::begin_value() {
 }
 
 void call_writer::end_value() {
-  if (out_.num_far() != 0 || out_.size() - value_begin_ > kMaxArgumentBytes) {
+  const std::size_t most = out_.size() < kMaxPayloadBytes ? kMaxArgumentBytes : 0;
+  if (out_.num_far() != 0 || out_.size() - value_begin_ > most) {
     make_object();
     return;
   }
@@ -202,6 +240,7 @@ call call_writer::prepare(binding& to) {
   made.num_dependencies = dependencies_.size();
   made.refs = out_.refs().data();
   made.num_refs = out_.refs().size();
+  made.num_items = static_cast<std::uint32_t>(num_items_);
   return made;
 }
 

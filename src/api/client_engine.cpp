@@ -216,6 +216,7 @@ bool ClientEngine::fill(Submission& submission, const detail::call& call, failur
   submission.payload = {call.payload, call.payload_size};
   submission.dependencies = ids_of(call.dependencies, call.num_dependencies);
   submission.refs = ids_of(call.refs, call.num_refs);
+  submission.num_returns = call.num_items;
   if (call.payload_size > Client::kMaxNearPayload) {
     NativeHooks hooks(ring_);
     auto block = client_.allocate(call.payload_size, hooks, StoreUse::kMessage);
@@ -228,7 +229,7 @@ bool ClientEngine::fill(Submission& submission, const detail::call& call, failur
     submission.payload_offset = block->offset;
     submission.payload = {};
   }
-  submission.id = TaskId{client_.new_ids(1)};
+  submission.id = TaskId{client_.new_ids(call.num_items)};
   if (ring_ != nullptr) submission.parent = ring_->running_task();
   return true;
 }
@@ -380,6 +381,27 @@ bool ClientEngine::wait(const std::uint64_t* ids, std::size_t count, std::size_t
 
 void ClientEngine::cancel(std::uint64_t id, bool force, bool recursive) noexcept {
   client_.cancel(ObjectId{id}, force, recursive);
+}
+
+bool ClientEngine::count_cpus(double* cpus, failure& why) noexcept {
+  *cpus = cpus_.load(std::memory_order_relaxed);
+  if (*cpus != 0) return true;
+  return guarded(why, [&] {
+    auto answer = client_.query(QueryKind::kTotalResources, 0);
+    if (!answer) {
+      tell(why, answer.error());
+      return false;
+    }
+    ValueReader reader(*answer);
+    auto table = reader.next();
+    for (std::uint32_t i = 0; table && i < table->count; ++i) {
+      auto name = reader.next();
+      auto amount = reader.next();
+      if (name && amount && name->text() == "CPU") *cpus = amount->number;
+    }
+    cpus_.store(*cpus, std::memory_order_relaxed);
+    return true;
+  });
 }
 
 bool ClientEngine::notify(std::uint64_t id, detail::ready_callback resume, void* context,

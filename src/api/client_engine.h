@@ -57,6 +57,7 @@ class ClientEngine final : public detail::engine {
   bool wait(const std::uint64_t* ids, std::size_t count, std::size_t needed,
             std::int64_t timeout_ns, bool* ready, detail::failure& why) noexcept override;
   void cancel(std::uint64_t id, bool force, bool recursive) noexcept override;
+  bool count_cpus(double* cpus, detail::failure& why) noexcept override;
   void add_reference(std::uint64_t id) noexcept override { client_.add_reference(ObjectId{id}); }
   void drop_reference(std::uint64_t id) noexcept override { client_.drop_reference(ObjectId{id}); }
   [[nodiscard]] bool is_interrupted() const noexcept override {
@@ -88,8 +89,9 @@ class ClientEngine final : public detail::engine {
   RingClient* ring_;
   Completions completions_;
   std::atomic<bool> is_actor_{false};
-  std::string program_;     ///< Empty: workers are this program already.
-  std::string name_space_;  ///< Of actors whose calls name none.
+  std::atomic<double> cpus_{0};  ///< Of the node, which has that many for good; 0: not asked yet.
+  std::string program_;          ///< Empty: workers are this program already.
+  std::string name_space_;       ///< Of actors whose calls name none.
   const std::string python_environment_;
 };
 

@@ -18,7 +18,7 @@ namespace haz {
 
 /// Changes with anything below, and with what it is made of.
 inline constexpr std::uint32_t kLibraryHostVersion =
-    detail::abi_version << 16U | kLayoutVersion << 8U | 2U;
+    detail::abi_version << 16U | kLayoutVersion << 8U | 3U;
 /// Of a `LibraryHost* (*)(std::uint32_t version)`, which returns null for another version.
 inline constexpr const char* kLibraryHostSymbol = "haz_library_host";
 

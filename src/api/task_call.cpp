@@ -1,11 +1,14 @@
 #include "api/task_call.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <iostream>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "api/actor_exit.h"
 #include "api/fork_guard.h"
@@ -13,6 +16,7 @@
 #include "api/task_failure.h"
 #include "api/throw_stack.h"
 #include "base/units.h"
+#include "client/client.h"
 #include "haz/task_error.h"
 #include "os/process.h"
 #include "wire/plain_error.h"
@@ -33,16 +37,36 @@ class CommandArguments final : public detail::call_arguments {
         locations_(block_ + align_up(command.payload_size, 8)) {
     std::memcpy(&positional_, block_, sizeof positional_);
     std::memcpy(&keyword_, block_ + sizeof positional_, sizeof keyword_);
-    const std::size_t head = kCountsBytes + positional_ + keyword_;
-    inline_values_.emplace(block_ + head, command.payload_size - head, 0);
+    std::size_t head = kCountsBytes + positional_ + keyword_;
+    if ((positional_ & detail::each_item) != 0) {
+      positional_ &= ~detail::each_item;
+      num_items_ = command.num_returns;
+      ends_ = block_ + kCountsBytes + num_items_ * positional_;
+      head = kCountsBytes + num_items_ * (positional_ + sizeof(std::uint32_t));
+    }
+    values_ = {block_ + head, command.payload_size - head};
+    inline_values_.emplace(values_.data(), values_.size(), 0);
   }
 
   [[nodiscard]] std::uint32_t positional() const { return positional_; }
   [[nodiscard]] std::uint32_t keyword() const { return keyword_; }
+  /// Of a chunk of a map(); 0: it is none.
+  [[nodiscard]] std::size_t num_items() const { return num_items_; }
+
+  /// The arguments of item number `item` come next, whatever was read of those before it.
+  void move_to(std::size_t item) {
+    const std::byte* const kinds = block_ + kCountsBytes;
+    index_ = item * positional_;
+    dependency_ =
+        static_cast<std::size_t>(std::count(kinds, kinds + index_, detail::from_dependency));
+    std::uint32_t begin = 0;
+    if (item > 0) std::memcpy(&begin, ends_ + (item - 1) * sizeof begin, sizeof begin);
+    inline_values_.emplace(values_.data() + begin, values_.size() - begin, 0);
+  }
 
   detail::reader& next() override {
     const std::byte kind = block_[kCountsBytes + index_++];
-    if (kind == std::byte{0}) return *inline_values_;
+    if (kind != detail::from_dependency) return *inline_values_;
     ArgumentLocation location{};
     std::memcpy(&location, locations_ + dependency_++ * sizeof location, sizeof location);
     const bool near = (location.size_high_and_near & kNearArgument) != 0;
@@ -62,6 +86,9 @@ class CommandArguments final : public detail::call_arguments {
   const std::byte* locations_;
   std::uint32_t positional_ = 0;
   std::uint32_t keyword_ = 0;
+  std::size_t num_items_ = 0;
+  const std::byte* ends_ = nullptr;    ///< Of the items' values, u32 each.
+  std::span<const std::byte> values_;  ///< Those that are no objects.
   std::size_t index_ = 0;
   std::size_t dependency_ = 0;
   std::optional<detail::reader> inline_values_;
@@ -122,8 +149,117 @@ void invoke(const detail::remote_function& function, detail::call_arguments& arg
   exit_now(code);
 }
 
-CallOutcome failed(std::span<const std::byte> error) {
-  return {.outcome = Outcome::kRetryable, .size = error.size(), .bytes = error};
+NewValue failed(std::span<const std::byte> error) {
+  return {.size = error.size(), .is_error = true, .bytes = error};
+}
+
+/// What the items of a chunk have come to, up to the end of the attempt.
+class ItemResults {
+ public:
+  ItemResults(std::size_t count, detail::engine& engine) : engine_(engine) {
+    values_.reserve(count);
+    places_.reserve(count);
+  }
+
+  /// Where the next item writes its result.
+  [[nodiscard]] detail::writer& out() { return out_; }
+
+  void add_written() {
+    const std::size_t size = out_.size() - begin_;
+    NewValue value{.size = size};
+    const std::size_t first_ref = refs_.size();
+    if (!out_.refs().empty()) {
+      for (const std::uint64_t id : out_.refs())
+        refs_.push_back(ObjectId{id});
+      kept_.push_back(out_.take_kept());
+    }
+    if (out_.num_far() != 0 || size > Client::kMaxNearValue) {
+      detail::stored place{};
+      detail::failure why;
+      const bool is_stored = engine_.store(out_.value(begin_), &place, why);
+      out_.cut(begin_, 0, 0);
+      if (!is_stored) {
+        refs_.resize(first_ref);
+        add_error(plain_error("object_store_full", why.text));
+        return;
+      }
+      value = {.offset = place.offset, .size = place.size};
+    } else {
+      out_.cut(out_.size(), 0, 0);
+    }
+    add(value, first_ref);
+  }
+  /// In place of what was written of its result.
+  void add_error(std::vector<std::byte> error) {
+    out_.cut(begin_, 0, 0);
+    errors_.push_back(std::move(error));
+    add(failed(errors_.back()), refs_.size());
+  }
+  [[nodiscard]] std::size_t size() const { return values_.size(); }
+
+  /// All of them. Nothing is added any more.
+  std::span<NewValue> finish() {
+    for (std::size_t i = 0; i < values_.size(); ++i) {
+      NewValue& value = values_[i];
+      const Place& place = places_[i];
+      if (!value.is_error && value.offset == 0)
+        value.bytes = {out_.data() + place.begin, value.size};
+      const std::size_t end = i + 1 < places_.size() ? places_[i + 1].first_ref : refs_.size();
+      value.refs = std::span(refs_).subspan(place.first_ref, end - place.first_ref);
+    }
+    return values_;
+  }
+
+ private:
+  /// In what grows and so moves.
+  struct Place {
+    std::size_t begin;
+    std::size_t first_ref;
+  };
+
+  void add(const NewValue& value, std::size_t first_ref) {
+    values_.push_back(value);
+    places_.push_back({begin_, first_ref});
+    begin_ = out_.size();
+  }
+
+  detail::engine& engine_;
+  detail::writer out_;
+  std::size_t begin_ = 0;  ///< Of the next result.
+  std::vector<NewValue> values_;
+  std::vector<Place> places_;
+  std::vector<ObjectId> refs_;
+  std::vector<std::shared_ptr<const void>> kept_;  ///< What counts `refs_` until the node does.
+  std::deque<std::vector<std::byte>> errors_;
+};
+
+/// Calls the function for each item.
+void run_items(const detail::remote_function& function, std::string_view task_name,
+               const TaskCommand& command, CommandArguments& arguments, Arena& arena,
+               detail::engine& engine, ItemResults& results) {
+  std::shared_ptr<void> no_self;
+  bool has_failed = false;
+  for (std::size_t item = 0; item < arguments.num_items(); ++item) {
+    if (engine.is_interrupted()) break;
+    try {
+      if (has_failed) arguments.move_to(item);  // nobody knows what the last one has read
+      has_failed = false;
+      const auto again = [&] {
+        CommandArguments read_again(command, arena);
+        read_again.move_to(item);
+        return given(read_again, function.num_parameters);
+      };
+      invoke(function, arguments, again, results.out(), no_self);
+      if (is_forked_child()) leave_forked_child(0);
+      results.add_written();
+    } catch (...) {
+      if (is_forked_child()) leave_forked_child(1);
+      has_failed = true;
+      results.add_error(pack_current_exception(task_name));
+    }
+  }
+  while (results.size() < arguments.num_items())
+    results.add_error(plain_error("cancelled", "the task was told to stop"));
 }
 
 }  // namespace
@@ -132,27 +268,37 @@ void run_call(const detail::remote_function& function, std::string_view task_nam
               const TaskCommand& command, std::shared_ptr<void>& self, Arena& arena,
               detail::engine& engine, const std::function<void(const CallOutcome&)>& done) {
   std::vector<std::byte> error;
+  std::optional<ItemResults> items;
   const ThrowStacks noted;
   try {
     detail::writer out;
     {
       CommandArguments arguments(command, arena);
       check_count(function, arguments.positional(), arguments.keyword());
-      const auto again = [&] {
-        CommandArguments read_again(command, arena);
-        return given(read_again, function.num_parameters);
-      };
-      invoke(function, arguments, again, out, self);
+      if (arguments.num_items() != 0) {
+        items.emplace(arguments.num_items(), engine);
+        run_items(function, task_name, command, arguments, arena, engine, *items);
+      } else {
+        const auto again = [&] {
+          CommandArguments read_again(command, arena);
+          return given(read_again, function.num_parameters);
+        };
+        invoke(function, arguments, again, out, self);
+      }
+    }
+    if (items) {
+      done({.values = items->finish()});
+      return;
     }
     if (is_forked_child()) leave_forked_child(0);
     const detail::encoded value = out.value();
     detail::stored place{};
     detail::failure why;
     if (engine.store(value, &place, why)) {
-      CallOutcome result{.offset = place.offset, .size = place.size};
+      NewValue result{.offset = place.offset, .size = place.size};
       if (place.offset == 0) result.bytes = {value.stream, value.size};
       result.refs = {reinterpret_cast<const ObjectId*>(value.refs), value.num_refs};
-      done(result);
+      done({.values = std::span(&result, 1)});
       return;
     }
     error = plain_error("object_store_full", why.text);
@@ -162,7 +308,8 @@ void run_call(const detail::remote_function& function, std::string_view task_nam
     if (is_forked_child()) leave_forked_child(1);
     error = pack_current_exception(task_name);
   }
-  done(failed(error));
+  NewValue result = failed(error);
+  done({.outcome = Outcome::kRetryable, .values = std::span(&result, 1)});
 }
 
 void call_here(const detail::remote_function& function, std::string_view task_name,

@@ -158,12 +158,10 @@ void TaskLoop::execute_here(const TaskCommand& command, const Loaded& loaded, bo
   if ((command.flags & kNoMemory) != 0) {
     const std::vector<std::byte> error = plain_error(
         "object_store_full", "the object store had no room for the arguments of this task");
-    finish(command, monotonic_ns(), Outcome::kRaised,
-           {.size = error.size(), .is_error = true, .bytes = error});
+    fail(command, monotonic_ns(), error);
   } else if (loaded.function == nullptr) {
     const std::vector<std::byte> error = plain_error("serialization", loaded.missing);
-    finish(command, monotonic_ns(), Outcome::kRaised,
-           {.size = error.size(), .is_error = true, .bytes = error});
+    fail(command, monotonic_ns(), error);
   } else {
     call(loaded, command, outermost);
   }
@@ -183,16 +181,11 @@ void TaskLoop::call(const Loaded& loaded, const TaskCommand& command, bool outer
   const auto done = [&](const CallOutcome& result) {
     flush_task_output(outermost);
     if (result.outcome == Outcome::kReturned && ring_.interrupt_pending()) {
-      give_up(command, began_ns, result);
+      give_up(command, began_ns, result.values);
       return;
     }
     const bool is_final = result.outcome == Outcome::kRetryable && !loaded.is_retried;
-    finish(command, began_ns, is_final ? Outcome::kRaised : result.outcome,
-           {.offset = result.offset,
-            .size = result.size,
-            .is_error = result.outcome != Outcome::kReturned,
-            .bytes = result.bytes,
-            .refs = result.refs});
+    finish(command, began_ns, is_final ? Outcome::kRaised : result.outcome, result.values);
   };
   // By reference: a copy of it would be allocated.
   run_call(*loaded.function, loaded.name, command, actor_, ring_.arena(), engine_, std::ref(done));
@@ -203,36 +196,45 @@ void TaskLoop::call(const Loaded& loaded, const TaskCommand& command, bool outer
 
 /// The task was told to stop: what it has returned since then counts as if it had thrown.
 void TaskLoop::give_up(const TaskCommand& command, std::int64_t began_ns,
-                       const CallOutcome& result) {
-  if (result.offset != 0) ring_.discard({result.offset, result.size, false});
-  const std::vector<std::byte> error = plain_error("cancelled", "the task was told to stop");
-  finish(command, began_ns, Outcome::kRaised,
-         {.size = error.size(), .is_error = true, .bytes = error});
+                       std::span<const NewValue> values) {
+  for (const NewValue& value : values) {
+    if (value.offset != 0) ring_.discard({value.offset, value.size, false});
+  }
+  fail(command, began_ns, plain_error("cancelled", "the task was told to stop"));
+}
+
+void TaskLoop::fail(const TaskCommand& command, std::int64_t began_ns,
+                    std::span<const std::byte> error) {
+  NewValue value{.size = error.size(), .is_error = true, .bytes = error};
+  finish(command, began_ns, Outcome::kRaised, std::span(&value, 1));
+}
+
+/// False: there is no room.
+bool TaskLoop::move_to_arena(NewValue& error) {
+  NativeHooks hooks(nullptr);
+  auto block = ring_.allocate(error.size, hooks, StoreUse::kMessage);
+  if (!block) return false;
+  std::memcpy(ring_.arena().at(block->offset), error.bytes.data(), error.size);
+  ring_.seal(*block);
+  error.offset = block->offset;
+  error.bytes = {};
+  return true;
 }
 
 void TaskLoop::finish(const TaskCommand& command, std::int64_t began_ns, Outcome outcome,
-                      NewValue value) {
+                      std::span<NewValue> values) {
   // From here on an interrupt comes too late.
   ring_.end_attempt({});
   std::vector<std::byte> shortened;
-  StoreBlock block;
-  if (value.is_error && value.size > Client::kMaxNearValue) {
-    NativeHooks hooks(nullptr);
-    auto place = ring_.allocate(value.size, hooks, StoreUse::kMessage);
-    if (place) {
-      block = *place;
-      std::memcpy(ring_.arena().at(block.offset), value.bytes.data(), value.size);
-      ring_.seal(block);
-      value.offset = block.offset;
-      value.bytes = {};
-    } else {
+  for (NewValue& value : values) {
+    if (!value.is_error || value.size <= Client::kMaxNearValue || move_to_arena(value)) continue;
+    if (shortened.empty())
       shortened = plain_error("object_store_full", "there was no room for the error of this task");
-      value.size = shortened.size();
-      value.bytes = shortened;
-    }
+    value.size = shortened.size();
+    value.bytes = shortened;
   }
-  const std::int64_t ended_ns = ring_.finish(
-      {TaskId{command.task}, command.attempt, outcome, began_ns, std::span(&value, 1)});
+  const std::int64_t ended_ns =
+      ring_.finish({TaskId{command.task}, command.attempt, outcome, began_ns, values});
   if (concurrency_ == 1) ended_ns_ = ended_ns;
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <unordered_map>
 
@@ -44,8 +45,11 @@ class TaskLoop {
   void run_call_threads();
   [[nodiscard]] std::int64_t began_at(bool outermost) const;
   void call(const Loaded& loaded, const TaskCommand& command, bool outermost);
-  void give_up(const TaskCommand& command, std::int64_t began_ns, const CallOutcome& result);
-  void finish(const TaskCommand& command, std::int64_t began_ns, Outcome outcome, NewValue value);
+  void give_up(const TaskCommand& command, std::int64_t began_ns, std::span<const NewValue> values);
+  void finish(const TaskCommand& command, std::int64_t began_ns, Outcome outcome,
+              std::span<NewValue> values);
+  void fail(const TaskCommand& command, std::int64_t began_ns, std::span<const std::byte> error);
+  bool move_to_arena(NewValue& error);
   void set_threads(std::uint32_t threads);
 
   RingClient& ring_;

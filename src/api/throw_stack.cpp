@@ -50,7 +50,10 @@ bool is_own(const CodePlace& place) {
 }
 
 /// What is below it has called the task, such as Python's interpreter.
-bool is_bottom(const CodePlace& place) { return place.function.starts_with("haz::run_call"); }
+bool is_bottom(const CodePlace& place) {
+  return place.function.starts_with("haz::run_call") ||
+         place.function.starts_with("haz::(anonymous namespace)::run_items");
+}
 
 std::string shown(const CodePlace& place) {
   const std::size_t slash = place.file.rfind('/');

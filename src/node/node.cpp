@@ -218,7 +218,9 @@ Status Node::submit(TaskSpec& spec, FunctionId function) {
   constexpr std::uint64_t kLookEvery = 16;
   Round round(*this);
   if (shut_down_) return Error{ErrorKind::kLost, "the node has been shut down"};
-  const bool looks = spec.id.value % kLookEvery == 0;
+  // As often as ids pass a multiple: a task with many results takes many.
+  const bool looks =
+      (spec.id.value + spec.num_returns - 1) / kLookEvery != (spec.id.value - 1) / kLookEvery;
   if (looks) pump();
   scheduler_.story().note_time(rough_monotonic_ns());
   spec.submitter = process_;

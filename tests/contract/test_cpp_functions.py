@@ -127,6 +127,15 @@ def test_refs_as_arguments_and_results(function):
     assert haz.get(function("sum_of").remote([ref, haz.put(3)])) == 20
 
 
+@pytest.mark.parametrize("text", ["", "long" * 2000])
+def test_cpp_maps_over_items_in_workers_of_python(function, text):
+    if _engine() == "inline":
+        return  # C++ has no engine there to use
+    for chunksize in (0, 1, 7):
+        told = haz.get(function("mapped").remote(30, chunksize, text))
+        assert told == [f"{text}{i}" if i % 5 == 3 else f"{i}{text}" for i in range(30)]
+
+
 def test_cpp_passes_what_it_was_given_to_python(function):
     @haz.remote
     def doubled(x):

@@ -53,6 +53,12 @@ def test_tasks_run_in_workers_that_are_the_program(joined):
     assert joined("tasks").stdout == "249500 41 1\n"
 
 
+def test_one_call_makes_tasks_of_many_items(joined):
+    done = joined("map", code=1)
+    assert done.stdout.startswith("8997000 19\n")
+    assert "was killed by signal 6 (SIGABRT)" in done.stdout
+
+
 def test_arrays_lie_in_the_store_of_the_node(joined):
     assert joined("arrays").stdout == "1.5\n"
 
@@ -163,7 +169,7 @@ def test_actor_of_another_language_is_told(joined, python):
 
 
 def test_cpp_program_calls_functions_of_python(joined):
-    assert joined("python").stdout == "5 7\n"
+    assert joined("python").stdout == "5 7\n10\n"
 
 
 def test_functions_of_python_see_what_the_program_sees(joined, tmp_path):

@@ -220,6 +220,8 @@ WRONG = {
     "takes as many arguments": "haz::task(square).remote(1, 2);",
     "can't be converted to the type": 'haz::task(square).remote("one");',
     "of another type than the parameter": "haz::task(square).remote(haz::put(std::string()));",
+    "takes as many ranges": "std::vector<int> x; haz::task(square).map(x, x);",
+    "can be gone through twice": "haz::task(square).map(3);",
     "a method of another class": "haz::make_actor<a>().call(&b::g);",
     "as many arguments as it has parameters": "haz::make_actor<a>().call(&a::f, 1, 2);",
     "as many arguments as the constructor": "haz::make_actor<a>(1);",
@@ -232,6 +234,8 @@ WRONG_FUNCTIONS = {
     "HAZ_REMOTE(f);",
     "give it a default constructor": "struct p { int x; p(int y) : x(y) {} }; "
     "auto haz_fields(p& one) { return std::tie(one.x); } void f(p) {} HAZ_REMOTE(f);",
+    "calls a function once for each item": "void f() {} HAZ_REMOTE(f); "
+    "void many() { haz::task(f).map(); }",
     "not long double": "void f(long double) {} HAZ_REMOTE(f);",
 }
 

@@ -17,7 +17,7 @@ namespace haz::detail {
 /// Changes with whatever headers and library share: what is declared HAZ_API, layouts of the
 /// classes that it takes, the functions of detail::engine. It is part of the names of what is
 /// compiled into programs and calls the library first, so that theirs and a library's do not mix.
-inline constexpr std::uint32_t abi_version = 6;
+inline constexpr std::uint32_t abi_version = 7;
 
 /// Says what does not fit. @throws usage_error
 [[noreturn]] HAZ_API void throw_other_headers(std::uint32_t abi, const char* version);

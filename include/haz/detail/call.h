@@ -2,9 +2,11 @@
 /// Writes the arguments of a call, and submits it.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -50,10 +52,33 @@ HAZ_API std::shared_ptr<binding> find_python_method(const std::string& name);
 /// @throws usage_error for what is out of range.
 HAZ_API void check_options(const task_options& options);
 
-/// One call. Its arguments are given one after the other, and stay as they are until add() returns.
+/// Kind of an argument that is an object; others are values of the payload.
+inline constexpr std::byte from_dependency{1};
+/// In the count of arguments that a payload begins with: it has those of several calls, one for
+/// each result of the task. Behind the kinds of all arguments stand the ends of each call's values,
+/// u32, counted from the first value of all.
+inline constexpr std::uint32_t each_item = std::uint32_t{1} << 31U;
+
+/// How many items of a map() go into each of its tasks. Any thread may use it.
+class chunk_plan {
+ public:
+  /// `each_alone`: each waits for something of its own. @throws not_running_error
+  HAZ_API chunk_plan(const binding& to, std::size_t num_items, bool each_alone);
+  /// The size of the next one, where `left` items, at least 1, are not in any yet.
+  [[nodiscard]] std::size_t next(std::size_t left) const noexcept {
+    return std::clamp(left / parts_, std::size_t{1}, std::min(most_, left));
+  }
+
+ private:
+  std::size_t most_ = 1;   ///< Items of a chunk.
+  std::size_t parts_ = 1;  ///< A chunk is this part of what is left.
+};
+
+/// One call, or several with as many arguments. Arguments are given one after the other, and stay
+/// as they are until add() returns.
 class HAZ_API call_writer {
  public:
-  explicit call_writer(std::size_t num_arguments);
+  explicit call_writer(std::size_t num_arguments, std::size_t num_items = 1);
   ~call_writer();
   call_writer(const call_writer&) = delete;
   call_writer& operator=(const call_writer&) = delete;
@@ -72,8 +97,15 @@ class HAZ_API call_writer {
       end_value();
     }
   }
-  /// Returns the id of the result, of which the caller gets one reference. `actor`: whose method
-  /// it is; 0: it is none.
+  /// Of several calls: the arguments of one are complete.
+  void end_item() {
+    if (num_items_ == 1) return;
+    const auto end = static_cast<std::uint32_t>(out_.size() - first_value_);
+    std::memcpy(out_.data() + ends_at_, &end, sizeof end);
+    ends_at_ += sizeof end;
+  }
+  /// Returns the id of the result, or of the first of them: the others follow it. The caller gets
+  /// one reference of each. `actor`: whose method it is; 0: it is none.
   std::uint64_t submit(binding& to, std::uint64_t actor = 0);
   /// Of a constructor: returns the id of the actor, of which the caller gets one handle.
   std::uint64_t create(binding& to, const actor_name& name);
@@ -127,6 +159,9 @@ class HAZ_API call_writer {
   void make_object();
 
   writer out_;
+  std::size_t num_items_;
+  std::size_t ends_at_;      ///< Of several calls: where the next end goes.
+  std::size_t first_value_;  ///< Where the values begin.
   std::size_t index_ = 0;
   std::size_t value_begin_ = 0;
   std::size_t refs_begin_ = 0;

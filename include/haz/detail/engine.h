@@ -96,6 +96,8 @@ struct call {
   std::size_t num_dependencies;
   const std::uint64_t* refs;
   std::size_t num_refs;
+  std::uint32_t num_items;  ///< Calls that it stands for, each with a result of its own: 1, or more
+                            ///< of a chunk of a map().
 };
 
 struct actor_name {
@@ -129,7 +131,7 @@ class engine {
   [[nodiscard]] virtual std::uint32_t version() const noexcept = 0;
   virtual bool register_function(const function_spec& function, std::uint32_t* id,
                                  failure& why) noexcept = 0;
-  /// The caller gets one reference of the result.
+  /// The caller gets one reference of each result; the ids of several follow each other.
   virtual bool submit(const call& call, std::uint64_t* id, failure& why) noexcept = 0;
   /// Starts the actor that the constructor's call makes. The caller gets one handle, which is a
   /// reference.
@@ -150,6 +152,8 @@ class engine {
   virtual bool wait(const std::uint64_t* ids, std::size_t count, std::size_t needed,
                     std::int64_t timeout_ns, bool* ready, failure& why) noexcept = 0;
   virtual void cancel(std::uint64_t id, bool force, bool recursive) noexcept = 0;
+  /// How many CPUs the node gives to tasks.
+  virtual bool count_cpus(double* cpus, failure& why) noexcept = 0;
   virtual void add_reference(std::uint64_t id) noexcept = 0;
   virtual void drop_reference(std::uint64_t id) noexcept = 0;
   /// Whether the running task is to end.

@@ -182,6 +182,8 @@ class writer {
   }
   /// Keeps `value`, to which the stream points, as long as this.
   void keep(std::shared_ptr<const void> value) { kept_ = std::move(value); }
+  /// What keep() was given last, for the caller to keep.
+  [[nodiscard]] std::shared_ptr<const void> take_kept() { return std::move(kept_); }
   [[nodiscard]] std::byte* data() { return data_; }
   [[nodiscard]] std::size_t size() const { return size_; }
   [[nodiscard]] std::size_t num_far() const { return far_.size(); }

@@ -12,6 +12,7 @@
 #include <fstream>
 #include <iostream>
 #include <map>
+#include <numeric>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -120,9 +121,32 @@ int fail_again(const std::string& file, const std::string& how) {
 }
 HAZ_REMOTE(fail_again);
 
+std::string fail_at(int number, const std::string& text) {
+  if (number % 5 == 3) throw std::runtime_error(text + std::to_string(number));
+  return std::to_string(number) + text;
+}
+HAZ_REMOTE(fail_at);
+
 // Waits for a task of its own kind: so blocked workers run what they wait for.
 int depth(int left) { return left <= 0 ? 0 : haz::get(haz::task(depth).remote(left - 1)) + 1; }
 HAZ_REMOTE(depth);
+
+// Of each item, or its error; some items make one task.
+std::vector<std::string> mapped(int count, int chunksize, const std::string& text) {
+  const auto task = haz::task(fail_at).options({.chunksize = static_cast<std::size_t>(chunksize)});
+  std::vector<int> items(static_cast<std::size_t>(count));
+  std::iota(items.begin(), items.end(), 0);
+  std::vector<std::string> told;
+  for (const haz::ref<std::string>& ref : task.map(items, std::vector(items.size(), text))) {
+    try {
+      told.push_back(haz::get(ref));
+    } catch (const haz::task_error& error) {
+      told.push_back(error.message());
+    }
+  }
+  return told;
+}
+HAZ_REMOTE(mapped);
 
 int num_threads() { return haz::max_threads(); }
 HAZ_REMOTE(num_threads);

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
+#include <ranges>
 #include <string>
 #include <thread>
 #include <vector>
@@ -48,6 +49,9 @@ HAZ_REMOTE(surroundings);
 
 int crash() { std::abort(); }
 HAZ_REMOTE(crash);
+
+int crash_at(int x) { return x == 2 ? crash() : x; }
+HAZ_REMOTE(crash_at);
 
 void sleep_for_ever() { std::this_thread::sleep_for(1h); }
 HAZ_REMOTE(sleep_for_ever);
@@ -97,6 +101,15 @@ int run(const std::string& way) {
       sum += one;
     std::printf("%d %d %d\n", sum, haz::get(haz::task(nested).remote(20)),
                 haz::get(haz::task(initialisations).remote()));
+  } else if (way == "map") {
+    int sum = 0;
+    for (const int one : haz::get(haz::task(twice).map(std::views::iota(0, 3000))))
+      sum += one;
+    const auto some = haz::task(nested).options({.chunksize = 3}).map(std::views::iota(0, 10));
+    std::printf("%d %d\n", sum, haz::get(some).back());
+    haz::get(haz::task(crash_at)
+                 .options({.max_retries = 0, .chunksize = 2})
+                 .map(std::views::iota(0, 4)));
   } else if (way == "arrays") {
     const haz::ref<std::vector<double>> lent = haz::put(std::vector<double>(100'000, 1.5));
     const haz::view<double> view = haz::get(haz::ref<haz::view<double>>(lent));
@@ -133,6 +146,8 @@ int run(const std::string& way) {
   } else if (way == "python") {
     const auto hypot = haz::py_function<double(double, double)>("math", "hypot");
     std::printf("%g %g\n", haz::get(hypot.remote(3.0, 4.0)), haz::get(haz::task(root).remote(49)));
+    const std::vector<double> cathetus = {3, 6, 9};
+    std::printf("%g\n", haz::get(hypot.map(cathetus, std::vector{4.0, 8.0})).back());
   } else if (way == "own-module") {
     const auto add_to = haz::py_function<int(std::string, int)>("own_module", "add_to");
     const auto variable = haz::py_function<std::string(std::string)>("own_module", "variable");

@@ -111,6 +111,24 @@ TEST(SchedulerTasks, EachReturnHasItsValue) {
   node.end();
 }
 
+TEST(SchedulerTasks, AnErrorAmongReturnsFailsOnlyWhatTakesIt) {
+  FakeNode node;
+  Function* f = node.function();
+  const TaskId task = node.submit(f, {.num_returns = 2});
+  const TaskId of_value = node.submit(f, {.dependencies = {task.return_id(0)}});
+  const TaskId of_error = node.submit(f, {.dependencies = {task.return_id(1)}});
+  node.answer_starts();
+  Worker& worker = *node.scheduler->workers().front();
+  const std::vector<std::byte> value = bytes_of("value");
+  const std::vector<std::byte> error = bytes_of("oops");
+  node.end(worker, node.claim(worker), Outcome::kReturned,
+           {NewValue{.bytes = value}, NewValue{.is_error = true, .bytes = error}});
+  EXPECT_EQ(node.state(of_error), ObjectState::kError);
+  EXPECT_EQ(node.run_all(), std::vector<TaskId>{of_value});
+  EXPECT_EQ(node.value(of_value), "result");
+  node.end();
+}
+
 TEST(SchedulerTasks, AnErrorIsGivenToEachReturn) {
   FakeNode node;
   const TaskId task = node.submit(node.function(), {.num_returns = 3});
@@ -131,6 +149,7 @@ TEST(SchedulerTasks, AWrongNumberOfValuesIsADamagedResult) {
     node.answer_starts();
     Worker& worker = *node.scheduler->workers().front();
     std::vector<NewValue> values;
+    values.reserve(count);
     for (std::size_t i = 0; i < count; ++i) {
       values.push_back(NewValue{.offset = node.actions.allocate(), .size = 1});
     }
