@@ -377,8 +377,31 @@ _SETTERS = (
     *("setuid", "seteuid", "setreuid", "setresuid", "setgid", "setegid", "setregid", "setresgid"),
     *("setgroups", "initgroups"),
 )
-#: What they do can't be undone: the process ends with the task.
-_FOR_GOOD = ("chroot", "unshare", "setns")
+#: What they do can't be undone: the process ends with the task. Descriptors that `closerange` closes
+#: are most likely haz's own, too.
+_FOR_GOOD = ("chroot", "unshare", "setns", "closerange")
+#: What they have changed can't be undone either, but by root.
+_PRIORITY = ("nice", "setpriority")
+#: Greatest descriptor of a standard stream.
+_LAST_STREAM = 2
+
+
+def _pass_for(function: Callable[..., Any], original: Callable[..., Any]) -> None:
+    for name in ("__name__", "__qualname__", "__module__", "__doc__"):
+        setattr(function, name, getattr(original, name, None))
+
+
+def _files_of_streams() -> list[tuple[int, int] | None]:
+    """What lies under the descriptors of the standard streams; None: nothing."""
+    found: list[tuple[int, int] | None] = []
+    for fd in range(_LAST_STREAM + 1):
+        try:
+            status = os.fstat(fd)
+        except OSError:
+            found.append(None)
+        else:
+            found.append((status.st_dev, status.st_ino))
+    return found
 
 
 class ProcessState:
@@ -389,16 +412,45 @@ class ProcessState:
 
     def __init__(self, errors: _TaskStream) -> None:
         self._errors = errors
+        #: Before a task has touched them; None: none has.
+        self._own_files: list[tuple[int, int] | None] | None = None
         self.keep()
         self._signals = _Signals()
         _signal.signal = self._noting(_signal.signal)
         _signal.pthread_sigmask = self._noting(_signal.pthread_sigmask)
-        for name in (*_SETTERS, *_FOR_GOOD):
+        for name in (*_SETTERS, *_PRIORITY, *_FOR_GOOD):
             function = getattr(os, name, None)
             if function is not None:
                 noting = self._noting(function)
                 setattr(os, name, noting)
                 setattr(sys.modules["posix"], name, noting)
+        self._ends = False
+        self._own_priority = os.getpriority(os.PRIO_PROCESS, 0)
+        self._watch_streams()
+
+    def _watch_streams(self) -> None:
+        """Note where a task closes or replaces what lies under its standard streams."""
+        own_close, own_dup2 = os.close, os.dup2
+
+        def note() -> None:
+            if self._own_files is None:
+                self._own_files = _files_of_streams()
+            _native.note_change()
+
+        def close(fd: int) -> None:
+            if fd.__class__ is int and fd <= _LAST_STREAM:
+                note()
+            own_close(fd)
+
+        def dup2(fd: int, fd2: int, inheritable: bool = True) -> int:
+            if fd2.__class__ is int and fd2 <= _LAST_STREAM:
+                note()
+            return own_dup2(fd, fd2, inheritable)
+
+        for name, noting in (("close", close), ("dup2", dup2)):
+            _pass_for(noting, getattr(os, name))
+            setattr(os, name, noting)
+            setattr(sys.modules["posix"], name, noting)
 
     def _noting(self, function: Callable[..., Any]) -> Callable[..., Any]:
         signals = self._signals if function.__module__ == "_signal" else None
@@ -410,11 +462,10 @@ class ProcessState:
             _native.note_change()
             done = function(*args, **kwargs)
             if is_for_good:
-                _native.stop_after_task()
+                self._ends = True
             return done
 
-        for name in ("__name__", "__qualname__", "__module__", "__doc__"):
-            setattr(noting, name, getattr(function, name, None))
+        _pass_for(noting, function)
         return noting
 
     def keep(self) -> None:
@@ -457,6 +508,12 @@ class ProcessState:
             else:
                 change(self._own[name])
         self._signals.put_back()
+        is_changed = (
+            self._own_files not in (None, _files_of_streams())
+            or os.getpriority(os.PRIO_PROCESS, 0) != self._own_priority
+        )
+        if self._ends or is_changed:
+            _native.stop_after_task()
 
     def set_aside(self) -> Any:
         """Put all back for a task that runs in the middle of another; what that one had."""

@@ -13,11 +13,16 @@ if TYPE_CHECKING:
 
     from haz._core.refs import ObjectRef
 
-__all__ = ["deserialization_error"]
+__all__ = ["deserialization_error", "function_error"]
 
 _WHAT_TO_DO = (
     "Its class must be importable in this process, from the same modules in the same versions, and "
     "what its __reduce__ or __setstate__ does must work here; or pass plain data instead"
+)
+
+_WHAT_TO_DO_ABOUT_FUNCTIONS = (
+    "Its module must be importable in workers, and the global and closure variables that it uses "
+    "must come out of a pickle again; make what can't in the function itself"
 )
 
 
@@ -53,13 +58,26 @@ def deserialization_error(
         place = repr(argument) if isinstance(argument, str) else str(argument + 1)
         # A great value that was given as such is an object of haz's own: its ref says nothing.
         what = f"argument {place} of {task_name}" + (f" ({what.rstrip(',')})" if made_by else "")
-    raised = f"{type(error).__name__}: {_text_of(error)}".rstrip(": ")
-    text = f"{what} can't be unpickled in process {os.getpid()}: {raised}\n{_WHAT_TO_DO}"
-    object_id = ref.hex() if ref is not None and (made_by or argument is None) else None
-    made = make_error(DeserializationError, text, error)
-    made.object_id = object_id
+    made = _error_about(what, error, _WHAT_TO_DO)
+    made.object_id = ref.hex() if ref is not None and (made_by or argument is None) else None
     made.task_name = task_name or made_by
     return made
+
+
+def function_error(error: Exception, task_name: str) -> Exception:
+    """The same where the function of a task, or the class of an actor, can't be unpickled."""
+    if isinstance(error, (DeserializationError, MemoryError)):
+        return error
+    made = _error_about(f"what {task_name} runs", error, _WHAT_TO_DO_ABOUT_FUNCTIONS)
+    made.object_id = None
+    made.task_name = task_name
+    return made
+
+
+def _error_about(what: str, error: BaseException, to_do: str) -> DeserializationError:
+    raised = f"{type(error).__name__}: {_text_of(error)}".rstrip(": ")
+    text = f"{what} can't be unpickled in process {os.getpid()}: {raised}\n{to_do}"
+    return make_error(DeserializationError, text, error)
 
 
 def _maker_of(ref: ObjectRef[Any]) -> str:

@@ -68,14 +68,19 @@ class _Worker:
         parts = marshal.loads(code)
         if parts[-1] and parts[0] != "method":
             self._set_up(parts[-1])
-        if type(parts[0]) is str:  # that of a class or a method
-            from haz._core import actor_worker
+        try:
+            if type(parts[0]) is str:  # that of a class or a method
+                from haz._core import actor_worker
 
-            loaded, retried = actor_worker.load(self._engine, parts)
-            self._retried[number] = retry_test(retried)
-            self._engine.loaded[number] = parts
-            return loaded
-        unpacked = UnpackedFunction(code)
+                loaded, retried = actor_worker.load(self._engine, parts)
+                self._retried[number] = retry_test(retried)
+                self._engine.loaded[number] = parts
+                return loaded
+            unpacked = UnpackedFunction(code)
+        except Exception as error:
+            from haz._core.unpickling import function_error
+
+            raise function_error(error, _native.running_name() or "task") from error
         self._engine.resources_of[number] = unpacked.resources
         self._engine.loaded[number] = unpacked.function
         is_retried = self._retried[number] = retry_test(unpacked.retried)

@@ -134,6 +134,59 @@ def test_streams_that_a_task_breaks(tmp_path):
         assert f") {text}\n" in finished.out, finished.out
 
 
+def task_breaks_its_descriptors():
+    @haz.remote
+    def breaks(how):
+        pid = os.getpid()
+        null = os.open(os.devnull, os.O_WRONLY)
+        own = os.dup(1)
+        if how == "closes":
+            os.close(1), os.close(2)
+        if how == "closes all":
+            os.closerange(0, 4096)
+        if how in ("replaces", "replaces and restores"):
+            os.dup2(null, 1)
+        if how == "replaces and restores":
+            os.dup2(own, 1)
+        if how == "is nice":
+            os.nice(1)
+        return pid
+
+    @haz.remote
+    def prints(text):
+        print(text, flush=True)
+        print(text, file=sys.stderr)
+        return os.getpid(), os.getpriority(os.PRIO_PROCESS, 0)
+
+    class Polite:
+        def __init__(self):
+            os.nice(1)
+
+        def pid(self):
+            return os.getpid()
+
+    with world(num_cpus=1):
+        _, nice = haz.get(prints.remote("first"))
+        for how in ("closes", "closes all", "replaces", "is nice"):
+            pid = haz.get(breaks.remote(how))
+            assert haz.get(prints.remote(f"after one that {how}")) != (pid, nice)
+            assert haz.get(prints.remote("once more"))[1] == nice
+        pid = haz.get(breaks.remote("replaces and restores"))
+        assert haz.get(prints.remote("after all")) == (pid, nice)
+        polite = haz.remote(Polite).remote()  # it is the actor's own process
+        assert haz.get(polite.pid.remote()) == haz.get(polite.pid.remote())
+        del polite
+    print("end")
+
+
+def test_descriptors_that_a_task_breaks(tmp_path):
+    finished = run_scenario(task_breaks_its_descriptors, tmp_path)
+    for how in ("closes", "closes all", "replaces", "is nice"):
+        assert f") after one that {how}\n" in finished.out, finished.out
+        assert f") after one that {how}\n" in finished.err, finished.err
+    assert ") after all\n" in finished.out
+
+
 def modules_set_up_the_process(place):
     @haz.remote
     def uses_a_module():

@@ -53,6 +53,44 @@ def test_script_without_a_guard_runs_once(run_program):
     assert done.stdout.splitlines() == ["top level", "True Point(x=12)", "Mine 2 True"]
 
 
+def test_functions_that_cannot_be_unpickled_are_named(run_program):
+    done = run_program(
+        """
+        import haz
+
+        class Fickle:
+            def __reduce__(self):
+                return int, ("x",)
+
+        fickle = Fickle()
+
+        @haz.remote
+        def uses_it():
+            return fickle
+
+        @haz.remote
+        class Holder:
+            def __init__(self):
+                self.held = fickle
+
+            def get(self):
+                return self.held
+
+        for ref in uses_it.remote(), Holder.remote().get.remote():
+            try:
+                haz.get(ref)
+            except haz.exceptions.HazError as error:
+                print(isinstance(error, ValueError))
+                print(error)
+        """
+    )
+    assert done.stdout.count("can't be unpickled in process") >= 2
+    assert "what uses_it runs can't be unpickled" in done.stdout
+    assert "what Holder.__init__ runs can't be unpickled" in done.stdout
+    assert "make what can't in the function itself" in done.stdout
+    assert done.stdout.startswith("True\n")
+
+
 def test_driver_needs_no_pickle_for_plain_tasks(run_program):
     done = run_program(
         """
