@@ -528,6 +528,45 @@ def test_processes_have_names_and_numbers(native):
     assert names <= {("PoolWorker-1", (1,)), ("PoolWorker-2", (2,))}
 
 
+_NAMES = """
+import os, sys
+from multiprocessing import current_process, parent_process
+import haz, haz.multiprocessing
+
+def tell(_=None):
+    return current_process().name, parent_process().pid == os.getppid(), parent_process().is_alive()
+
+def note():
+    global at_start
+    at_start = tell()
+
+with haz.multiprocessing.Pool(1) as pool:
+    print(*pool.map(tell, range(2), chunksize=1))
+with haz.multiprocessing.Pool(1, note) as pool:
+    print(pool.apply(lambda: at_start))
+with haz.Executor(1) as executor:
+    print(executor.submit(tell).result())
+"""
+
+
+def test_processes_have_names_before_their_first_call(tmp_path):
+    """Programs ask for them to know whether they are in the main process."""
+    program = tmp_path / "program.py"
+    program.write_text(_NAMES)
+    told = "('PoolWorker-1', True, True)"
+    ran = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=120)
+    assert ran.stdout.splitlines() == [f"{told} {told}", told, told]
+
+
+def test_of_several_errors_of_a_map_the_first_one_is_raised(native):
+    def fail(x):
+        time.sleep((3 - x) / 20)
+        raise ValueError(x)
+
+    with native.Pool(4) as pool, pytest.raises(ValueError, match=r"^0$"):
+        pool.map(fail, range(4), chunksize=1)
+
+
 def test_an_array_that_many_calls_have_is_stored_once(native):
     numpy = pytest.importorskip("numpy")
     array = numpy.ones(4_000_000)

@@ -464,6 +464,19 @@ def _square(value):
     return value * value
 
 
+@pytest.mark.parametrize("maxsize", ["a", None, 1.5])
+def test_what_is_no_size_is_told(maxsize):
+    with pytest.raises(TypeError, match="object cannot be interpreted as an integer"):
+        mp.Queue(maxsize)
+
+
+def test_sizes_may_be_of_any_length():
+    for maxsize in (2**70, -(2**70)):
+        one = mp.Queue(maxsize)
+        one.put(1)
+        assert not one.full()
+
+
 @pytest.mark.parametrize("method", [None, "fork", "spawn", "forkserver"])
 def test_the_standard_executor_works_with_a_context(method):
     context = mp.get_context(method)

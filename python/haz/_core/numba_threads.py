@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import sys
 
+from haz._core.after_import import AfterImport
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from importlib.machinery import ModuleSpec
-    from types import ModuleType
     from typing import Any
 
-__all__ = ["NumbaThreads", "set_numba_threads"]
+__all__ = ["numba_finder", "set_numba_threads"]
 
 _MODULE = "numba.np.ufunc.parallel"
 
@@ -28,38 +27,20 @@ def set_numba_threads(threads: int) -> None:
         module.set_num_threads(min(threads, module.get_thread_count()))
 
 
-class NumbaThreads:
-    """A finder for ``sys.meta_path``: has the threads masked as soon as Numba launches them."""
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """Of the module that launches them, and of nothing else."""
-        if name != _MODULE:
-            return None
-        sys.meta_path.remove(self)
-        found = (finder.find_spec(name, path, target) for finder in sys.meta_path)
-        spec = next((spec for spec in found if spec is not None), None)
-        if spec is not None:
-            _mask_after(spec.loader)
-        return spec
+def numba_finder() -> AfterImport:
+    """Return a finder for ``sys.meta_path``: has the threads masked as soon as Numba launches them."""
+    return AfterImport(_MODULE, _mask_at_launch)
 
 
-def _mask_after(loader: Any) -> None:
-    execute = loader.exec_module
+def _mask_at_launch(module: Any) -> None:
+    launch = module._launch_threads
 
-    def exec_module(module: Any) -> None:
-        execute(module)
-        launch = module._launch_threads
+    def launch_and_mask() -> None:
+        is_first = not module._is_initialized
+        launch()
+        if is_first:
+            first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+            if first.isdigit() and int(first) > 0:
+                set_numba_threads(int(first))
 
-        def launch_and_mask() -> None:
-            is_first = not module._is_initialized
-            launch()
-            if is_first:
-                first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-                if first.isdigit() and int(first) > 0:
-                    set_numba_threads(int(first))
-
-        module._launch_threads = launch_and_mask
-
-    loader.exec_module = exec_module
+    module._launch_threads = launch_and_mask

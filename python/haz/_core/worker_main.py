@@ -13,7 +13,7 @@ import sys
 from haz import _native
 from haz._core import zygote
 from haz._core.gpus import VISIBLE
-from haz._core.numba_threads import NumbaThreads
+from haz._core.numba_threads import numba_finder
 from haz._core.process_state import ProcessState, Streams
 from haz._core.runtime import attach_worker_engine, runtime
 from haz.engines.native import NativeEngine, UnpackedFunction
@@ -246,7 +246,7 @@ def run(slot: int, process_id: int, arena_fd: int, rejoins: bool = False) -> int
     attach_worker_engine(engine)
     prepared.streams.show()
     if "openmp" not in zygote.job:
-        sys.meta_path.insert(0, NumbaThreads())
+        sys.meta_path.insert(0, numba_finder())
     _set_handler(_signal.SIGINT, _interrupt)
     if prepared.is_old:
         state.keep()

@@ -50,8 +50,6 @@ class WorkerGroup(Receiver):
         Options of the actors; by default they hold no CPUs.
     name
         Of the group, in errors and output.
-    numbered
-        Whether ``multiprocessing.current_process()`` in a worker tells the worker's number.
     on_broken
         Called with the error when an initializer has failed, instead of failing only the calls of
         that worker: the group has no calls then, and takes no more.

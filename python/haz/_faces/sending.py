@@ -75,7 +75,6 @@ class Sender:
         max_calls: int | None = None,
         options: dict[str, Any] | None = None,
         name: str = "pool",
-        numbered: bool = False,
         on_broken: Callable[[BaseException], None] | None = None,
     ) -> None:
         if not is_initialized():
@@ -92,7 +91,6 @@ class Sender:
         self._alone_until = 0.0
         #: Whether all workers are wanted, though there may be no calls for them.
         self._wants_all = False
-        self._numbered = numbered
         self._engine = runtime.engine
         self._on_broken = on_broken
         self.size = size
@@ -137,8 +135,7 @@ class Sender:
         # Initializers are slow, and may wait for each other.
         if self._made == 1 and self._init[0] is None and 1 < self.size >= _usable_cpus():
             self._alone_until = monotonic() + _HEAD_START_S
-        number = self._made if self._numbered else 0
-        worker = Worker(self._class.remote(number, *self._init), self._max_calls)
+        worker = Worker(self._class.remote(self._made, *self._init), self._max_calls)
         self._workers.append(worker)
         when_ready(worker.actor._haz_ref, partial(self._note_started, worker))
         return worker

@@ -8,6 +8,7 @@ from time import perf_counter
 
 from haz import _native
 from haz._core import serialize
+from haz._core.after_import import AfterImport
 from haz._core.api import get
 from haz._core.descriptors import open_descriptor
 from haz._core.process_state import show_plain_output
@@ -57,20 +58,14 @@ class GroupWorker:
         if runtime.is_worker:
             serialize.share_main_globals()
             show_plain_output()
+            _be_numbered(number)
         self._pages: _native.CallPages | None = None
-        #: Of a pool, as long as ``multiprocessing.current_process()`` does not tell it.
-        self._number = number
         if initializer is not None:
-            if number and "multiprocessing.process" in sys.modules:
-                _be_process_of_pool(number)
             _function(initializer[0])(*args)
 
     def call(self, code: Any, args: Any, kwargs: dict[str, Any] | None) -> Any:
         """Call the function with the arguments."""
         function = function_of(code)
-        if self._number and "multiprocessing.process" in sys.modules:
-            _be_process_of_pool(self._number)
-            self._number = 0
         for value in args:
             if type(value) not in PLAIN:
                 args = writable(args)
@@ -133,13 +128,26 @@ def _open_pages(sent: tuple[int, int, int, int]) -> _native.CallPages | None:
         os.close(file)
 
 
-def _be_process_of_pool(number: int) -> None:
-    """Let ``multiprocessing.current_process()`` tell the processes of a pool apart."""
-    from multiprocessing import process
+def _be_numbered(number: int) -> None:
+    """Let ``multiprocessing`` tell the processes of a group apart, and that they are not the main one."""
 
-    current: Any = process.current_process()
-    current._identity = (number,)
-    current.name = f"PoolWorker-{number}"
+    def change(process: Any) -> None:
+        import os
+
+        process._current_process._identity = (number,)
+        process._current_process.name = f"PoolWorker-{number}"
+        parent = os.getppid()
+        try:
+            sentinel = os.pidfd_open(parent)
+        except OSError:
+            return
+        process._parent_process = process._ParentProcess("MainProcess", parent, sentinel)
+
+    name = "multiprocessing.process"
+    if name in sys.modules:
+        change(sys.modules[name])
+    else:
+        sys.meta_path.insert(0, AfterImport(name, change))
 
 
 def _held(error: BaseException) -> RaisedInCall:

@@ -7,6 +7,7 @@ call, keeps nobody from the queue.
 
 from __future__ import annotations
 
+import operator
 import os
 import threading
 from multiprocessing import queues as standard
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["JoinableQueue", "Queue", "SimpleQueue"]
 
+#: Of more it is all the same.
+_MOST_ITEMS = 2**32
+
 _making = threading.Lock()
 
 
@@ -34,7 +38,7 @@ class _SharedQueue:
     _closed = False
 
     def __init__(self, maxsize: int = 0, *, ctx: object = None) -> None:
-        self._shared = _native.SharedQueue(maxsize)
+        self._shared = _native.SharedQueue(min(max(operator.index(maxsize), 0), _MOST_ITEMS))
 
     def __reduce__(self) -> tuple[Any, ...]:
         keep_sent(self)

@@ -136,7 +136,6 @@ class Pool:
             initargs=tuple(initargs),
             max_calls=maxtasksperchild,
             options=actor_options,
-            numbered=True,
         )
         self._group.start_all()
         finalizer: Any = weakref.finalize(self, _terminate, self._group)

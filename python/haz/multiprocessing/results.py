@@ -130,6 +130,7 @@ class MapResult(AsyncResult):
         self._chunks: list[Any] = [None] * len(chunks)
         self._left = len(chunks)
         self._first_error: BaseException | None = None
+        self._error_place = len(chunks)
         if not chunks:
             self._finish([], None)
 
@@ -138,8 +139,8 @@ class MapResult(AsyncResult):
         with _lock:
             self._chunks[place] = value
             self._left -= 1
-            if self._first_error is None:
-                self._first_error = error
+            if error is not None and place < self._error_place:  # whichever comes first
+                self._first_error, self._error_place = error, place
             is_last = self._left == 0
             self._ended += self._sizes[place]
             self._failed += error is not None
