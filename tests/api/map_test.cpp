@@ -16,6 +16,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -115,6 +116,31 @@ struct Scale {
 HAZ_REMOTE(Scale::operator());
 HAZ_REMOTE(Scale::added);
 
+/// What can't be read where it is negative.
+struct Natural {
+  int value = 0;
+  Natural() = default;
+  explicit Natural(int number) : value(number) {}
+  Natural(const Natural&) = default;
+  ~Natural() = default;
+  Natural& operator=(const Natural& other) {
+    if (other.value < 0) throw std::invalid_argument("negative");
+    value = other.value;
+    return *this;
+  }
+};
+auto haz_fields(Natural& n) { return std::tie(n.value); }
+struct Counted {
+  Natural count{};
+  std::string of{};
+};
+auto haz_fields(Counted& c) { return std::tie(c.count, c.of); }
+
+std::string told(const Counted& items, int number) {
+  return std::to_string(items.count.value) + items.of + std::to_string(number);
+}
+HAZ_REMOTE(told);
+
 std::vector<int> numbers(int count) {
   std::vector<int> items(static_cast<std::size_t>(count));
   std::iota(items.begin(), items.end(), 0);
@@ -209,6 +235,22 @@ TEST(Map, FailsOnlyTheItemThatHasThrown) {
     }
   }
   EXPECT_THROW((void)haz::get(refs), haz::task_error);
+}
+
+TEST(Map, ReadsWhatComesAfterAnItemThatCouldNotBeRead) {
+  const std::string large(30'000, 'a');
+  std::vector<Counted> items;
+  for (const int i : numbers(8))
+    items.push_back({Natural(i % 3 == 1 ? -1 : i), i % 2 == 0 ? " words " : large});
+  const auto refs = haz::task(told).options({.chunksize = 8}).map(items, numbers(8));
+  for (const int i : numbers(8)) {
+    const auto at = static_cast<std::size_t>(i);
+    if (i % 3 == 1) {
+      EXPECT_NE(error_of(refs[at]).find("negative"), std::string::npos);
+    } else {
+      EXPECT_EQ(haz::get(refs[at]), std::to_string(i) + items[at].of + std::to_string(i));
+    }
+  }
 }
 
 TEST(Map, SaysWhereAnItemHasThrown) {
