@@ -157,6 +157,24 @@ def test_message_that_cannot_be_had():
     assert str(errors.unpack_error(info))
 
 
+class WithOtherArgs(Exception):
+    args = property(lambda self: 5)
+
+
+class Ends(Exception):
+    def __reduce__(self):
+        raise SystemExit(3)
+
+
+def test_exceptions_that_defy_pickling_keep_what_they_say():
+    error = errors.unpack_error(pack(WithOtherArgs("a", 1)))
+    assert isinstance(error, WithOtherArgs)
+    assert str(error.cause) == "('a', 1)"
+    error = errors.unpack_error(pack(Ends("told")))
+    assert error.cause is None
+    assert "Ends: told" in str(error)
+
+
 def test_long_traceback_loses_its_middle():
     text = pack(ValueError("a" * 200_000 + "END"))["traceback"]
     assert len(text) < 70_000

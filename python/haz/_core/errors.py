@@ -95,7 +95,10 @@ def pack_exception(
         if "language" in exc._info:
             of_cpp = {"language": exc._info["language"]}
     else:
-        pickled, refs = dump_exception(exc)
+        try:
+            pickled, refs = dump_exception(exc)
+        except (Exception, SystemExit, GeneratorExit):
+            pass  # of the user's own __reduce__ or attributes
         type_name = _type_name(type(exc))
         message = _safe_str(exc)
     return {
@@ -209,6 +212,9 @@ def _strip(report: traceback.TracebackException, exc: BaseException | None, seen
         _strip(part, part_exc, seen)
 
 
+#: Python's own, whatever the user's type calls so.
+_args: Any = BaseException.args
+
 # An exception is pickled by what it is made of, not by calling its class again as pickle does by
 # default: that fails for every class whose __init__ takes other arguments than it passes on.
 
@@ -265,7 +271,7 @@ def _state_of(exc: BaseException, *, links: bool) -> Any:
         return exc, (), {}, {}, _links(exc) if links else {}
     return (
         kind,
-        tuple(exc.args),
+        _args.__get__(exc),
         dict(exc.__dict__),
         _members(exc),
         _links(exc) if links else {},
@@ -341,7 +347,7 @@ def _new(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
     base = _builtin_base(kind)
     new: Callable[..., BaseException] = base.__new__
     made = new(kind, *args) if _is_group(kind) else new(kind)
-    _set(made, "args", args)
+    _args.__set__(made, args)
     return made
 
 
@@ -634,11 +640,11 @@ def _nearest_of_cpp(type_name: str) -> type[Exception]:
 def _instance(cause: BaseException) -> TaskError:
     """An instance of the class for `cause`, or of TaskError if there is none."""
     try:
-        made = new_like(_class_for(type(cause)), cause, cause.args)
+        made = new_like(_class_for(type(cause)), cause, _args.__get__(cause))
         assert isinstance(made, TaskError)
         return made
     except Exception:
-        return TaskError(*cause.args)
+        return TaskError(*_args.__get__(cause))
 
 
 #: Types that would end the program, the thread or the event loop of whoever calls get().
