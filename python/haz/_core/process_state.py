@@ -74,6 +74,7 @@ class _TaskStream(io.TextIOWrapper):
     actor_name: str | None = None
     _task_name: str | None = None
     _has_text = False
+    _is_line_open = False
 
     def write(self, text: str, /) -> int:
         name = self.actor_name or _native.running_name()
@@ -82,15 +83,22 @@ class _TaskStream(io.TextIOWrapper):
         if name is not None and name != self._task_name:
             self._task_name = name
             super().write(f"\x1ehaz:task:{name if name == _PLAIN_OUTPUT else _on_one_line(name)}\n")
+        written = super().write(text)
         self._has_text = True
+        self._is_line_open = not text.endswith("\n")
         _native.note_output()
-        return super().write(text)
+        return written
 
     def end_task(self) -> None:
         """What was written since the last call is of a task that has ended."""
         if self._has_text:
-            self._has_text = False
+            self._has_text = self._is_line_open = False
             super().write("\x1ehaz:task:\x1e\n")
+
+    def end_line(self) -> None:
+        """Have the driver show what stands in a line that has no end yet."""
+        if self._is_line_open:
+            self.end_task()
 
     def write_line(self, line: str) -> None:
         """Write a line that is no text of a task's."""
@@ -483,6 +491,8 @@ class ProcessState:
         if ended:
             try:
                 self._errors.end_task()
+                if _to_driver is not None:
+                    _to_driver.end_line()
             except Exception:
                 pass  # its descriptor was closed
         for name in ("stdout", "stderr"):

@@ -43,6 +43,37 @@ def test_output_of_tasks(run_program):
     assert any(line.startswith(prefix) and "logged 5" in line for line in err)
 
 
+def test_a_line_without_an_end_is_shown_when_its_task_has_ended(run_program):
+    done = run_program(
+        """
+        import sys, threading
+        import haz
+
+        class Watched:
+            def __init__(self, stream):
+                self.stream, self.shown = stream, threading.Event()
+
+            def write(self, text):
+                if "half a line" in text:
+                    self.shown.set()
+                return self.stream.write(text)
+
+            def flush(self):
+                self.stream.flush()
+
+        sys.stdout = Watched(sys.stdout)
+
+        @haz.remote
+        def talk():
+            print("half a line", end="")
+
+        haz.get(talk.remote())
+        print(sys.stdout.shown.wait(60))  # the worker lives on
+        """
+    )
+    assert re.fullmatch(r"\(talk pid=\d+\) half a line\nTrue\n", done.stdout), done.stdout
+
+
 def test_a_name_of_several_lines_is_shown_on_one(run_program):
     done = run_program(
         """
