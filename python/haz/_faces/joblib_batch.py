@@ -11,6 +11,7 @@ from contextlib import ExitStack
 
 from haz._core.api import get
 from haz._core.process_state import plain_output
+from haz._faces.private import writable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["run_batch", "run_calls"]
 
 _PARALLEL = "joblib.parallel"
+#: Smaller arrays are the call's own, and writable, as with joblib's own backend.
+_LEAST_SHARED_BYTES = 1 << 20
 #: Of the initializer that this process was set up by last, and the variables that it has set: a worker's
 #: environment is after each task what it was before.
 _done = b""
@@ -38,6 +41,9 @@ def run_batch(batch: Callable[[], Any], threads: int | None, setup: Setup | None
     _offer(sys.modules[_PARALLEL])
     with plain_output(), _limits(threads):
         _set_up(setup)
+        items = getattr(batch, "items", None)
+        if type(items) is list:
+            writable(items, _LEAST_SHARED_BYTES)
         return batch()
 
 
@@ -52,7 +58,8 @@ def run_calls(
     """Run the calls of joblib's ``BatchedCalls``; `backend` is the class for those inside of them."""
     with plain_output(), _limits(threads), _Nested(backend, nesting_level, n_jobs):
         _set_up(setup)
-        return [function(*args, **kwargs) for function, args, kwargs in calls]
+        own = writable(calls, _LEAST_SHARED_BYTES)
+        return [function(*args, **kwargs) for function, args, kwargs in own]
 
 
 def _set_up(setup: Setup | None) -> None:

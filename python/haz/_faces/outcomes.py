@@ -118,6 +118,12 @@ def _of_user(kind: Any, text: str, error: BaseException) -> BaseException:
     return made
 
 
+def _as_of_pool(error: BaseException, traceback: str) -> BaseException:
+    from multiprocessing.pool import RemoteTraceback  # type: ignore[attr-defined]
+
+    return _with_remote_traceback(error, traceback, RemoteTraceback)
+
+
 def pool_error(error: Any, is_chunk: bool = False) -> BaseException:
     """Return what a result of ``multiprocessing.Pool`` raises.
 
@@ -128,15 +134,10 @@ def pool_error(error: Any, is_chunk: bool = False) -> BaseException:
     is_chunk
         Whether the call was one for several items.
     """
-    from multiprocessing.pool import (  # type: ignore[attr-defined]
-        MaybeEncodingError,
-        RemoteTraceback,
-    )
-
     if type(error) is RaisedInCall:
         raised = error.error
         if isinstance(raised, Exception):
-            return _with_remote_traceback(raised, error.traceback, RemoteTraceback)
+            return _as_of_pool(raised, error.traceback)
         # In the standard pool it ends the process, and the result never comes.
         ended = ActorDiedError(f"the call ended its process: {raised!r}", reason="exited")
         ended.__cause__ = raised
@@ -144,11 +145,13 @@ def pool_error(error: Any, is_chunk: bool = False) -> BaseException:
     if isinstance(error, TaskError):
         cause = error.cause
         if isinstance(cause, SerializationError):
+            from multiprocessing.pool import MaybeEncodingError  # type: ignore[attr-defined]
+
             unsendable: BaseException = MaybeEncodingError(cause, "the result of the call")
             return unsendable
         if cause is None:
             return error
-        return _with_remote_traceback(cause, error.traceback_str, RemoteTraceback)
+        return _as_of_pool(cause, error.traceback_str)
     if isinstance(error, ActorUnavailableError):
         return _pool_death(error, "of the pool")
     if isinstance(error, ActorDiedError) and error.reason == "constructor":

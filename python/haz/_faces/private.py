@@ -28,8 +28,10 @@ _ARRAY_LIBRARIES = frozenset(("numpy", "pandas", "polars", "scipy", "xarray"))
 _known: tuple[int, int, int, int] | None = None
 
 
-def writable(value: Any) -> Any:
+def writable(value: Any, below_bytes: float = float("inf")) -> Any:
     """Return `value`, whose read-only arrays are replaced by writable ones that nobody else sees.
+
+    Those of `below_bytes` and more stay as they are.
 
     Looked at are arrays, data frames and the like, also inside of lists, tuples and dictionaries, and
     arrays that are attributes of objects. Lists, dictionaries and objects are changed in place: for
@@ -40,41 +42,46 @@ def writable(value: Any) -> Any:
     numpy = sys.modules.get("numpy")
     if numpy is None:
         return value  # so there are no arrays
-    return _writable(value, numpy.ndarray, {})
+    return _writable(value, numpy.ndarray, {}, below_bytes)
 
 
-def _writable(value: Any, array_type: Any, seen: dict[int, Any]) -> Any:
+def _writable(value: Any, array_type: Any, seen: dict[int, Any], below: float) -> Any:
     kind = type(value)
     if kind in PLAIN:
         return value
     if id(value) in seen:
         return seen[id(value)]
     if kind is array_type:
-        made = value if value.flags.writeable or value.dtype.hasobject else _copy_of(value)
+        made = value if _is_own(value, below) else _copy_of(value)
     elif kind is list:
         if PLAIN.issuperset(map(type, value)):
             return value
         seen[id(value)] = value
         for index, item in enumerate(value):
             if type(item) not in PLAIN:
-                value[index] = _writable(item, array_type, seen)
+                value[index] = _writable(item, array_type, seen, below)
         return value
     elif kind is dict:
         seen[id(value)] = value
         for key, item in value.items():
             if type(item) not in PLAIN:
-                value[key] = _writable(item, array_type, seen)
+                value[key] = _writable(item, array_type, seen, below)
         return value
     elif kind is tuple:
         if PLAIN.issuperset(map(type, value)):
             return value
-        items = [_writable(item, array_type, seen) for item in value]
+        items = [_writable(item, array_type, seen, below) for item in value]
         same = all(new is old for new, old in zip(items, value, strict=True))
         made = value if same else tuple(items)
     else:
-        made = _with_writable_parts(value, array_type)
+        made = _with_writable_parts(value, array_type, below)
     seen[id(value)] = made
     return made
+
+
+def _is_own(array: Any, below: float) -> bool:
+    """Whether an array is writable, or stays what it is."""
+    return bool(array.flags.writeable or array.dtype.hasobject or array.nbytes >= below)
 
 
 def _copy_of(array: Any) -> Any:
@@ -89,18 +96,18 @@ def _copy_of(array: Any) -> Any:
     return flat.view(array.dtype).reshape(array.shape)
 
 
-def _with_writable_parts(value: Any, array_type: Any) -> Any:
+def _with_writable_parts(value: Any, array_type: Any, below: float) -> Any:
     if type(value).__module__.partition(".")[0] in _ARRAY_LIBRARIES:
-        return _rebuilt(value)
+        return _rebuilt(value, below)
     attributes = getattr(value, "__dict__", None)
     if type(attributes) is dict:
         for name, part in attributes.items():
-            if type(part) is array_type and not part.flags.writeable and not part.dtype.hasobject:
+            if type(part) is array_type and not _is_own(part, below):
                 attributes[name] = _copy_of(part)
     return value
 
 
-def _rebuilt(value: Any) -> Any:
+def _rebuilt(value: Any, below: float) -> Any:
     """Make an object anew around writable copies of the buffers that it pickles out of band."""
     import pickle
 
@@ -108,9 +115,11 @@ def _rebuilt(value: Any) -> Any:
     try:
         data = pickle.dumps(value, 5, buffer_callback=buffers.append)
         views = [buffer.raw() for buffer in buffers]
-        if not any(view.readonly and view.nbytes for view in views):
+        if not any(view.readonly and 0 < view.nbytes < below for view in views):
             return value
-        return pickle.loads(data, buffers=[_memory_like(view) for view in views])
+        return pickle.loads(
+            data, buffers=[_memory_like(view) if view.nbytes < below else view for view in views]
+        )
     except Exception:
         return value  # it came by other means than plain pickle, and stays as it is
 

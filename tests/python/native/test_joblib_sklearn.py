@@ -55,6 +55,22 @@ def test_a_forest():
     assert (first == second).all()
 
 
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_small_arrays_are_the_calls_own(batch_size):
+    def change(array, held):
+        array[0] = held["in"][0][0] = 7
+        return array.sum() + held["in"][0].sum()
+
+    array, held = numpy.zeros(100), {"in": [numpy.zeros(10)]}
+    calls = [joblib.delayed(change)(array, held)] * 8
+    with joblib.parallel_config("haz", n_jobs=2):
+        assert joblib.Parallel(batch_size=batch_size)(calls) == [14] * 8
+        assert array[0] == held["in"][0][0] == 0
+        large = [joblib.delayed(change)(numpy.zeros(200_000), held)] * 2
+        with pytest.raises(ValueError, match="read-only"):
+            joblib.Parallel(batch_size=batch_size)(large)
+
+
 def test_cross_validation_of_large_data():
     from sklearn.linear_model import Ridge
     from sklearn.model_selection import cross_val_score

@@ -89,6 +89,14 @@ with haz.Executor(2) as executor:
     waiting[0].result()
 """
 #: Without a block: what ends it is the end of the program.
+BARE_POOL = """
+import time
+import haz.multiprocessing
+pool = haz.multiprocessing.Pool(2)
+pool.apply(abs, (1,))
+print('ready', flush=True)
+pool.map(time.sleep, [600, 600])
+"""
 BARE_EXECUTOR = """
 import time
 import haz
@@ -100,7 +108,7 @@ waiting[0].result()
 """
 
 
-@pytest.mark.parametrize("text", [POOL, EXECUTOR, BARE_EXECUTOR], ids=["pool", "executor", "bare"])
+@pytest.mark.parametrize("text", [POOL, BARE_POOL, EXECUTOR, BARE_EXECUTOR])
 def test_one_interrupt_ends_all(tmp_path, text):
     program = tmp_path / "program.py"
     program.write_text(text)
