@@ -97,7 +97,11 @@ def get(
     wanted = set(flatten([keys]))
     graph = cull(convert_legacy_graph(ensure_dict(dsk)), wanted)
     if optimize_graph:
-        graph = fuse_linear_task_spec(graph, wanted)
+        try:
+            graph = fuse_linear_task_spec(graph, wanted)
+        except KeyError:
+            order(graph)  # names the cycle, if it is one
+            raise
     with local_callbacks(callbacks) as found:
         run = _Run(graph, wanted, num_workers, found)
         shown = show_progress(progress, "dask", len(graph))

@@ -34,6 +34,8 @@ def test_graphs_of_tuples():
     assert haz.dask.get(graph, ["w", ["x", ["y"]], "z"]) == (8, (1, (3,)), 8)
     with pytest.raises(KeyError):
         haz.dask.get(graph, "nothing")
+    with pytest.raises(RuntimeError, match="Cycle detected"):
+        haz.dask.get({"x": (abs, "y"), "y": (abs, "x")}, "x")
 
 
 def test_arrays():
