@@ -414,12 +414,12 @@ TEST(Map, OfWhatIsRetriedWhenItHasThrownMakesATaskOfEachItem) {
 }
 
 TEST(Map, HasATimeLimitForEachItemOrChunk) {
-  const auto refs = haz::task(naps).options({.timeout_s = 0.3}).map(std::vector{0, 60'000, 0});
+  const auto refs = haz::task(naps).options({.timeout_s = 1}).map(std::vector{0, 60'000, 0});
   EXPECT_NE(haz::get(refs[0]), 0);
   EXPECT_THROW((void)haz::get(refs[1]), haz::task_timeout_error);
   EXPECT_NE(haz::get(refs[2]), 0);
   const auto chunk =
-      haz::task(naps).options({.timeout_s = 0.3, .chunksize = 3}).map(std::vector{0, 60'000, 0, 0});
+      haz::task(naps).options({.timeout_s = 1, .chunksize = 3}).map(std::vector{0, 60'000, 0, 0});
   EXPECT_THROW((void)haz::get(chunk[0]), haz::task_timeout_error);
   EXPECT_THROW((void)haz::get(chunk[2]), haz::task_timeout_error);
   EXPECT_NE(haz::get(chunk[3]), 0);
