@@ -20,12 +20,18 @@ constexpr std::size_t kMostCauses = 16;
 
 std::string readable(const std::type_info& type) { return demangled(type.name()); }
 
+/// What it says; users' classes may return null.
+std::string said(const std::exception& exception) {
+  const char* const text = exception.what();
+  return text != nullptr ? text : "";
+}
+
 /// "type: message" of what `exception` was thrown with, outermost first.
 void add_causes(const std::exception& exception, std::vector<std::string>& causes) {
   try {
     std::rethrow_if_nested(exception);
   } catch (const std::exception& cause) {
-    causes.push_back(readable(typeid(cause)) + ": " + cause.what());
+    causes.push_back(readable(typeid(cause)) + ": " + said(cause));
     if (causes.size() < kMostCauses) add_causes(cause, causes);
   } catch (...) {
     causes.push_back(readable(*abi::__cxa_current_exception_type()));
@@ -56,12 +62,20 @@ task_error::report current_report() {
     return report;
   } catch (const std::exception& error) {
     report.type_name = readable(typeid(error));
-    report.message = error.what();
+    report.message = said(error);
     add_causes(error, report.causes);
   } catch (...) {
     const std::type_info* const type = abi::__cxa_current_exception_type();
     report.type_name = type != nullptr ? readable(*type) : "something foreign";
-    report.message = "no std::exception, so it has no message";
+    try {
+      throw;
+    } catch (const char* text) {
+      report.message = text != nullptr ? text : "";
+    } catch (const std::string& text) {
+      report.message = text;
+    } catch (...) {
+      report.message = "no std::exception, so it has no message";
+    }
   }
   report.stack = stack_of(std::current_exception());
   report.traceback = traceback_of(report);

@@ -1,9 +1,11 @@
 #include "api/task_loop.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <thread>
 #include <utility>
@@ -29,7 +31,7 @@ TaskLoop::TaskLoop(RingClient& ring, ClientEngine& engine, WorkerPlace place)
 
 void TaskLoop::run(bool is_ready) {
   name_output_by_task();
-  set_threads(1);
+  if (sets_threads_) set_library_threads(1, /*with_blas=*/true);
   ring_.set_nested_runner([this](const TaskCommand& command) { execute(command); });
   if (place_.arena)
     ring_.look_before_claim([this](const TaskCommand& command) { look_at_first(command); });
@@ -137,7 +139,7 @@ void TaskLoop::execute(const TaskCommand& command) {
     ring_.look_before_claim({});
     place_.arena.reset();
   }
-  const std::uint32_t outer_threads = threads_;
+  const std::uint32_t outer_threads = std::max(threads_, 1U);
   if (last_loaded_ == nullptr || last_number_ != command.function) {
     last_loaded_ = &load(command);
     last_number_ = command.function;
@@ -241,6 +243,9 @@ void TaskLoop::finish(const TaskCommand& command, std::int64_t began_ns, Outcome
 void TaskLoop::set_threads(std::uint32_t threads) {
   if (!sets_threads_ || threads == threads_ || threads == 0) return;
   threads_ = threads;
+  // For loops without OpenMP, libraries that are loaded later, and processes that the task starts.
+  // Not before the first task: if it needs an interpreter, that would take it for the program's.
+  ::setenv("OMP_NUM_THREADS", std::to_string(threads).c_str(), /*overwrite=*/1);
   set_library_threads(static_cast<int>(threads), /*with_blas=*/true);
 }
 

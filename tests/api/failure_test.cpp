@@ -34,6 +34,16 @@ HAZ_REMOTE(notes_and_throws);
 int throws_number() { throw 42; }  // NOLINT
 HAZ_REMOTE(throws_number);
 
+int throws_text() { throw "only a text"; }  // NOLINT
+HAZ_REMOTE(throws_text);
+
+class says_nothing : public std::exception {
+ public:
+  const char* what() const noexcept override { return nullptr; }
+};
+int throws_nothing() { throw says_nothing(); }
+HAZ_REMOTE(throws_nothing);
+
 int throws_nested() {
   try {
     throw std::invalid_argument("a bad line");
@@ -166,6 +176,25 @@ TEST(Failure, WhatIsNoExceptionIsTold) {
     EXPECT_EQ(error.type_name(), "int");
   }
   expect_others_go_on();
+}
+
+TEST(Failure, TextThatWasThrownIsTheMessage) {
+  try {
+    haz::get(haz::task(throws_text).remote());
+    FAIL();
+  } catch (const haz::task_error& error) {
+    EXPECT_EQ(error.type_name(), "char const*");
+    EXPECT_EQ(error.message(), "only a text");
+  }
+}
+
+TEST(Failure, ExceptionMaySayNothing) {
+  try {
+    haz::get(haz::task(throws_nothing).remote());
+    FAIL();
+  } catch (const haz::task_error& error) {
+    EXPECT_EQ(error.message(), "");
+  }
 }
 
 TEST(Failure, NestedExceptionsAreCauses) {

@@ -48,6 +48,20 @@ HAZ_REMOTE(sum_of_squares);
 int refuses_number(int x) { throw std::runtime_error("of " + std::to_string(x)); }
 HAZ_REMOTE(refuses_number);
 
+std::string thread_variable() {
+  const char* const value = std::getenv("OMP_NUM_THREADS");
+  return value != nullptr ? value : "none";
+}
+HAZ_REMOTE(thread_variable);
+
+/// Waits for another task, which may run on top of it, and tells what it finds before and after.
+std::string thread_variables() {
+  const std::string before = thread_variable();
+  const std::string inner = haz::get(haz::task(thread_variable).remote());
+  return before + inner + thread_variable();
+}
+HAZ_REMOTE(thread_variables);
+
 int unregistered(int x) { return x; }
 
 TEST(Task, ReturnsWhatItsFunctionReturns) {
@@ -96,6 +110,16 @@ TEST(Task, MayBeAFunctor) {
 
 TEST(Task, RunsInAnotherProcess) {
   EXPECT_NE(haz::get(haz::task(process_id).remote()), ::getpid());
+}
+
+TEST(Task, ItsEnvironmentSaysHowManyThreadsItHas) {
+  if (std::getenv("OMP_NUM_THREADS") != nullptr) GTEST_SKIP() << "set by the user";
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(haz::get(haz::task(thread_variable).remote()), "1");
+    EXPECT_EQ(haz::get(haz::task(thread_variable).options({.num_cpus = 2}).remote()), "2");
+    EXPECT_EQ(haz::get(haz::task(thread_variables).options({.num_cpus = 2}).remote()), "212");
+  }
+  EXPECT_EQ(std::getenv("OMP_NUM_THREADS"), nullptr) << "only in tasks";
 }
 
 TEST(Task, ConvertsArgumentsAsACallDoes) {
