@@ -175,6 +175,9 @@ class actor_class {
   /// @throws infeasible_resources_error; usage_error where the name is taken.
   template <class... Arguments>
   actor<T> remote(Arguments&&... arguments) const {
+    static_assert(
+        requires(const T* object) { haz_actor_constructor(object); },
+        "haz: this class can't be an actor: register it with HAZ_ACTOR, in its namespace");
     using constructor = decltype(haz_actor_constructor(static_cast<const T*>(nullptr)));
     static_assert(sizeof...(Arguments) == constructor::num_parameters,
                   "haz: an actor takes as many arguments as the constructor in its HAZ_ACTOR");

@@ -295,8 +295,9 @@ struct raw_codec {
 };
 
 template <class T>
-  requires(!has_fields<T> && std::is_trivially_copyable_v<T> && std::is_class_v<T> &&
-           !passed_as_array<T> && !list_like<T> && !map_like<T> && !set_like<T>)
+  requires(!has_fields<T> && std::is_trivially_copyable_v<T> && std::is_copy_constructible_v<T> &&
+           std::is_class_v<T> && !passed_as_array<T> && !list_like<T> && !map_like<T> &&
+           !set_like<T>)
 struct codec<T> : raw_codec<T> {};
 template <class T>
 struct codec<std::complex<T>> : raw_codec<std::complex<T>> {};

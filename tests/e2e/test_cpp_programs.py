@@ -226,6 +226,8 @@ WRONG = {
     "as many arguments as it has parameters": "haz::make_actor<a>().call(&a::f, 1, 2);",
     "as many arguments as the constructor": "haz::make_actor<a>(1);",
     "can't pass values of this type": "struct file { virtual ~file(); }; haz::put(file());",
+    "register it with HAZ_ACTOR": "haz::make_actor<none>();",
+    "values of this type to another process": "const none one; haz::put(one);",
 }
 WRONG_FUNCTIONS = {
     "can't take a reference to something": "void f(int& x) { ++x; } HAZ_REMOTE(f);",
@@ -245,6 +247,7 @@ struct a { int f(int x) { return x; } };
 HAZ_ACTOR(a(), &a::f);
 struct b { int g() { return 1; } };
 HAZ_ACTOR(b(), &b::g);
+struct none { none() = default; none(const none&) = delete; int x = 0; };
 """
 
 COMPILERS = [one for one in ("g++", "clang++") if shutil.which(one)]
