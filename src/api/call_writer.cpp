@@ -42,14 +42,15 @@ std::vector<std::string> actor_parts(const remote_function& constructor,
                                      const actor_settings& settings) {
   std::vector<std::string> parts = {settings.max_pending_calls > 0 ? "limited" : "", ""};
   for (const remote_function* method : methods_of(constructor))
-    parts.insert(parts.end(), {method->name, signature_of(*method), parameters_of(*method)});
+    parts.insert(parts.end(),
+                 {unique_name_of(*method), signature_of(*method), parameters_of(*method)});
   return parts;
 }
 
 /// `code`: all but its name and library.
 std::vector<std::byte> code_of(const remote_function& function, FunctionCode code) {
   if (function.kind != function_kind::python && function.kind != function_kind::python_method) {
-    code.name = function.name;
+    code.name = unique_name_of(function);
     code.library = library_of(function);
     return encode_function_code(code);
   }

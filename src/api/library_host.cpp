@@ -44,7 +44,8 @@ class Host final : public LibraryHost {
     for (const detail::remote_function* function : functions_of(library)) {
       const std::string signature = signature_of(*function);
       const std::string parameters = parameters_of(*function);
-      receiver(context, {function, function->name.c_str(), signature.c_str(), parameters.c_str(),
+      const std::string name = unique_name_of(*function);
+      receiver(context, {function, name.c_str(), signature.c_str(), parameters.c_str(),
                          function->kind, function->num_parameters});
     }
   }

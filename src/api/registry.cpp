@@ -1,6 +1,9 @@
 #include "api/registry.h"
 
 #include <algorithm>
+#include <charconv>
+#include <cstddef>
+#include <iterator>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -61,20 +64,44 @@ Registry& registry() {
 
 }  // namespace
 
-const remote_function* find_function(std::string_view name) {
+std::string unique_name_of(const remote_function& function) {
   Registry& all = registry();
   const std::shared_lock lock(all.mutex);
-  const auto found = std::find_if(all.functions.begin(), all.functions.end(),
-                                  [&](const Entry& one) { return name == one.function->name; });
-  return found != all.functions.end() ? found->function : nullptr;
+  std::vector<const void*> places;  // of those of the same name, up to this one
+  for (const Entry& entry : all.functions) {
+    if (entry.function->name == function.name) places.push_back(entry.place);
+    if (entry.function == &function) break;
+  }
+  if (places.size() <= 1) return function.name;
+  const LoadedLibrary own = library_at(places.back());
+  const auto number = std::count_if(places.begin(), places.end(),
+                                    [&](const void* place) { return library_at(place) == own; });
+  return number > 1 ? function.name + "#" + std::to_string(number) : function.name;
 }
 
 const remote_function* find_function(std::string_view name, const std::string& library) {
-  if (library.empty()) return find_function(name);
-  for (const remote_function* function : functions_of(library.c_str())) {
-    if (function->name == name) return function;
+  std::ptrdiff_t number = 1;
+  if (const std::size_t mark = name.find('#'); mark != std::string_view::npos) {
+    std::from_chars(name.data() + mark + 1, name.data() + name.size(), number);
+    name.remove_suffix(name.size() - mark);
   }
-  return nullptr;
+  std::vector<const remote_function*> found;
+  if (!library.empty()) {
+    for (const remote_function* function : functions_of(library.c_str())) {
+      if (function->name == name) found.push_back(function);
+    }
+  } else {
+    Registry& all = registry();
+    const std::shared_lock lock(all.mutex);
+    std::vector<const remote_function*> others;
+    for (const Entry& entry : all.functions) {
+      if (entry.function->name != name) continue;
+      (path_of(library_at(entry.place)).empty() ? found : others).push_back(entry.function);
+    }
+    if (found.empty()) found = std::move(others);
+  }
+  return number > 0 && number <= std::ssize(found) ? found[static_cast<std::size_t>(number) - 1]
+                                                   : nullptr;
 }
 
 std::vector<const remote_function*> functions_of(const char* library) {
@@ -228,7 +255,7 @@ std::uint64_t find_named(const std::string& name, std::string& class_name) {
 }  // namespace
 
 std::uint64_t find_actor(const std::string& name, const std::type_info& type) {
-  const std::string& wanted = find_binding(constructor_key(type))->function->name;
+  const std::string wanted = unique_name_of(*find_binding(constructor_key(type))->function);
   std::string found;
   const std::uint64_t id = find_named(name, found);
   if (found == wanted) return id;

@@ -10,9 +10,11 @@
 
 namespace haz {
 
-/// The function of that name; null if there is none. Any thread.
-const detail::remote_function* find_function(std::string_view name);
-/// The same, of the library of that path, which is loaded if it must be; "": of the program.
+/// A name that no other function of its library has: a namespace or a source file may have one of
+/// the same name as another's. The second of a name is "name#2", by the order of registration.
+std::string unique_name_of(const detail::remote_function& function);
+/// The function of that unique name, of the library of that path, which is loaded if it must be;
+/// "": of the program, or else of any library. Null if there is none. Any thread.
 const detail::remote_function* find_function(std::string_view name, const std::string& library);
 /// The functions of the library that dlopen() finds by that name, in the order in which they were
 /// registered.

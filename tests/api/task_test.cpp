@@ -48,6 +48,29 @@ HAZ_REMOTE(sum_of_squares);
 int refuses_number(int x) { throw std::runtime_error("of " + std::to_string(x)); }
 HAZ_REMOTE(refuses_number);
 
+/// value_test.cpp has another one of this name.
+int in_each_file() { return 1; }
+HAZ_REMOTE(in_each_file);
+
+namespace first {
+int same_name() { return 10; }
+HAZ_REMOTE(same_name);
+class same_class {
+ public:
+  int get() { return 100; }
+};
+HAZ_ACTOR(same_class(), &same_class::get);
+}  // namespace first
+namespace second {
+int same_name() { return 20; }
+HAZ_REMOTE(same_name);
+class same_class {
+ public:
+  int get() { return 200; }
+};
+HAZ_ACTOR(same_class(), &same_class::get);
+}  // namespace second
+
 std::string thread_variable() {
   const char* const value = std::getenv("OMP_NUM_THREADS");
   return value != nullptr ? value : "none";
@@ -110,6 +133,19 @@ TEST(Task, MayBeAFunctor) {
 
 TEST(Task, RunsInAnotherProcess) {
   EXPECT_NE(haz::get(haz::task(process_id).remote()), ::getpid());
+}
+
+TEST(Task, IsOfTheFunctionOfItsOwnFileAndNamespace) {
+  EXPECT_EQ(haz::get(haz::task(in_each_file).remote()), 1);
+  EXPECT_EQ(haz::get(haz::task(first::same_name).remote()), 10);
+  EXPECT_EQ(haz::get(haz::task(second::same_name).remote()), 20);
+  const auto one = haz::actor_of<first::same_class>().options({.name = "one"}).remote();
+  const auto two = haz::actor_of<second::same_class>().options({.name = "two"}).remote();
+  EXPECT_EQ(haz::get(one.call(&first::same_class::get)), 100);
+  EXPECT_EQ(haz::get(two.call(&second::same_class::get)), 200);
+  EXPECT_EQ(haz::get(haz::get_actor<second::same_class>("two").call(&second::same_class::get)),
+            200);
+  EXPECT_THROW((void)haz::get_actor<second::same_class>("one"), haz::type_error);
 }
 
 TEST(Task, ItsEnvironmentSaysHowManyThreadsItHas) {

@@ -63,6 +63,10 @@ using three = std::array<float, 3>;
 using names = std::array<std::string, 2>;
 using many = std::array<double, 1000>;
 HAZ_REMOTE(same<bool>);
+
+/// task_test.cpp has another one of this name.
+int in_each_file() { return 2; }
+HAZ_REMOTE(in_each_file);
 HAZ_REMOTE(same<int>);
 HAZ_REMOTE(same<std::int64_t>);
 HAZ_REMOTE(same<std::uint64_t>);
@@ -90,6 +94,10 @@ HAZ_REMOTE(same<shapes::particle>);
 HAZ_REMOTE(same<std::vector<shapes::particle>>);
 HAZ_REMOTE(same<shapes::plain>);
 HAZ_REMOTE(same<shapes::colour>);
+
+TEST(Value, FunctionsOfThisFileAreFound) {
+  EXPECT_EQ(haz::get(haz::task(in_each_file).remote()), 2);
+}
 
 TEST(Value, Numbers) {
   expect_comes_back(true);

@@ -237,7 +237,7 @@ def test_what_is_not_there(engine, library):
         AttributeError, match=r"no function 'nope' with HAZ_REMOTE: it has nothing, a"
     ):
         haz.cpp_function(library, "nope")
-    with pytest.raises(AttributeError, match=r"no class 'nope' with HAZ_ACTOR: it has Counter"):
+    with pytest.raises(AttributeError, match=r"no class 'nope' with HAZ_ACTOR: it has .*Counter"):
         haz.cpp_class(library, "nope")
     with pytest.raises(OSError, match="cannot open shared object file"):
         haz.cpp_function("/nowhere/libwork.so", "add")
@@ -637,6 +637,15 @@ def test_values_that_cpp_can_not_read_are_refused_at_the_call(function):
     ):
         haz.get(count.remote(itself, {}))
     assert haz.get(count.remote([["a", "b"], ("c",)], {"d": "e"})) == 4
+
+
+def test_functions_of_the_same_name(function, library):
+    assert haz.get(function("same_name").remote()) == 1
+    assert haz.get(function("same_name#2").remote()) == 2
+    actors = [haz.cpp_class(library, name).remote(5) for name in ("Same", "Same#2")]
+    assert haz.get([actor.get.remote() for actor in actors]) == [5, 15]
+    if _engine() != "inline":
+        assert haz.get(function("both_of_a_name").remote()) == 21
 
 
 def test_values_that_hold_their_own_kind(function):

@@ -25,6 +25,7 @@ __all__ = [
     "PYTHON_MARK",
     "CppDescriptor",
     "pack_class",
+    "plain_name",
     "unpack_class",
     "unpack_parts",
 ]
@@ -110,6 +111,11 @@ def pack_class(name: str, library: str, methods: Sequence[Any], options: ActorOp
     return _pack(name, library, False, *more)
 
 
+def plain_name(name: str) -> str:
+    """Return it without its scope, and without what tells it from others of the same name."""
+    return name.rpartition("::")[2].partition("#")[0]
+
+
 def unpack_class(packed: bytes) -> tuple[tuple[Any, ...], dict[str, CppDescriptor]]:
     """Return what `pack_table` of method_table has packed of a Python class, and the methods."""
     from haz import _native
@@ -117,13 +123,13 @@ def unpack_class(packed: bytes) -> tuple[tuple[Any, ...], dict[str, CppDescripto
     _, (full_name, library, _, _, limited, own, *methods) = unpack_parts(packed)
     is_in_python, retries, *groups = own.split("\1") if own else ("", "0")
     uid = b"\0".join((MARK, full_name.encode(), library.encode(errors="surrogateescape")))
-    class_name = full_name.rpartition("::")[2]
+    class_name = plain_name(full_name)
     table: dict[str, Packed] = {}
     descriptors = {}
     new_signature = _native.cpp_types()[2]
     for place in range(0, len(methods), 3):
         name, text, parameters = methods[place : place + 3]
-        plain = name.rpartition("::")[2]
+        plain = plain_name(name)
         signature = new_signature(name, text, parameters, METHOD)
         descriptors[plain] = CppDescriptor(
             f"{class_name}.{plain}", signature, uid, library, bool(is_in_python)

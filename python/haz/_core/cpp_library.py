@@ -11,7 +11,14 @@ import sys
 from _thread import RLock
 
 from haz import _native
-from haz._core.cpp_code import CONSTRUCTOR, FUNCTION, METHOD, PYTHON_MARK, unpack_parts
+from haz._core.cpp_code import (
+    CONSTRUCTOR,
+    FUNCTION,
+    METHOD,
+    PYTHON_MARK,
+    plain_name,
+    unpack_parts,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -221,13 +228,13 @@ def _make_class(library: str, name: str) -> type:
         if method._kind != METHOD:
             break
         methods.append(method)
-        plain = method.__name__.rpartition("::")[2]
+        plain = plain_name(method.__name__)
         members[plain] = _method(plain, method)
     members["__doc__"] = f"The class {name}{entry._signature} of {library}."
     members["__module__"] = __name__
     members["__haz_reduce__"] = (load_class, (library, name))
     members["__haz_cpp_class__"] = (name, library, entry, methods)
-    return type(name.rpartition("::")[2], (_CppObject,), members)
+    return type(plain_name(name), (_CppObject,), members)
 
 
 def _method(name: str, function: Any) -> Any:

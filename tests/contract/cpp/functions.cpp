@@ -94,6 +94,40 @@ tree path(int length) {
 }
 HAZ_REMOTE(path);
 
+namespace first {
+int same_name() { return 1; }
+HAZ_REMOTE(same_name);
+}  // namespace first
+namespace second {
+int same_name() { return 2; }
+HAZ_REMOTE(same_name);
+class Same {
+ public:
+  explicit Same(int value) : value_(value) {}
+  int get() { return value_; }
+
+ private:
+  int value_;
+};
+HAZ_ACTOR(Same(int), &Same::get);
+}  // namespace second
+namespace third {
+class Same {
+ public:
+  explicit Same(int value) : value_(value) {}
+  int get() { return 3 * value_; }
+
+ private:
+  int value_;
+};
+HAZ_ACTOR(Same(int), &Same::get);
+}  // namespace third
+int both_of_a_name() {
+  return haz::get(haz::task(first::same_name).remote()) +
+         10 * haz::get(haz::task(second::same_name).remote());
+}
+HAZ_REMOTE(both_of_a_name);
+
 int fail(const std::string& how) {
   using namespace std::chrono_literals;
   if (how == "invalid") throw std::invalid_argument("bad value");
