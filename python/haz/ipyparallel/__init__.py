@@ -91,12 +91,25 @@ __all__ = [
     "error",
     "interactive",
     "parallel",
+    "register_joblib_backend",
     "remote",
     "require",
     "uncan",
     "unwrap_exception",
+    "version_info",
     "wrap_exception",
 ]
+
+#: The version of ipyparallel whose names and behaviour these are.
+version_info = (9, 2, 0)
+__version__ = ".".join(map(str, version_info))
+
+
+def register_joblib_backend(name: str = "ipyparallel", make_default: bool = False) -> None:
+    """Let joblib run on the engines of a `Client`, under a backend's name."""
+    from haz.ipyparallel._joblib import register
+
+    register(None, name, make_default)
 
 
 def __getattr__(name: str) -> Any:

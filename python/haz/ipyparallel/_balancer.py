@@ -296,7 +296,7 @@ class Balancer:
                 try:
                     engines = self._engines()
                     self._look_at_others()
-                except NoEnginesRegistered as stopped:
+                except (NoEnginesRegistered, HazError) as stopped:
                     failed += [(message, stopped) for message in self._waiting]
                     self._waiting.clear()
             kept: list[BalancedMessage] = []
@@ -321,7 +321,7 @@ class Balancer:
                     self._fill(batch, share)
                 try:
                     self._send(batch, engine)
-                except HazError as error:
+                except (NoEnginesRegistered, HazError) as error:
                     if len(batch) == 1:
                         failed.append((message, error))
                     else:  # one of them can't be pickled

@@ -10,6 +10,8 @@ from joblib.parallel import (
     register_parallel_backend,
 )
 
+from haz.ipyparallel.client import Client
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,10 +83,10 @@ class ViewBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         self.reset_batch_stats()
 
 
-def register(view: LoadBalancedView, name: str, make_default: bool) -> None:
-    """Let joblib run on the engines of `view` under a backend's name."""
+def register(view: LoadBalancedView | None, name: str, make_default: bool) -> None:
+    """Let joblib run on the engines of `view` under a backend's name; None: on all of a `Client`."""
 
     def make(**options: Any) -> ViewBackend:
-        return ViewBackend(view, **options)
+        return ViewBackend(Client().load_balanced_view() if view is None else view, **options)
 
     register_parallel_backend(name, make, make_default=make_default)

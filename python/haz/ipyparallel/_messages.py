@@ -13,6 +13,7 @@ from haz.exceptions import (
     ActorUnavailableError,
     GetTimeoutError,
     HazError,
+    NodeDiedError,
     SerializationError,
     TaskCancelledError,
     TaskError,
@@ -276,9 +277,12 @@ def _failed_call(error: Exception, message: Message) -> Exception:
     """What a client sees for an error of haz itself."""
     engine = message.engine
     assert engine is not None
+    if isinstance(error, NodeDiedError):
+        return unreachable(engine, message, "the node of the cluster's engines has ended")
     if isinstance(error, (ActorDiedError, ActorUnavailableError)):
         engine.died(str(error))
-        return unreachable(engine, message, str(error).splitlines()[0])
+        told = engine.reason if engine.was_ended and engine.reason else str(error)
+        return unreachable(engine, message, told.splitlines()[0])
     if isinstance(error, TaskCancelledError):
         return TaskAborted(
             f"the call {message.msg_id} was aborted before engine {engine.id} began it"
@@ -594,7 +598,10 @@ def wait_for_all(messages: list[Message], timeout: float | None, one_by_one: boo
         ]
     )
     if len(refs) > 1:
-        wait(refs, num_returns=len(refs), timeout=timeout)
+        try:
+            wait(refs, num_returns=len(refs), timeout=timeout)
+        except NodeDiedError:
+            pass  # each of them tells of it
     for message in messages:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         if not message.wait(left):

@@ -123,7 +123,9 @@ class AsyncResult(Future):  # type: ignore[type-arg]
             self.set_result(value)
 
     def __repr__(self) -> str:
-        state = "finished" if self.ready() else "pending"
+        state = "pending"
+        if self.ready():
+            state = "failed" if self._has_failed() else "finished"
         return f"<{type(self).__name__}({self._fname}): {state}>"
 
     # ---- as in multiprocessing -------------------------------------------------------------

@@ -209,7 +209,7 @@ class Client:
 
     def _engines_of(self, targets: Any) -> list[EngineHandle]:
         self._check()
-        if type(targets) is list:
+        if type(targets) is list and targets:
             alive = {engine.id: engine for engine in self._state.engines()}
             try:
                 return [alive[target] for target in targets]

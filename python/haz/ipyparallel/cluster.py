@@ -9,9 +9,10 @@ import time
 
 from haz._core.actor_api import kill
 from haz._core.api import get
-from haz._core.lifecycle import init, is_initialized
+from haz._core.lifecycle import init, is_initialized, shutdown
 from haz._core.remote import remote
 from haz._core.runtime import runtime
+from haz.exceptions import NodeDiedError
 from haz.ipyparallel._balancer import Balancer
 from haz.ipyparallel._engine import Engine
 from haz.ipyparallel._records import HeldMessages, Records
@@ -63,13 +64,18 @@ class EngineHandle:
         self._began = _begin_of(self.pid)
         self._methods: dict[str, Any] = {}
         self.reason: str | None = None
+        #: Whether a client has ended it.
+        self.was_ended = False
 
     def call(self, method: str, *args: Any) -> Any:
         """Call a method of the engine; returns the ref of its reply."""
         actor_method = self._methods.get(method)
         if actor_method is None:
             actor_method = self._methods[method] = getattr(self._actor, method)
-        return actor_method.remote(*args)  # the method of the class the first time; it binds itself
+        try:  # the method of the class the first time; it binds itself
+            return actor_method.remote(*args)
+        except NodeDiedError as error:
+            raise self._state.lose_node() from error
 
     def forget(self, message: DirectMessage) -> None:
         """A call of it has ended."""
@@ -107,6 +113,7 @@ class EngineHandle:
     def end(self, reason: str) -> None:
         """End its process."""
         self.reason = reason
+        self.was_ended = True
         try:
             kill(self._actor)
         except Exception:
@@ -230,7 +237,10 @@ class ClusterState:
 
     def _named_actors(self) -> dict[str, tuple[int, int]]:
         assert runtime.engine is not None
-        return runtime.engine.named_actors(namespace_of(self.cluster_id))
+        try:
+            return runtime.engine.named_actors(namespace_of(self.cluster_id))
+        except NodeDiedError as error:
+            raise self.lose_node() from error
 
     # ---- which there are -----------------------------------------------------------------------
 
@@ -246,10 +256,7 @@ class ClusterState:
         if self.stopped is None and not self._is_current():
             self.stopped = "haz was shut down"
         if self.stopped is not None:
-            raise NoEnginesRegistered(
-                f"cluster {self.cluster_id!r} was stopped ({self.stopped}): start another one with "
-                "Cluster(n=...).start_and_connect_sync() or Client()"
-            )
+            raise self._why_stopped()
         time_now = time.monotonic()
         if now or time_now - self._checked > _CHECK_S:
             for engine in list(self._engines.values()):
@@ -260,6 +267,19 @@ class ClusterState:
             self._checked = time_now
         with self._lock:
             return [self._engines[number] for number in sorted(self._engines)]
+
+    def lose_node(self) -> NoEnginesRegistered:
+        """Note that the node which the engines were on has ended; return what tells of it."""
+        self.stopped = self.stopped or "the node of its engines has ended"
+        if _states.get(self.cluster_id) is self:
+            del _states[self.cluster_id]
+        return self._why_stopped()
+
+    def _why_stopped(self) -> NoEnginesRegistered:
+        return NoEnginesRegistered(
+            f"cluster {self.cluster_id!r} was stopped ({self.stopped}): start another one with "
+            "Cluster(n=...).start_and_connect_sync() or Client()"
+        )
 
     def _is_current(self) -> bool:
         """Whether the run of haz that the engines belong to goes on."""
@@ -396,7 +416,11 @@ def _shared_cluster(cluster_id: str) -> ClusterState | None:
             return None
         init(address=NODE_NAME)
     state = ClusterState(cluster_id, is_shared=True)
-    state.attach()
+    try:
+        state.attach()
+    except NoEnginesRegistered:
+        shutdown()  # of the node that was joined nothing is left
+        return _shared_cluster(cluster_id)
     if not state.engines():
         return None
     _states[cluster_id] = state

@@ -564,10 +564,14 @@ def test_nothing_of_large_results_stays(client):
 
 def test_joblib_runs_on_engines(client):
     joblib = pytest.importorskip("joblib")
-    client.load_balanced_view().register_joblib_backend()
-    with joblib.parallel_config(backend="ipyparallel"):
-        found = joblib.Parallel(n_jobs=3)(joblib.delayed(pow)(i, 2) for i in range(50))
-    assert found == [i * i for i in range(50)]
+    for register in (
+        client.load_balanced_view().register_joblib_backend,
+        ipp.register_joblib_backend,
+    ):
+        register()
+        with joblib.parallel_config(backend="ipyparallel"):
+            found = joblib.Parallel(n_jobs=3)(joblib.delayed(pow)(i, 2) for i in range(50))
+        assert found == [i * i for i in range(50)]
 
 
 _HAZ = [sys.executable, "-m", "haz"]
@@ -740,4 +744,31 @@ busy.get()
     finally:
         over.touch()
         other.communicate(timeout=60)
+        haz.shutdown()
+
+
+def test_a_cluster_that_is_stopped_under_the_calls_of_a_program(folder):
+    _haz("cluster", "start", "-n", "2")
+    haz.shutdown()
+    client = ipp.Client()
+    view, balanced = client[:], client.load_balanced_view()
+    direct = view.apply_async(time.sleep, 600)
+    waiting = balanced.map_async(time.sleep, [600] * 40)
+    wait_until(lambda: client.queue_status()[0]["queue"] == 1)
+    try:
+        _haz("cluster", "stop")
+        for result in (direct, waiting):
+            with pytest.raises(ipp.CompositeError, match=r"Engine 0 died .*: the node") as caught:
+                result.get(timeout=100)
+            assert len(caught.value.elist) == len(result.msg_ids)
+        for call in (view.apply_sync, balanced.apply_sync):
+            with pytest.raises(ipp.NoEnginesRegistered, match="'default' was stopped"):
+                call(abs, -1)
+        with pytest.raises(ipp.NoEnginesRegistered, match="'default' was stopped"):
+            client.ids
+        with pytest.raises(ipp.NoEnginesRegistered, match="there is no cluster 'other'"):
+            ipp.Client(profile="other")
+        _haz("cluster", "start", "-n", "1")
+        assert ipp.Client()[:].apply_sync(abs, -1) == [1]
+    finally:
         haz.shutdown()

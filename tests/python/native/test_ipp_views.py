@@ -529,6 +529,7 @@ def test_results_that_nobody_holds(client):
         assert [result.msg_ids for result in results] == ids
         assert all(result.ready() for result in results)
         assert results[0].get() == [value] * 3
+        assert [repr(result).split()[-1] for result in results[3:5]] == ["finished>", "failed>"]
         assert results[1].get() == ["text"]
         assert results[2].get() == [None] * 3
         assert [reply.text for reply in results[3].get()] == ["6"] * 3
@@ -544,6 +545,17 @@ def test_results_that_nobody_holds(client):
     client.purge_results(ids[0])
     with pytest.raises(KeyError, match="calls of other programs"):
         client.get_result(ids[0])
+
+
+def test_nothing_is_sent_to_no_engine(client):
+    view = client[:]
+    for send in (
+        lambda: view.scatter("a", [1, 2], targets=[]),
+        lambda: view.push({"a": 1}, targets=[]),
+        lambda: view.execute("a = 1", targets=[]),
+    ):
+        with pytest.raises(ipp.NoEnginesRegistered, match="view of no engines"):
+            send()
 
 
 def test_large_results_are_kept_by_whoever_holds_them(client):
