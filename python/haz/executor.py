@@ -8,7 +8,7 @@ import threading
 import weakref
 from _thread import allocate_lock
 from collections import deque
-from concurrent.futures import BrokenExecutor, Future
+from concurrent.futures import BrokenExecutor, CancelledError, Future
 from concurrent.futures import Executor as _Executor
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
 from time import monotonic
@@ -111,8 +111,20 @@ class _Future(Future):  # type: ignore[type-arg]
             return futures
         return [one for one in futures if not one._is_waited_for or one.begin()]
 
+    def rest(self) -> None:
+        with _making_condition:
+            if not self._is_waited_for:
+                self._state = PENDING
+                return
+        with self._condition:
+            if self._state == RUNNING:
+                self._state = PENDING
+
     def deliver(self, value: Any, error: BaseException | None) -> None:
         self.code = self.args = self.kwargs = None
+        if type(error) is CancelledError and self.cancel():
+            self.set_running_or_notify_cancel()  # tells those who wait
+            return
         try:
             if error is not None:
                 error = plain_error(error)
@@ -317,7 +329,7 @@ class Executor(_Executor):
         """
         self._group.close()
         if cancel_futures:
-            _cancel_waiting(self._group)
+            self._group.cancel_waiting()
         if wait:
             self._group.join()
 
@@ -420,14 +432,7 @@ def _finish(group: WorkerGroup) -> None:
     group.join()
 
 
-def _cancel_waiting(group: WorkerGroup) -> None:
-    for call in group.take_waiting():
-        future: Any = call
-        future.cancel()
-        future.begin()  # tells those who wait
-
-
 def _interrupt(group: WorkerGroup) -> None:
     """End the calls that run, and cancel the others: workers do not hear of Ctrl-C themselves."""
-    _cancel_waiting(group)
+    group.cancel_waiting()
     group.terminate(BrokenExecutor("the executor was interrupted before this call had ended"))

@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 
 import haz
+import haz.multiprocessing
 import pytest
 from haz.testing import descendants, wait_until
 
@@ -412,3 +413,30 @@ def test_arrays_are_writable_and_private(engine, length):
             parts["inner"][0][:] = 1
         executor.submit(change, array, {"inner": [inner]}).result(60)
         assert parts["inner"][0].sum() == length
+
+
+@pytest.mark.parametrize("many", [6, 300])
+@pytest.mark.parametrize("pause_s", [0.0, 0.2])
+def test_calls_that_were_sent_ahead_can_be_cancelled(native, many, pause_s):
+    """Until they begin, though calls before them were so short that several were sent together."""
+    executor = haz.Executor(2)
+    for future in [executor.submit(abs, -1) for _ in range(500)]:
+        future.result(60)
+    futures = [executor.submit(time.sleep, 0.5) for _ in range(many)]
+    time.sleep(pause_s)
+    executor.shutdown(cancel_futures=True)
+    ends = [future.cancelled() or future.result(0) is None for future in futures]
+    assert all(ends)
+    assert sum(future.cancelled() for future in futures) >= many - 4
+
+
+def test_what_waits_behind_a_long_call_does_not_run(native):
+    with haz.Executor(1) as executor:
+        for future in [executor.submit(abs, -1) for _ in range(500)]:
+            future.result(60)
+        held = haz.multiprocessing.Event()
+        futures = [executor.submit(held.wait, 60) for _ in range(20)]
+        wait_until(lambda: sum(future.running() for future in futures) == 1)
+        assert all(future.cancel() for future in futures[1:])
+        held.set()
+        assert futures[0].result(60)

@@ -56,6 +56,9 @@ class Call:
     #: The same of several calls of that class; returns those that should run.
     begin_each: Callable[[list[Any]], list[Any]] | None = None
 
+    #: Called when it waits again, as the worker that had it has not begun it. None: it is all the same.
+    rest: Callable[[], None] | None = None
+
     def deliver(self, value: Any, error: BaseException | None) -> None:
         """Take the outcome; called once, in the group's thread or that of `terminate`."""
         raise NotImplementedError

@@ -152,15 +152,18 @@ class WorkerGroup(Receiver):
             runtime.check_not_forked()
             raise RuntimeError(f"haz was shut down, and this {self.name} with it: make another")
 
-    def take_waiting(self) -> list[Call]:
-        """Take back the calls that no worker has; they are not delivered."""
+    def cancel_waiting(self) -> None:
+        """Let the calls that no worker has begun fail with CancelledError, and those that come back."""
         with self._lock:
             self._take_coming()
-            calls = list(self._waiting)
+            self._drops = True
+            for worker in self._workers:
+                if worker.in_flight:
+                    self._take_back(worker)
+                    self._recall(worker, len(worker.in_flight) - 1)
+            self._drop(self._waiting)
             self._waiting.clear()
-            self._outstanding -= len(calls)
-        self._ring()
-        return calls
+        self._deliver_failed()
 
     # ---- the thread ----------------------------------------------------------------------------------
 
@@ -230,8 +233,7 @@ class WorkerGroup(Receiver):
                 self._take_back(worker)
                 early.append(in_flight[0].take_recorded())
                 self._unload(worker, len(early[-1][0]))
-                if self._idle or self._may_grow():
-                    self._recall(worker, len(in_flight) - 1)
+                self._recall(worker, len(in_flight) - 1)
             self._feed()
         self._deliver_early(early)
 

@@ -138,7 +138,7 @@ class Receiver(Sender):
                 self._singly.add(calls[count - 1].code)
             rest = calls[count:]
             if self._end_error is None:
-                self._waiting.extendleft(reversed(rest))
+                self._put_back(rest)
                 self._feed()
                 return
         for call in rest:
@@ -213,7 +213,7 @@ class Receiver(Sender):
                 return False
             sent.ref = None
             sent.give_back()
-            self._waiting.extendleft(reversed(sent.calls))
+            self._put_back(sent.calls)
         return True
 
     # ---- workers that die ----------------------------------------------------------------------------

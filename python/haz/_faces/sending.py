@@ -6,6 +6,7 @@ import os
 import threading
 from _thread import allocate_lock
 from collections import deque
+from concurrent.futures import CancelledError
 from functools import partial
 from time import monotonic
 
@@ -106,6 +107,8 @@ class Sender:
         self._idle: list[Worker] = []
         self._recalled: set[Sent] = set()
         self._failed: list[tuple[Call, BaseException]] = []
+        #: Whether calls are cancelled instead of waiting again.
+        self._drops = False
         self._mean_s: float | None = None
         #: Calls that workers have, and the code of those that go singly: they end batches early.
         self._load = 0
@@ -395,8 +398,22 @@ class Sender:
         taken = worker.in_flight[0].take_back()
         self._unload(worker, len(taken))
         worker.left += len(taken)
-        self._waiting.extendleft(reversed(taken))
+        self._put_back(taken)
         return bool(taken)
+
+    def _put_back(self, calls: list[Call]) -> None:
+        """Let calls wait again, before all others, that a worker had and has not begun."""
+        for call in calls:
+            if call.rest is not None:
+                call.rest()
+        if self._drops:
+            self._drop(calls)
+        else:
+            self._waiting.extendleft(reversed(calls))
+
+    def _drop(self, calls: Iterable[Call]) -> None:
+        self._failed += [(call, CancelledError()) for call in calls]
+        self._ring()
 
     def _unload(self, worker: Worker, count: int) -> None:
         worker.load -= count
