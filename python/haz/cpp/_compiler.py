@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Compiler", "Options", "find_compiler"]
+__all__ = ["Compiler", "Options", "demangled", "find_compiler"]
 
 #: Those of every kernel; a call's own flags come later, and win. Where nobody reads `errno` after a
 #: call of exp() the compiler may keep what it knows over that call.
@@ -108,11 +108,22 @@ class Compiler:
         if len(lines) > _SHOWN_LINES:
             left_out = len(lines) - _SHOWN_LINES
             lines[_SHOWN_LINES:] = [f"... {left_out} more lines: see the attribute `output`"]
+        if not lines:
+            lines.append(f"(it ended with {done.returncode}, and said nothing)")
         if done.returncode < 0:
             lines.append(f"(the compiler was ended by signal {-done.returncode})")
         raise CompileError(
             f"{self.words[0]} can't compile this:\n" + "\n".join(lines) + _hint(output), output
         )
+
+
+def demangled(symbol: str) -> str:
+    """Return the name as C++ writes it, where the compiler's tools are there."""
+    tool = shutil.which("c++filt")
+    if tool is None:
+        return symbol
+    done = subprocess.run([tool, symbol], capture_output=True, text=True, errors="replace")
+    return done.stdout.strip() or symbol
 
 
 def _readable(output: str, shown: dict[str, str]) -> str:

@@ -18,11 +18,12 @@ from haz.cpp._cache import find_or_build
 from haz.cpp._compiler import (
     Compiler,
     Options,
+    demangled,
     find_compiler,
     processor_identity,
 )
 from haz.cpp._errors import CompileError
-from haz.cpp._source import Function, find_functions
+from haz.cpp._source import Function, find_functions, unclosed_brace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -248,17 +249,36 @@ def _build(spec: _Spec) -> KernelModule:
     def build(folder: Path) -> Path:
         _write(folder, spec, unit)
         library = folder / "kernel.so"
-        compiler.build(folder / _UNIT, library, spec.options, _shown(folder, spec))
+        try:
+            compiler.build(folder / _UNIT, library, spec.options, _shown(folder, spec))
+        except CompileError as error:
+            line = unclosed_brace(spec.source)
+            if line is None:
+                raise
+            problem = f"{spec.name}:{line}: error: this '{{' has no '}}'"
+            raise CompileError(f"{problem}\n{error}", error.output) from None
         return library
 
     key = _key(spec, unit, compiler)
     library = find_or_build(key, build)
     try:
         return KernelModule(spec, library)
-    except ImportError:
+    except ImportError as error:
         if library.exists():
-            raise
+            raise _not_loaded(spec, error) from None
         return KernelModule(spec, find_or_build(key, build))  # another process has pruned it
+
+
+def _not_loaded(spec: _Spec, error: ImportError) -> Exception:
+    """Return what to raise where the library can't be loaded."""
+    symbol = re.search(r"undefined symbol: (\w+)", str(error))
+    if symbol is None:
+        return error
+    return CompileError(
+        f"{spec.name} uses {demangled(symbol[1])}, which is defined nowhere: define it, or name the "
+        f'library that has it, flags=["-lname"]',
+        str(error),
+    )
 
 
 def _chosen_functions(spec: _Spec) -> list[Function]:

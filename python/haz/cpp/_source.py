@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Function", "find_functions"]
+__all__ = ["Function", "find_functions", "unclosed_brace"]
 
 #: What is no code: comments, literals, and lines of the preprocessor with their continuations.
 _NO_CODE = re.compile(
@@ -73,6 +73,18 @@ class Function:
 def find_functions(source: str) -> list[Function]:
     """Return the functions that `source` defines for Python, in its order."""
     return [found for head, line in _heads(_code_of(source)) if (found := _function(head, line))]
+
+
+def unclosed_brace(source: str) -> int | None:
+    """Return the line of the first brace that opens and does not close, as far as can be told."""
+    code = _code_of(source)
+    opened: list[int] = []
+    for match in re.finditer(r"[{}]", code):
+        if match.group() == "{":
+            opened.append(match.start())
+        elif opened:
+            opened.pop()
+    return code.count("\n", 0, opened[0]) + 1 if opened else None
 
 
 def _code_of(source: str) -> str:

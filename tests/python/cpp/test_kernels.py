@@ -6,6 +6,7 @@ import gc
 import inspect
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -481,6 +482,26 @@ def test_types_that_can_not_cross(source, line, text):
     assert f"source:{line}: error: " in message
     assert source.splitlines()[line - 1] in message
     assert ".h:" not in message  # where in haz's headers is of no use
+
+
+def test_a_brace_that_does_not_close_is_named():
+    message = compile_error("int f(int x) { return x; }\ndouble g(double x) {\n  return x;\n")
+    assert "source:2: error: this '{' has no '}'" in message
+    assert "has no '}'" not in compile_error("int f(int x) { return '{' + y; }")
+
+
+def test_a_function_that_is_defined_nowhere_is_named():
+    message = compile_error("int elsewhere(int);\nint f(int x) { return elsewhere(x); }")
+    assert re.search(
+        r"source uses (elsewhere\(int\)|_Z9elsewherei), which is defined nowhere", message
+    )
+    assert "-lname" in message
+
+
+def test_a_compiler_that_says_nothing():
+    assert "ended with 1, and said nothing" in compile_error(
+        "int silent() { return 1; }", compiler="/bin/false"
+    )
 
 
 def test_demands_of_the_user_are_shown_whole():
