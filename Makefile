@@ -37,7 +37,7 @@ LOCKED := flock $(BUILD)/.lock
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: FORCE help build ext demo walk test test-cpp test-python test-packages test-all test-slow test-asan test-tsan \
+.PHONY: FORCE help build ext demo walk test test-cpp test-python test-packages test-all test-slow test-asan test-tsan test-asan-python \
         test-python-% bench lint lint-cpp lint-python checkheaders format docs clean distclean
 
 help: ## this list
@@ -139,6 +139,29 @@ test-asan test-tsan: test-%: $(VENV)/.installed
 	@ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1 \
 	 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=second_deadlock_stack=1:handle_segv=0 \
 	 $(CTEST) --test-dir build/$* $(CTEST_ARGS)
+
+# The bindings, with Python's own objects on the checked heap. The sanitized module lies in a package beside the
+# real one, made of links; a report is a failure whichever process wrote it.
+# Left out is what the sanitizer's own memory, descriptors and libraries change.
+NOT_SANITIZED = test_zygote_copy.py test_faults_driver.py::test_many_inits_and_shutdowns \
+  test_faults_memory.py::test_few_descriptors test_faults_memory.py::test_little_address_space \
+  test_faults_memory.py::test_the_limit_is_named_that_is_too_low \
+  test_faults_workers.py::test_a_task_writes_without_end test_programs.py::test_no_threads_to_be_had
+ASAN_LIBRARIES = $(foreach name,asan ubsan stdc++,$(shell $(CXX) -print-file-name=lib$(name).so))
+test-asan-python: ext ## the Python tests that start processes, with the extension module under ASan+UBSan
+	@$(CMAKE) -S . -B build/asan $(NINJA_FLAGS) -DHAZ_SANITIZE=address,undefined -DHAZ_BUILD_TESTS=ON -DHAZ_PRECOMPILED=ON \
+	  -DHAZ_BUILD_PYTHON=ON -DPython_EXECUTABLE=$(BIN)/python -Wno-dev --no-warn-unused-cli >/dev/null
+	@$(CMAKE) --build build/asan -j $(JOBS) --target extension
+	@rm -rf build/asan/python build/asan/report.* && mkdir -p build/asan/python/haz build/asan/build && \
+	  ln -sfn $(CURDIR)/include build/asan/include && ln -sfn $(CURDIR)/$(BUILD) build/asan/$(BUILD) && \
+	  cd build/asan/python/haz && ln -s \
+	  $(filter-out %.so,$(wildcard $(CURDIR)/python/haz/*)) ../../module/_native*.so .
+	@LD_PRELOAD="$(ASAN_LIBRARIES)" PYTHONMALLOC=malloc PYTHONPATH=$(CURDIR)/build/asan/python \
+	 ASAN_OPTIONS=detect_leaks=0:handle_segv=0:allocator_may_return_null=1:log_path=$(CURDIR)/build/asan/report \
+	 UBSAN_OPTIONS=print_stacktrace=1:log_path=$(CURDIR)/build/asan/report \
+	 $(BIN)/python -m pytest -q $(PYTEST_JOBS) -m "not slow" $(NOT_SANITIZED:%=--deselect=tests/python/native/%) \
+  $(or $(PYTEST_ARGS),tests/python/native tests/contract --maxfail=20)
+	@! cat build/asan/report.* 2>/dev/null
 
 # ---- measure ---------------------------------------------------------------------------------
 # The benchmark runs what users get: the wheel, built with LTO, in an environment of its own.

@@ -35,6 +35,9 @@ const RefHooks& ref_hooks();
 /// with a Python error. Needs the GIL.
 PyObject* decode_error_type();
 
+/// A memoryview of `bytes` that keeps `owner` alive; nullptr with a Python error.
+PyObject* make_view(PyObject* owner, std::span<const std::byte> bytes, bool is_writable);
+
 /// Copies `size_bytes`; called from any thread and without the GIL.
 using CopyFunction = void (*)(void* to, const void* from, std::size_t size_bytes);
 

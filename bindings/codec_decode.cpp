@@ -182,7 +182,8 @@ PyObject* make_window(PyObject* owner, std::span<const std::byte> bytes, bool is
   return window;
 }
 
-/// A memoryview of `bytes` that keeps `owner` alive.
+}  // namespace
+
 PyObject* make_view(PyObject* owner, std::span<const std::byte> bytes, bool is_writable) {
   PyObject* window = make_window(owner, bytes, is_writable);
   if (window == nullptr) return nullptr;
@@ -190,8 +191,6 @@ PyObject* make_view(PyObject* owner, std::span<const std::byte> bytes, bool is_w
   Py_DECREF(window);
   return view;
 }
-
-}  // namespace
 
 PyObject* decode_error_type() {
   static PyObject* type = nullptr;

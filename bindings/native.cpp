@@ -12,6 +12,7 @@ void bind_codec(nb::module_& m);
 void bind_cpp_functions(nb::module_& m);
 void bind_groups(nb::module_& m);
 void bind_kernels(nb::module_& m);
+void bind_memory(nb::module_& m);
 void bind_nodes(nb::module_& m);
 void bind_queues(nb::module_& m);
 void bind_runtime(nb::module_& m);
@@ -32,6 +33,7 @@ NB_MODULE(_native, m) {
   haz::py::bind_cpp_functions(m);
   haz::py::bind_groups(m);
   haz::py::bind_kernels(m);
+  haz::py::bind_memory(m);
   haz::py::bind_nodes(m);
   haz::py::bind_queues(m);
   haz::py::bind_runtime(m);

@@ -101,6 +101,23 @@ void touch_pages(std::byte* begin, const std::byte* end) {
   }
 }
 
+Result<std::byte*> map_with(int fd, std::size_t size_bytes, int protection, int flags,
+                            std::uint64_t offset_bytes) {
+  void* address =
+      mmap(nullptr, size_bytes, protection, flags, fd, static_cast<off_t>(offset_bytes));
+  if (address != MAP_FAILED) return static_cast<std::byte*>(address);
+  const int error_number = errno;
+  Error error = memory_error("cannot map a file", error_number);
+  rlimit limit{};
+  if (error_number == ENOMEM && getrlimit(RLIMIT_AS, &limit) == 0 &&
+      limit.rlim_cur != RLIM_INFINITY) {
+    error.message = "cannot map " + std::to_string(size_bytes) +
+                    " bytes: this process may have at most " + std::to_string(limit.rlim_cur) +
+                    " bytes of address space in all (RLIMIT_AS, ulimit -v)";
+  }
+  return error;
+}
+
 }  // namespace
 
 std::size_t page_size() {
@@ -165,19 +182,11 @@ std::uint64_t mapping_limit() {
 Result<std::byte*> map_file(int fd, std::size_t size_bytes, Access access,
                             std::uint64_t offset_bytes) {
   const int protection = access == Access::kRead ? PROT_READ : PROT_READ | PROT_WRITE;
-  void* address = mmap(nullptr, size_bytes, protection, MAP_SHARED | MAP_NORESERVE, fd,
-                       static_cast<off_t>(offset_bytes));
-  if (address != MAP_FAILED) return static_cast<std::byte*>(address);
-  const int error_number = errno;
-  Error error = memory_error("cannot map a file", error_number);
-  rlimit limit{};
-  if (error_number == ENOMEM && getrlimit(RLIMIT_AS, &limit) == 0 &&
-      limit.rlim_cur != RLIM_INFINITY) {
-    error.message = "cannot map " + std::to_string(size_bytes) +
-                    " bytes: this process may have at most " + std::to_string(limit.rlim_cur) +
-                    " bytes of address space in all (RLIMIT_AS, ulimit -v)";
-  }
-  return error;
+  return map_with(fd, size_bytes, protection, MAP_SHARED | MAP_NORESERVE, offset_bytes);
+}
+
+Result<std::byte*> map_file_privately(int fd, std::size_t size_bytes, std::uint64_t offset_bytes) {
+  return map_with(fd, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE, offset_bytes);
 }
 
 void unmap(std::byte* address, std::size_t size_bytes) { munmap(address, size_bytes); }

@@ -55,6 +55,10 @@ std::uint64_t mapping_limit();
 Result<std::byte*> map_file(int fd, std::size_t size_bytes, Access access,
                             std::uint64_t offset_bytes = 0);
 
+/// The same for reading and writing, with what is written kept from all others: a page is copied
+/// when it is first written to, and shows what the file holds until then. Errors: as map_file().
+Result<std::byte*> map_file_privately(int fd, std::size_t size_bytes, std::uint64_t offset_bytes);
+
 /// Removes a mapping made by map_file(). Never fails on such a one.
 void unmap(std::byte* address, std::size_t size_bytes);
 

@@ -6,6 +6,12 @@
 #include "base/units.h"
 
 namespace haz {
+namespace {
+
+Error no_such_range() { return {ErrorKind::kInvalid, "no such range in the arena"}; }
+Error descriptor_closed() { return {ErrorKind::kLost, "the arena's descriptor was closed"}; }
+
+}  // namespace
 
 Result<std::unique_ptr<Arena>> Arena::create(std::size_t virtual_size_bytes) {
   auto file = create_memory_file("haz-arena", align_up(virtual_size_bytes, page_size()));
@@ -68,15 +74,24 @@ Status Arena::set_access(std::uint64_t offset, std::uint64_t size_bytes, Access 
   return protect_range(base_ + begin, end - begin, access);
 }
 
+Result<std::unique_ptr<ArenaMapping>> Arena::map_privately(std::uint64_t offset,
+                                                           std::uint64_t size_bytes) const {
+  if (!contains(offset, size_bytes)) return no_such_range();
+  if (!has_descriptor()) return descriptor_closed();
+  const std::uint64_t begin = offset & ~(std::uint64_t{page_size()} - 1);
+  const std::uint64_t end = align_up(offset + size_bytes, page_size());
+  auto base = map_file_privately(fd_.get(), end - begin, begin);
+  if (!base) return base.error();
+  return std::make_unique<ArenaMapping>(*base, end - begin);
+}
+
 bool Arena::protect_after_fork() const noexcept {
   return haz::protect_after_fork(base_, size_bytes_);
 }
 
 Status Arena::reserve(std::uint64_t offset, std::uint64_t size_bytes) {
-  if (!contains(offset, size_bytes)) {
-    return Error{ErrorKind::kInvalid, "no such range in the arena"};
-  }
-  Status status = Error{ErrorKind::kLost, "the arena's descriptor was closed"};
+  if (!contains(offset, size_bytes)) return no_such_range();
+  Status status = descriptor_closed();
   if (has_descriptor()) {
     status = reserve_range(fd_.get(), offset, size_bytes);
     if (status || status.error().kind == ErrorKind::kOverloaded) return status;

@@ -21,7 +21,7 @@ namespace haz {
 /// the Arena itself is gone; the last reference unmaps. Immutable, so thread-safe.
 class ArenaMapping {
  public:
-  /// Takes over a mapping made by map_file().
+  /// Takes over a mapping made by map_file() or map_file_privately().
   ArenaMapping(std::byte* base, std::size_t size_bytes) : base_(base), size_bytes_(size_bytes) {}
   ArenaMapping(const ArenaMapping&) = delete;
   ArenaMapping& operator=(const ArenaMapping&) = delete;
@@ -93,6 +93,12 @@ class Arena final : public ExtentBacking {
 
   /// Keeps the mapping alive for as long as the caller holds it.
   [[nodiscard]] std::shared_ptr<const ArenaMapping> mapping() const { return mapping_; }
+
+  /// Maps the pages of [offset, offset + size_bytes) once more, to be written to without anybody
+  /// else seeing it; pages that were not written to show the arena's, so what lies there must stay.
+  /// Errors: kInvalid (outside of the arena), kLost (its descriptor was closed), kOverloaded.
+  [[nodiscard]] Result<std::unique_ptr<ArenaMapping>> map_privately(std::uint64_t offset,
+                                                                    std::uint64_t size_bytes) const;
 
   /// Host only. Allocates the pages of the range, or says kOverloaded. Works (more slowly) also
   /// when somebody has closed the descriptor behind our back.

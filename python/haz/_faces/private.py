@@ -7,12 +7,12 @@ pages that were not written to still show the store's. A small array is copied.
 
 from __future__ import annotations
 
-import os
 import sys
+
+from haz import _native
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
 __all__ = ["PLAIN", "writable"]
@@ -23,9 +23,6 @@ _LEAST_MAPPED_BYTES = 256 * 1024
 PLAIN = frozenset((type(None), bool, int, float, complex, str, bytes))
 #: Of their objects, those with arrays inside are made again around other memory.
 _ARRAY_LIBRARIES = frozenset(("numpy", "pandas", "polars", "scipy", "xarray"))
-
-#: Address range, its place in the file, and a descriptor of the file: the last one that was found.
-_known: tuple[int, int, int, int] | None = None
 
 
 def writable(value: Any, below_bytes: float = float("inf")) -> Any:
@@ -87,7 +84,7 @@ def _is_own(array: Any, below: float) -> bool:
 def _copy_of(array: Any) -> Any:
     if array.nbytes < _LEAST_MAPPED_BYTES or not array.flags.c_contiguous:
         return array.copy(order="K")
-    mapped = _private_memory(array.__array_interface__["data"][0], array.nbytes, array)
+    mapped = _native.map_privately(array.__array_interface__["data"][0], array.nbytes, array)
     if mapped is None:
         return array.copy(order="K")
     import numpy
@@ -129,84 +126,7 @@ def _memory_like(view: memoryview) -> Any:
         numpy = sys.modules.get("numpy")
         if numpy is not None:
             address = numpy.frombuffer(view, numpy.uint8).__array_interface__["data"][0]
-            mapped = _private_memory(address, view.nbytes, view)
+            mapped = _native.map_privately(address, view.nbytes, view)
             if mapped is not None:
                 return mapped
     return bytearray(view)
-
-
-def _private_memory(address: int, size: int, owner: object) -> memoryview | None:
-    """Map the file that lies at an address there once more, privately; None where that can't be."""
-    global _known
-    if _known is None or not _known[0] <= address < _known[1]:
-        _known = _find_file(address)
-        if _known is None:
-            return None
-    begin, end, offset, descriptor = _known
-    if address + size > end:
-        return None
-    place = offset + address - begin
-    before = place % _page_size()
-    try:
-        mapping = _mapping_type()(descriptor, before + size, place - before)
-    except (OSError, ValueError):
-        _known = None  # haz has ended, and its file was closed
-        return None
-    mapping.owner = owner
-    return memoryview(mapping)[before:]
-
-
-def _page_size() -> int:
-    import mmap
-
-    return mmap.ALLOCATIONGRANULARITY
-
-
-_type: Any = None
-
-
-def _mapping_type() -> Callable[[int, int, int], Any]:
-    global _type
-    if _type is None:
-        import mmap
-
-        class PrivateMapping(mmap.mmap):
-            """A copy-on-write mapping that keeps what it maps."""
-
-            owner: object
-
-            def __new__(cls, descriptor: int, size: int, offset: int) -> PrivateMapping:
-                return mmap.mmap.__new__(
-                    cls, descriptor, size, access=mmap.ACCESS_COPY, offset=offset
-                )
-
-        _type = PrivateMapping
-    made: Callable[[int, int, int], Any] = _type
-    return made
-
-
-def _find_file(address: int) -> tuple[int, int, int, int] | None:
-    """Find the shared mapping at an address: its range, its offset, an open descriptor of its file."""
-    try:
-        with open("/proc/self/maps", encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                span, access, offset, device, inode, *_ = line.split(None, 5)
-                begin, _, end = span.partition("-")
-                if int(begin, 16) <= address < int(end, 16):
-                    break
-            else:
-                return None
-    except OSError:
-        return None
-    if access[3] != "s" or inode == "0":
-        return None
-    major, _, minor = device.partition(":")
-    number = os.makedev(int(major, 16), int(minor, 16))
-    for entry in os.listdir("/proc/self/fd"):
-        try:
-            status = os.fstat(int(entry))
-        except OSError:
-            continue
-        if status.st_ino == int(inode) and status.st_dev == number:
-            return int(begin, 16), int(end, 16), int(offset, 16), int(entry)
-    return None

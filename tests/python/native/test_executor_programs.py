@@ -43,3 +43,29 @@ def test_the_import_is_the_only_change(run_program):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "['Sleep time 0.01', 'Sleep time 0.1', 'Sleep time 0.2']\n"
+
+
+def test_arrays_where_the_programs_descriptors_were_replaced(run_program):
+    """A file that was opened under the number of the store's descriptor is not taken for the store."""
+    done = run_program(
+        """
+        import numpy, os, tempfile
+        import haz
+
+        file = tempfile.TemporaryFile()
+        file.truncate(1 << 40)
+        with haz.Executor(1) as executor:
+            for _ in range(3):
+                array = executor.submit(numpy.ones, 200_000).result(60)
+                array += 1
+                print(array.sum(), array.flags.writeable)
+                for name in os.listdir("/proc/self/fd"):
+                    try:
+                        is_arena = "haz-arena" in os.readlink(f"/proc/self/fd/{name}")
+                    except OSError:
+                        continue
+                    if is_arena:
+                        os.dup2(file.fileno(), int(name))
+        """
+    )
+    assert (done.returncode, done.stdout) == (0, "400000.0 True\n" * 3), done.stderr

@@ -57,6 +57,31 @@ TEST(ArenaTest, BothSidesSeeTheSameBytes) {
   EXPECT_STREQ(reinterpret_cast<const char*>(other->at(123456)), "shared");
 }
 
+TEST(ArenaTest, APrivateMappingShowsTheArenaAndKeepsWhatIsWritten) {
+  const auto host = create(kMiB);
+  const std::uint64_t offset = page_size() + 100;
+  std::memcpy(host->at(offset), "shared", 7);
+  const auto mapping = std::move(attach(*host)->map_privately(offset, 2 * page_size()).value());
+  ASSERT_EQ(mapping->size_bytes(), 3 * page_size());
+  auto* const text = reinterpret_cast<char*>(mapping->base()) + 100;
+  EXPECT_STREQ(text, "shared");
+  text[0] = 'S';
+  text[2 * page_size() - 1] = 'x';
+  EXPECT_STREQ(reinterpret_cast<char*>(host->at(offset)), "shared");
+  EXPECT_EQ(*host->at(offset + 2 * page_size() - 1), std::byte{0});
+  EXPECT_EQ(host->map_privately(kMiB, 1).error().kind, ErrorKind::kInvalid);
+}
+
+TEST(ArenaTest, APrivateMappingIsNotOfAnotherFile) {
+  const auto host = create(kMiB);
+  const auto other = create(kMiB);
+  const UniqueFd kept(fcntl(host->fd(), F_DUPFD_CLOEXEC, 3));
+  ASSERT_EQ(dup2(other->fd(), host->fd()), host->fd());
+  EXPECT_EQ(host->map_privately(0, 1).error().kind, ErrorKind::kLost);
+  ASSERT_EQ(dup2(kept.get(), host->fd()), host->fd());
+  EXPECT_TRUE(host->map_privately(0, 1).ok());
+}
+
 TEST(ArenaTest, TakesNoMemoryUntilUsed) {
   const auto host = create(64 * kGiB);
   EXPECT_EQ(allocated_bytes(host->fd()), 0U);
