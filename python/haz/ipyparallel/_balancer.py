@@ -16,7 +16,7 @@ from haz._core.runtime import runtime
 from haz.exceptions import HazError
 from haz.ipyparallel._canning import Canned
 from haz.ipyparallel._messages import BalancedMessage, Message, _failed_call
-from haz.ipyparallel.error import NoEnginesRegistered, RemoteError, TaskAborted
+from haz.ipyparallel.error import RemoteError, TaskAborted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -296,7 +296,7 @@ class Balancer:
                 try:
                     engines = self._engines()
                     self._look_at_others()
-                except (NoEnginesRegistered, HazError) as stopped:
+                except Exception as stopped:  # the cluster, its node, or haz itself
                     failed += [(message, stopped) for message in self._waiting]
                     self._waiting.clear()
             kept: list[BalancedMessage] = []
@@ -321,10 +321,10 @@ class Balancer:
                     self._fill(batch, share)
                 try:
                     self._send(batch, engine)
-                except (NoEnginesRegistered, HazError) as error:
+                except Exception as error:
                     if len(batch) == 1:
                         failed.append((message, error))
-                    else:  # one of them can't be pickled
+                    else:  # one of them can't be pickled, or none can be sent
                         for each in batch:
                             each.is_alone = True
                         self._waiting.extendleft(reversed(batch))

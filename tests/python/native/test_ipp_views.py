@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from haz.ipyparallel._messages import BalancedMessage
 from haz.ipyparallel._progress import _bar
+from haz.ipyparallel.cluster import EngineHandle
 from haz.testing import wait_until
 
 
@@ -822,6 +823,20 @@ def test_calls_without_arguments_of_many_functions_keep_apart(client, monkeypatc
     assert [call.get(timeout=100) for call in calls] == [*expected, "another"] * 2
     again = client.resubmit([call.msg_ids[0] for call in calls[:5]])
     assert again.get(timeout=100) == [*expected, "another"]
+
+
+def test_balanced_calls_that_can_not_be_sent_fail(client, monkeypatch):
+    really = EngineHandle.call
+
+    def call(engine, method, *args):
+        if threading.current_thread() is threading.main_thread():
+            return really(engine, method, *args)
+        raise RuntimeError("haz is not initialized")
+
+    monkeypatch.setattr(EngineHandle, "call", call)
+    calls = [client.load_balanced_view().apply_async(time.sleep, 0.05) for _ in range(20)]
+    errors = [each.exception(timeout=100) for each in calls]
+    assert {type(error) for error in errors} == {type(None), RuntimeError}
 
 
 def test_what_watches_a_call_is_told_of_its_end_once():
