@@ -170,9 +170,10 @@ PyObject* decode_dependency(Session& session, const ArgumentLocation& location,
   // The task holds the object until its end; the pin's own reference is counted before that, and
   // given up at once where no view of the value is left.
   session.client().add_reference(id);
-  PyObject* pin = make_pin(session, id);
+  const std::byte* bytes = session.client().arena().at(location.offset);
+  PyObject* pin = make_pin(session, id, {bytes, size});
   if (pin == nullptr) return nullptr;
-  PyObject* value = decode_value(session.client().arena().at(location.offset), size, pin);
+  PyObject* value = decode_value(bytes, size, pin);
   Py_DECREF(pin);
   return value;
 }

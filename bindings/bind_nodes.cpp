@@ -15,6 +15,7 @@
 #include "client/driver_link.h"
 #include "node/node.h"
 #include "node_options.h"
+#include "object_ref.h"
 #include "os/fd.h"
 #include "os/machine.h"
 #include "session.h"
@@ -111,8 +112,21 @@ void leave_node(std::uint32_t generation, double timeout_s) {
   if (!session || session->link() == nullptr) return;
   if (generation != 0 && session->generation() != generation) return;
   set_session(nullptr);
+  const auto timeout_ns = static_cast<std::int64_t>(timeout_s * 1e9);
+  {
+    const nb::gil_scoped_release no_gil;
+    session->ring()->lose();
+    session->ring()->await_writers(timeout_ns);
+  }
+  if (keep_pinned(session->generation()) != 0 &&
+      PyErr_WarnEx(PyExc_RuntimeWarning,
+                   "there is no memory for copies of what haz.get() has returned: large values "
+                   "will change",
+                   1) != 0) {
+    PyErr_Clear();
+  }
   const nb::gil_scoped_release no_gil;
-  session->link()->leave(static_cast<std::int64_t>(timeout_s * 1e9));
+  session->link()->leave(timeout_ns);
   shutdown_copy_threads();
 }
 

@@ -6,8 +6,11 @@
 #include <cstdio>
 #include <memory>
 #include <new>
+#include <span>
 
 #include "codec.h"
+#include "os/private_copy.h"
+#include "sched/list.h"
 
 namespace haz::py {
 
@@ -21,9 +24,13 @@ struct PinObject {
   PyObject_HEAD std::uint64_t id;
   std::uint32_t generation;
   std::shared_ptr<const ArenaMapping> mapping;
+  std::span<const std::byte> value;
+  Link<PinObject> link;
 };
 
 PyTypeObject* the_pin_type = nullptr;
+/// All that there are; with the GIL.
+List<PinObject, &PinObject::link> all_pins;
 
 RefObject* as_ref(PyObject* object) { return reinterpret_cast<RefObject*>(object); }
 PinObject* as_pin(PyObject* object) { return reinterpret_cast<PinObject*>(object); }
@@ -43,6 +50,7 @@ void dealloc_ref(PyObject* self) {
 
 void dealloc_pin(PyObject* self) {
   drop(as_pin(self)->generation, as_pin(self)->id);
+  all_pins.remove(as_pin(self));
   as_pin(self)->mapping.~shared_ptr();
   PyTypeObject* type = Py_TYPE(self);
   type->tp_free(self);
@@ -183,14 +191,27 @@ PyObject* weak_ref(const Session& session, ObjectId id) {
   return self;
 }
 
-PyObject* make_pin(Session& session, ObjectId id) {
+PyObject* make_pin(Session& session, ObjectId id, std::span<const std::byte> value) {
   PyObject* self = the_pin_type->tp_alloc(the_pin_type, 0);
   if (self == nullptr) return nullptr;
   as_pin(self)->id = id.value;
   as_pin(self)->generation = session.generation();
   new (&as_pin(self)->mapping)
       std::shared_ptr<const ArenaMapping>(session.client().arena().mapping());
+  as_pin(self)->value = value;
+  new (&as_pin(self)->link) Link<PinObject>;
+  all_pins.push_back(as_pin(self));
   return self;
+}
+
+std::size_t keep_pinned(std::uint32_t generation) {
+  std::size_t left = 0;
+  for (const PinObject* pin = all_pins.front(); pin != nullptr;
+       pin = List<PinObject, &PinObject::link>::next(pin)) {
+    if (pin->generation != generation) continue;
+    if (!make_private_copy(pin->value.data(), pin->value.size())) ++left;
+  }
+  return left;
 }
 
 void pin_pickled_refs(bool pin) { pins_silently = pin; }

@@ -4,7 +4,9 @@
 
 #include <Python.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "session.h"
 
@@ -47,7 +49,11 @@ inline std::uint32_t generation_of_ref(PyObject* object) {
 
 /// An object that owns one reference of `id` and the mapping, for as long as views of the value
 /// live.
-PyObject* make_pin(Session& session, ObjectId id);
+PyObject* make_pin(Session& session, ObjectId id, std::span<const std::byte> value);
+/// Gives this process copies of the values that have pins of that session, in their places: the
+/// node is going to use the memory again. With the GIL, while no other thread writes to the arena.
+/// Those for which there is no memory are left as they are; how many.
+std::size_t keep_pinned(std::uint32_t generation);
 
 /// Until the opposite is said, refs that this thread pickles outside of an encoder are kept for the
 /// node's life without a warning: the code of functions is kept so, too.

@@ -90,9 +90,10 @@ PyObject* decode_fetched(Session& session, const FetchedValues& fetched,
   if (!value.in_arena) {
     decoded = decode_value(fetched.near_bytes.data() + value.offset, value.size, nullptr);
   } else {
-    PyObject* pin = make_pin(session, value.id);
+    const std::byte* bytes = session.client().arena().at(value.offset);
+    PyObject* pin = make_pin(session, value.id, {bytes, value.size});
     if (pin == nullptr) return nullptr;
-    decoded = decode_value(session.client().arena().at(value.offset), value.size, pin);
+    decoded = decode_value(bytes, value.size, pin);
     Py_DECREF(pin);
   }
   if (decoded == nullptr) name_undecodable(session, value.id, nullptr, nullptr);

@@ -381,6 +381,36 @@ def test_leaving_takes_everything_and_waits_for_it(running):
     del refs
 
 
+def test_views_outlast_the_stay_in_a_node(fresh_node):
+    fresh_node.start("--object-store-memory", "100000000")
+    out = fresh_node.run(
+        """
+        import haz
+
+        @haz.remote
+        def overwritten(view):
+            return bytes(view) == b"a" * len(view)
+
+        def fill(letter):
+            for size in (2_000, 20_000, 1_000_000, 10_000_000):
+                yield haz.put(letter * size)
+
+        haz.init()
+        views = [memoryview(haz.get(haz.put(bytearray(b"a" * n)))) for n in (2_000, 40_000, 9_000_001)]
+        views += haz.get([haz.put(memoryview(b"a" * n)) for n in (2_000, 40_000, 9_000_001)])
+        for _ in range(2):
+            haz.shutdown()
+            assert all(view == b"a" * len(view) for view in views)
+            haz.init()
+            kept = [ref for _ in range(5) for ref in fill(b"b")]
+            assert all(view == b"a" * len(view) for view in views)
+            assert haz.get(overwritten.remote(views[-1]))
+        print("ok", views[-1].readonly)
+        """
+    )
+    assert out.split() == ["ok", "True"]
+
+
 def descriptors(node):
     return len(os.listdir(f"/proc/{node.status()['pid']}/fd"))
 
