@@ -18,6 +18,7 @@
 #include "object_ref.h"
 #include "os/fd.h"
 #include "os/machine.h"
+#include "private_memory.h"
 #include "session.h"
 #include "session_checks.h"
 #include "shm/copy.h"
@@ -118,7 +119,9 @@ void leave_node(std::uint32_t generation, double timeout_s) {
     session->ring()->lose();
     session->ring()->await_writers(timeout_ns);
   }
-  if (keep_pinned(session->generation()) != 0 &&
+  const std::size_t lost =
+      keep_pinned(session->generation()) + keep_private_memory(session->generation());
+  if (lost != 0 &&
       PyErr_WarnEx(PyExc_RuntimeWarning,
                    "there is no memory for copies of what haz.get() has returned: large values "
                    "will change",

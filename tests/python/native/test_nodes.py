@@ -385,7 +385,7 @@ def test_views_outlast_the_stay_in_a_node(fresh_node):
     fresh_node.start("--object-store-memory", "100000000")
     out = fresh_node.run(
         """
-        import haz
+        import haz, numpy
 
         @haz.remote
         def overwritten(view):
@@ -398,6 +398,9 @@ def test_views_outlast_the_stay_in_a_node(fresh_node):
         haz.init()
         views = [memoryview(haz.get(haz.put(bytearray(b"a" * n)))) for n in (2_000, 40_000, 9_000_001)]
         views += haz.get([haz.put(memoryview(b"a" * n)) for n in (2_000, 40_000, 9_000_001)])
+        with haz.Executor(1) as executor:  # private, and of one page only until the program leaves
+            mine = executor.submit(numpy.full, 1_000_000, 7).result(60)
+            mine[5] = 6
         for _ in range(2):
             haz.shutdown()
             assert all(view == b"a" * len(view) for view in views)
@@ -405,6 +408,8 @@ def test_views_outlast_the_stay_in_a_node(fresh_node):
             kept = [ref for _ in range(5) for ref in fill(b"b")]
             assert all(view == b"a" * len(view) for view in views)
             assert haz.get(overwritten.remote(views[-1]))
+            assert mine.sum() == 7_000_000 - 1
+            mine[7], mine[8] = 6, 8
         print("ok", views[-1].readonly)
         """
     )
