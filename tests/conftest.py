@@ -1,7 +1,8 @@
-"""What all tests share: which of them say the same on each Python."""
+"""What all tests share: Ctrl-C, and which of them say the same on each Python."""
 
 from __future__ import annotations
 
+import signal
 from pathlib import PurePath
 
 import pytest
@@ -55,3 +56,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         is_joined = params is not None and params.params.get("engine_name") == "joined"
         if is_joined or item.path in _ONE_PYTHON or not _ONE_PYTHON.isdisjoint(item.path.parents):
             item.add_marker(pytest.mark.one_python)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_works():
+    """A shell ignores SIGINT in what it starts in the background; then Python takes no Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

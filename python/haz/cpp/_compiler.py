@@ -93,9 +93,16 @@ class Compiler:
 
     def _run(self, arguments: Sequence[str], shown: dict[str, str]) -> str:
         command = [*self.words, "-fdiagnostics-color=never", *arguments]
+        # What was compiled is kept elsewhere already, and ccache may change the paths that errors name.
+        environment = {**os.environ, "CCACHE_DISABLE": "1"}
         try:
             done = subprocess.run(
-                command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL
+                command,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                stdin=subprocess.DEVNULL,
+                env=environment,
             )
         except OSError as error:
             raise CompilerNotFoundError(
