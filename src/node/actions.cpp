@@ -166,9 +166,8 @@ Result<WorkerPort*> Node::new_port(std::uint32_t slot) {
   if (!reserved) return reserved.error();
   auto* area = reinterpret_cast<ProcessArea*>(arena_->at(area_offset));
   area->control.mark.store(kControlMark, std::memory_order_relaxed);
+  area->control.spin_us.store(cpus_ > 1 ? kMaxWorkerSpinUs : 0, std::memory_order_relaxed);
   ports_[slot] = std::make_unique<WorkerPort>(slot, scheduler_.new_process(), area);
-  ports_[slot]->spin_us = longest_worker_spin_us();
-  area->control.spin_us.store(longest_worker_spin_us(), std::memory_order_relaxed);
   live_ports_.push_back(ports_[slot].get());
   return ports_[slot].get();
 }

@@ -334,9 +334,6 @@ class Node final : private Actions {
   bool spin_for(std::unique_lock<std::mutex>& lock, ThreadRequest& request);
   void stop_leading();
   [[nodiscard]] std::uint32_t busy_workers() const;
-  [[nodiscard]] std::uint32_t longest_worker_spin_us() const {
-    return cpus_ > 1 ? kMaxWorkerSpinUs : 0;
-  }
   void fetch(const Object* object, FetchedValues& out, FetchedValue& value);
   bool fetch_ready(std::span<const ObjectId> ids, FetchedValues& out, bool& has_failed);
   void fetch_missing(const ThreadRequest& request, FetchedValues& out);

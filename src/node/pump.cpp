@@ -88,9 +88,6 @@ void Node::set_wake_policy(bool every_completion) {
   const bool somebody = leader_ != nullptr || !waiting_threads_.empty() || some_driver_waits();
   const bool backlog = gathers_ || scheduler_.has_backlog();
   if (!backlog) rings_in_time_ = false;
-  // Who spins is in the way of those that wait for its processor: the system sees no idle one.
-  const bool is_crowded = busy_ports_.size() > cpus_ && busy_workers() > cpus_;
-  const std::uint32_t spin_us = is_crowded ? 0 : longest_worker_spin_us();
   for (std::size_t i = 0; i < busy_ports_.size();) {
     WorkerPort* port = busy_ports_[i];
     const Worker* worker = port->worker;
@@ -121,10 +118,6 @@ void Node::set_wake_policy(bool every_completion) {
     if (port->wake_on_idle != on_idle) {
       port->wake_on_idle = on_idle;
       control.wake_on_idle.store(on_idle, std::memory_order_relaxed);
-    }
-    if (port->spin_us != spin_us) {
-      port->spin_us = spin_us;
-      control.spin_us.store(spin_us, std::memory_order_relaxed);
     }
   }
 }

@@ -67,7 +67,6 @@ struct WorkerPort {
   std::uint64_t wake_after = 0;  ///< What area->control.wake_after holds.
   std::uint32_t wake_on_idle = 0;
   std::uint32_t wake_on_item = 0;
-  std::uint32_t spin_us = 0;
   ClaimRingWriter<TaskRing> tasks;
   ByteRingWriter replies;
   ByteRingReader submissions;

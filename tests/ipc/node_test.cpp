@@ -12,9 +12,6 @@
 #include <vector>
 
 #include "ipc/native_node.h"
-#include "os/machine.h"
-#include "queue/spin.h"
-#include "wire/process_area.h"
 #include "wire/value.h"
 
 namespace haz::test {
@@ -220,42 +217,6 @@ TEST_F(NodeTest, SubscriptionsAreToldAndWaitsTimeOut) {
   EXPECT_EQ(tokens, std::vector<std::uint64_t>{7});
   EXPECT_EQ(get_and_drop(queued), "ran");
   node_->drop_reference(holds);
-}
-
-TEST_F(NodeTest, WhereMoreWorkersRunThanThereAreProcessorsNoneSpins) {
-  const int cpus = usable_cpus();
-  if (cpus < 2) GTEST_SKIP() << "nobody spins on one processor";
-  start(cpus + 1, 64 * kMiB);
-  // Slot 0 is the host's own.
-  const auto all_spin_for = [this](std::uint32_t spin_us, int workers) {
-    for (std::size_t slot = 1; slot <= static_cast<std::size_t>(workers); ++slot) {
-      const std::byte* area = node_->at(kAreasOffset + slot * kProcessAreaStride);
-      if (reinterpret_cast<const ProcessArea*>(area)->control.spin_us.load() != spin_us) {
-        return false;
-      }
-    }
-    return true;
-  };
-  const auto expect_spins = [&](std::uint32_t spin_us, int workers) {
-    const std::int64_t until = monotonic_ns() + kPatienceNs;
-    while (!all_spin_for(spin_us, workers) && monotonic_ns() < until)
-      ::usleep(1000);
-    EXPECT_TRUE(all_spin_for(spin_us, workers));
-  };
-  std::vector<ObjectId> slow;
-  for (int i = 0; i < cpus; ++i)
-    slow.push_back(submit(NativeTask::kSleepMs, "600000"));
-  expect_spins(kMaxWorkerSpinUs, cpus);
-  slow.push_back(submit(NativeTask::kSleepMs, "600000"));
-  expect_spins(0, cpus + 1);
-  node_->cancel(slow.back(), true, true);
-  EXPECT_NE(get_and_drop(slow.back()).find("cancelled"), std::string::npos);
-  slow.pop_back();
-  EXPECT_EQ(get_and_drop(submit(NativeTask::kEcho, "once more")), "once more");
-  for (const ObjectId id : slow)
-    node_->cancel(id, true, true);
-  for (const ObjectId id : slow)
-    EXPECT_NE(get_and_drop(id).find("cancelled"), std::string::npos);
 }
 
 TEST_F(NodeTest, ShutdownEndsWaits) {

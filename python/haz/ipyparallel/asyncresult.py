@@ -23,7 +23,7 @@ __all__ = ["AsyncHubResult", "AsyncMapResult", "AsyncResult"]
 
 _METADATA = frozenset(Facts("", None).metadata())
 #: Items of a part of a map from which on its reply is long.
-_LONG = 20_000
+_LONG = 200
 #: Held while a result becomes a future that is told of its end.
 _watching = threading.RLock()
 
