@@ -16,6 +16,7 @@ ONE_PYTHON = (
     "contract/test_state.py",
     "contract/test_state_lists.py",
     "e2e/test_cpp_nodes.py",
+    "e2e/test_cpp_packages.py",
     "e2e/test_cpp_programs.py",
     "e2e/test_docs.py",
     "e2e/test_newcomer.py",
