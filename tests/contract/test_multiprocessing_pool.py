@@ -605,7 +605,7 @@ def test_values_of_a_manager(native, first):
         values = manager.dict()
         pool.starmap(_note, [(values, key) for key in range(4)])
         executor.submit(_note, values, "executor").result(60)
-        assert sorted(values, key=str) == [0, 1, 2, 3, "executor"]
+        assert sorted(values.keys(), key=str) == [0, 1, 2, 3, "executor"]
         assert os.getpid() not in values.values()
 
 
