@@ -54,9 +54,10 @@ def test_a_line_without_an_end_is_shown_when_its_task_has_ended(run_program):
                 self.stream, self.shown = stream, threading.Event()
 
             def write(self, text):
+                written = self.stream.write(text)
                 if "half a line" in text:
                     self.shown.set()
-                return self.stream.write(text)
+                return written
 
             def flush(self):
                 self.stream.flush()
