@@ -535,6 +535,8 @@ class Scheduler {
                                  const ResourceClass& outside);
   Environment& environment_of(const std::string& name, ProcessId job);
   [[nodiscard]] bool has_idle(std::uint32_t environment) const;
+  bool has_taker(std::uint32_t environment);
+  bool can_take(const Worker& worker);
   void make_room_for(const ResourceClass& resources);
   void place_ready();
   [[nodiscard]] ResourceClass* next_class() const;
@@ -648,6 +650,7 @@ class Scheduler {
   std::vector<ObjectId> orphans_;                ///< Groups to remove: their owner has died.
   std::vector<ObjectId> hungry_;                 ///< Actors whose process may take more calls.
   std::vector<ObjectId> starved_;          ///< Actors with calls for which a ring had no room.
+  bool passing_ = false;                   ///< An idle worker had no room, since the last tick.
   std::vector<ObjectId> resting_;          ///< Actors that are not started again yet.
   std::vector<std::string> notices_;       ///< For take_notices().
   std::uint32_t processes_of_actors_ = 0;  ///< Of workers_.

@@ -270,9 +270,10 @@ void Scheduler::feed(Actor& actor) {
     }
     has_more = has_more || (!group.ready.empty() && group.running < group.limit);
   }
-  // The calls that fill the ring may all wait for one that is behind it, and then none ends: look
-  // again when the process may have begun some.
-  if (!has_more || actor.function->actor->is_sequential || actor.starved) return;
+  // The calls that fill the ring may all wait for one that is behind it, and then none ends; and
+  // what was taken back takes room until the process has passed it. Look again later.
+  const bool one_ends = actor.function->actor->is_sequential && !worker->assigned.empty();
+  if (!has_more || one_ends || actor.starved) return;
   actor.starved = true;
   starved_.push_back(actor.id);
 }

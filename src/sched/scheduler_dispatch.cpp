@@ -79,6 +79,14 @@ std::uint32_t Scheduler::pipeline_limit(const Function& function) const {
   return static_cast<std::uint32_t>(std::clamp<std::int64_t>(limit, 2, options_.max_pipeline));
 }
 
+/// Whether an idle worker has room in its ring. If not, that is full of what was taken back, which
+/// the worker will have passed soon.
+bool Scheduler::can_take(const Worker& worker) {
+  const bool has_room = actions_.has_room(worker);
+  passing_ = passing_ || !has_room;
+  return has_room;
+}
+
 Worker* Scheduler::take_idle(const ResourceClass& resources) {
   if (idle_.empty() || !fits(resources)) return nullptr;
   auto found = idle_.rend();
@@ -86,7 +94,7 @@ Worker* Scheduler::take_idle(const ResourceClass& resources) {
     const std::uint32_t environment = (*place)->environment;
     const bool fits = environment == resources.environment;
     if (!fits && (environment != kNoEnvironment || found != idle_.rend())) continue;
-    if (!actions_.has_room(**place)) continue;
+    if (!can_take(**place)) continue;
     found = place;
     if (fits) break;  // better than one that may serve any environment
   }
@@ -96,9 +104,23 @@ Worker* Scheduler::take_idle(const ResourceClass& resources) {
   return worker;
 }
 
+namespace {
+
+bool serves(const Worker& worker, std::uint32_t environment) {
+  return worker.environment == environment || worker.environment == kNoEnvironment;
+}
+
+}  // namespace
+
 bool Scheduler::has_idle(std::uint32_t environment) const {
-  return std::any_of(idle_.begin(), idle_.end(), [environment](const Worker* worker) {
-    return worker->environment == environment || worker->environment == kNoEnvironment;
+  return std::any_of(idle_.begin(), idle_.end(),
+                     [environment](const Worker* worker) { return serves(*worker, environment); });
+}
+
+/// Whether one of those can be given a task at once.
+bool Scheduler::has_taker(std::uint32_t environment) {
+  return std::any_of(idle_.begin(), idle_.end(), [this, environment](const Worker* worker) {
+    return serves(*worker, environment) && can_take(*worker);
   });
 }
 
@@ -383,7 +405,7 @@ bool Scheduler::could_run(const Worker& worker) const {
 }
 
 bool Scheduler::wants_tick() const {
-  if (!room_waits_.empty()) return true;
+  if (!room_waits_.empty() || (passing_ && queued_ != 0)) return true;
   if (making_way_ || !starved_.empty() || (starts_paused_ != 0 && queued_ != 0)) return true;
   // Most workers run tasks of one class: asked for each round, it is looked at once.
   const ResourceClass* looked_at = nullptr;
@@ -400,6 +422,7 @@ bool Scheduler::wants_tick() const {
 
 void Scheduler::tick() {
   if (starts_paused_ != 0) --starts_paused_;
+  passing_ = false;
   feed_starved();
   for (Worker* worker : task_workers_) {
     const Task* first = worker->assigned.front();
@@ -435,7 +458,7 @@ bool Scheduler::steal() {
     victim = worker;
     most = work;
   }
-  if (victim == nullptr) return false;
+  if (victim == nullptr || !has_taker(victim->environment)) return false;
   const std::size_t half = victim->assigned.size() / 2;
   bool got = false;
   for (std::size_t i = 0; i < half; ++i) {

@@ -120,6 +120,23 @@ def test_an_exception_is_that_of_one_call(pool, batches, log):
     assert max(batches) > 4
 
 
+def test_nothing_is_sent_again_and_again_behind_a_long_call(pool, batches, tmp_path):
+    gate = tmp_path / "gate"
+
+    def long_call():
+        while not gate.exists():
+            time.sleep(0.005)
+
+    long_ones = [pool.apply_async(long_call) for _ in range(2)]
+    results = [pool.apply_async(int, (n,)) for n in range(CALLS)]
+    time.sleep(0.5)  # in which the group looks at its workers some 20 times
+    sent = len(batches)
+    gate.touch()
+    assert outcomes_of(long_ones) == [None, None]
+    assert outcomes_of(results) == list(range(CALLS))
+    assert sent < 15
+
+
 def test_results_of_any_kind(pool, log):
     kinds = [lambda n: n, str, lambda n: [n], lambda n: b"x" * n, lambda n: {n: None}, complex]
     calls = [(kinds[n % 6 if n % 50 == 0 else 0], n) for n in range(CALLS)]

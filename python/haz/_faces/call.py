@@ -77,8 +77,8 @@ class Worker:
     """One process of a group, as the group sees it."""
 
     __slots__ = (
-        *("actor", "head", "in_flight", "is_apart", "is_started", "left", "load", "method"),
-        *("method_each", "pages", "since"),
+        *("actor", "head", "in_flight", "is_apart", "is_started", "is_stuck", "left", "load"),
+        *("method", "method_each", "pages", "since"),
     )
 
     def __init__(self, actor: Any, left: float) -> None:
@@ -101,3 +101,5 @@ class Worker:
         self.since = 0.0
         #: What was first in line at the last tick, and how far it was.
         self.head: tuple[Sent, int] | None = None
+        #: Whether it was no further at that tick than at the one before.
+        self.is_stuck = False

@@ -181,6 +181,7 @@ class WorkerGroup(Receiver):
                 self._deliver(self._take_ended())
                 self._deliver_failed()
             with self._lock:
+                looked = monotonic()
                 self._take_coming()
                 if self._closed and self._outstanding == 0:
                     break
@@ -191,7 +192,7 @@ class WorkerGroup(Receiver):
                 except Exception:  # as in `_feed`, where calls are told of it
                     self._wants_all = False
                 ticks = self._wants_tick()
-                alone_s = self._alone_until - monotonic()
+                alone_s = self._alone_until - looked  # before it was looked at who may begin
                 self._sleeping = True
             now = monotonic()
             if ticks and now >= next_tick:
@@ -215,9 +216,9 @@ class WorkerGroup(Receiver):
             for worker in self._workers:
                 in_flight = worker.in_flight
                 head = (in_flight[0], in_flight[0].begun()) if in_flight else None
-                is_stuck = head is not None and head == worker.head
+                worker.is_stuck = head is not None and head == worker.head
                 worker.head = head
-                if not is_stuck or worker.load < 2:
+                if not worker.is_stuck or worker.load < 2:
                     continue
                 refs: list[Any] = [sent.ref for sent in in_flight]
                 try:

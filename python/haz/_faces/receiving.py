@@ -66,6 +66,7 @@ class Receiver(Sender):
         assert worker is not None
         count = 0
         worker.head = None  # of what has ended nothing is kept
+        worker.is_stuck = False
         take = worker.in_flight.popleft
         while True:
             one = take()

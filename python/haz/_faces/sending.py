@@ -202,7 +202,7 @@ class Sender:
             depth = self._depth()
             if waiting and depth > 1:
                 for worker in self._workers:
-                    if 0 < worker.load <= depth // 2 and worker.left > 0:
+                    if 0 < worker.load <= depth // 2 and worker.left > 0 and not worker.is_stuck:
                         pages = worker.pages
                         if not pages or pages.are_free():  # type: ignore[union-attr]
                             self._feed_worker(worker)

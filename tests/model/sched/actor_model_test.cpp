@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <map>
 #include <optional>
@@ -28,6 +29,7 @@ std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
 class RandomActors {
  public:
   explicit RandomActors(std::uint64_t seed) : random_(seed) {
+    node_.actions.ring_capacity = std::array<std::size_t, 4>{1, 2, 8, 1024}[pick(4)];
     for (int i = 0; i < 6; ++i)
       add_class(i);
     for (const std::int32_t retries : {0, 1, -1}) {

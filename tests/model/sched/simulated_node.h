@@ -76,6 +76,7 @@ class SimulatedNode {
   void drain() {
     draining_ = true;
     int idle_rounds = 0;
+    dispatch();
     while (!::testing::Test::HasFailure()) {
       const std::size_t before = events_;
       while (deliver_one()) {
@@ -83,6 +84,7 @@ class SimulatedNode {
       if (unfinished_.empty()) return;
       while (actions_.starts_wanted > 0)
         start_worker();
+      if (chance(0.5)) dispatch_after_news(before);  // before a worker has passed what it had
       for (auto& process : processes_) {
         if (process->killed) die(*process);
         while (hear(*process)) {
@@ -90,9 +92,7 @@ class SimulatedNode {
         if (act_finally(*process)) ++events_;
       }
       reap();
-      const std::size_t assigned = actions_.assigned.size();
-      dispatch();
-      if (actions_.assigned.size() != assigned || actions_.starts_wanted != 0) ++events_;
+      dispatch_after_news(before);
       check();
       if (events_ != before || unfinished_.empty()) {
         idle_rounds = 0;
@@ -943,6 +943,13 @@ class SimulatedNode {
     scheduler_->dispatch();
     after_call();
     check_abandoned();
+  }
+  /// As a node does, which dispatches only when it has heard something.
+  void dispatch_after_news(std::size_t events_before) {
+    if (events_ == events_before) return;
+    const std::size_t assigned = actions_.assigned.size();
+    dispatch();
+    if (actions_.assigned.size() != assigned || actions_.starts_wanted != 0) ++events_;
   }
   /// The driver submits some tasks right after a dispatch. Where the scheduler says that they need
   /// none of their own, nobody who could run them may be idle, and no worker be missing.

@@ -820,6 +820,29 @@ TEST_F(ActorTest, CallsBehindAFullRingComeWhenThoseInItHaveBegun) {
   node.end();
 }
 
+TEST_F(ActorTest, ACallBehindARingOfCancelledOnesComesWhenTheProcessHasPassedThem) {
+  node.actions.ring_capacity = 2;
+  const ObjectId actor = alive(actor_class());
+  Worker& worker = worker_of(actor);
+  (void)call(actor, method());
+  const Claim running = node.claim(worker);
+  const std::array cancelled{call(actor, method()), call(actor, method())};
+  const TaskId next = call(actor, method());
+  for (const TaskId task : cancelled)
+    node.cancel(task);
+  node.dispatch();
+  node.finish(worker, running);
+  node.dispatch();
+  EXPECT_EQ(node.actions.unclaimed(worker.process), 0U) << "the ring has room already";
+  EXPECT_TRUE(node.scheduler->wants_tick()) << "nobody would look at the call again";
+  EXPECT_EQ(node.actions.claim(worker.process), std::nullopt);
+  node.tick();
+  EXPECT_EQ(node.claim(worker).task, next);
+  EXPECT_FALSE(node.scheduler->wants_tick());
+  node.drop(actor);
+  node.end();
+}
+
 TEST_F(ActorTest, TasksOfGreaterPriorityGoFirst) {
   FunctionOptions options{.name = "urgent", .resources = {{"CPU", 1}}};
   options.priority = 1;

@@ -95,6 +95,47 @@ TEST(SchedulerDispatch, AnIdleWorkerWithAFullRingIsPassedOver) {
   node.end();
 }
 
+TEST(SchedulerDispatch, ATaskWaitsForTheRoomOfTheOnlyIdleWorker) {
+  FakeNode node(1);
+  node.actions.ring_capacity = 1;
+  Worker& worker = node.start_worker();
+  const TaskId task = node.submit(node.function());
+  node.dispatch();
+  node.cancel(task);  // the worker has not passed the entry yet
+  const TaskId next = node.submit(node.function());
+  node.dispatch();
+  EXPECT_EQ(node.actions.starts_wanted, 0U);
+  EXPECT_TRUE(node.scheduler->wants_tick()) << "nobody would look at the task again";
+  EXPECT_EQ(node.actions.claim(worker.process), std::nullopt);
+  node.tick();
+  EXPECT_EQ(node.claim(worker).task, next);
+  EXPECT_FALSE(node.scheduler->wants_tick());
+  node.end();
+}
+
+TEST(SchedulerDispatch, NothingIsStolenForAnIdleWorkerWithoutRoom) {
+  FakeNode node(2);
+  node.actions.ring_capacity = 8;
+  Function* f = measured(node, kMillisecond);
+  Worker& busy = node.start_worker();
+  node.submit_many(f, 6);
+  node.dispatch();
+  const Claim running = node.claim(busy);
+  Worker& full = node.start_worker();
+  FakeActions& actions = node.actions;
+  actions.fill_ring(full.process);
+  const std::size_t assigned = actions.assigned.size();
+  node.dispatch();
+  EXPECT_EQ(actions.assigned.size(), assigned) << "given, and taken back, for nobody";
+  EXPECT_TRUE(node.scheduler->wants_tick());
+  EXPECT_EQ(actions.claim(full.process), std::nullopt);
+  node.tick();
+  EXPECT_GT(full.assigned.size(), 0U);
+  node.finish(busy, running);
+  node.run_all();
+  node.end();
+}
+
 TEST(SchedulerDispatch, WorkIsSpreadOverIdleWorkersFirst) {
   FakeNode node(4);
   const std::vector<Worker*> workers = node.start_workers(4);

@@ -68,6 +68,12 @@ class FakeActions : public Actions {
     }
     return std::nullopt;
   }
+  /// As after many entries that were all taken back, and that the worker has not passed yet.
+  void fill_ring(ProcessId process) {
+    Ring& ring = rings_[process.value];
+    while (ring.entries.size() - ring.head < ring_capacity)
+      ring.entries.push_back(Entry{{}, EntryState::kTaken});
+  }
   /// The blocked worker takes a task to run on top of the blocked one.
   std::optional<Claim> claim_nested(ProcessId process) {
     for (Entry& entry : rings_[process.value].nested) {
