@@ -63,11 +63,12 @@ Result<pid_t> start_process(const ZygoteOptions& options, int socket) {
     spawn.env = options.env;
     spawn.variable = options.mark;
     spawn.inherited_fds = {socket};
+    spawn.dies_with_caller = true;
     return spawn_process(spawn);
   }
   constexpr int kReturned = 1;
   options.fork->before_fork();
-  auto pid = fork_apart({options.mark, {socket}});
+  auto pid = fork_apart({options.mark, {socket}, true});
   if (pid && *pid == 0) {
     options.fork->run(options.mark);
     exit_now(kReturned);

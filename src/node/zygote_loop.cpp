@@ -117,6 +117,8 @@ class Zygote {
 std::optional<ForkedWorker> Zygote::run() {
   const ScopedSignalBlock no_signals;
   handle_signal(kZygoteNewsSignal, nullptr);
+  // From here on there may be descendants, which are to end first.
+  live_without_parent();
   become_subreaper();
   set_process_name("haz-zygote");
   child_signals_ = open_child_signal_fd();

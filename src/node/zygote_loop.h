@@ -43,7 +43,8 @@ struct ZygoteSetup {
 
 /// Waits for the driver's set-up, the first message on `socket`. Fails when the driver is gone.
 /// From now until run_zygote() the end of the driver, or its request to end, ends this process at
-/// once, whatever it does: there are no workers yet.
+/// once, whatever it does: there are no workers yet. (The kernel sees to that before this call, and
+/// where another process holds the driver's end of `socket`; see SpawnOptions::dies_with_caller.)
 Result<ZygoteSetup> receive_zygote_setup(int socket);
 
 /// Serves the driver at the other end of `socket` until it asks for the end or is gone, whichever

@@ -52,6 +52,7 @@ struct ChildPlan {
   char* const* env;
   const int* fds;
   int fd_count;
+  pid_t dies_with;  // the process that starts this one; 0: lives on without it
   volatile int* failure;
 };
 
@@ -89,10 +90,22 @@ bool place_fds(const ChildPlan& plan) {
   return true;
 }
 
+pid_t caller_to_die_with(bool wanted) {
+  const pid_t pid = ::getpid();
+  return wanted && ::syscall(SYS_gettid) == pid ? pid : 0;
+}
+
+// False if that process is gone already.
+bool die_with(pid_t parent) {
+  if (parent == 0) return true;
+  die_with_parent();
+  return ::getppid() == parent;
+}
+
 [[noreturn]] void run_spawned_child(const ChildPlan& plan) {
   restore_default_signals();
   ::setsid();
-  if (place_fds(plan)) {
+  if (die_with(plan.dies_with) && place_fds(plan)) {
     unblock_all_signals();
     ::execve(plan.path, plan.argv, plan.env);
   }
@@ -321,6 +334,7 @@ Result<pid_t> spawn_process(const SpawnOptions& options) {
                        env.data(),
                        options.inherited_fds.data(),
                        static_cast<int>(options.inherited_fds.size()),
+                       caller_to_die_with(options.dies_with_caller),
                        &failure};
   const pid_t pid = vfork_and_run(plan);
   if (pid < 0) return system_error("cannot start " + options.argv.front(), errno);
@@ -389,9 +403,11 @@ Result<pid_t> fork_apart(const ForkOptions& options) {
   if (options.inherited_fds.size() > kMaxInheritedFds) {
     return Error{ErrorKind::kInvalid, "cannot copy this process: too many descriptors to inherit"};
   }
+  const pid_t dies_with = caller_to_die_with(options.dies_with_caller);
   const pid_t pid = ::fork();
   if (pid < 0) return system_error("cannot copy this process", errno);
   if (pid > 0) return pid;
+  if (!die_with(dies_with)) ::_exit(kFailed);
   ::setsid();
   ChildPlan plan{};
   plan.fds = options.inherited_fds.data();
@@ -499,6 +515,8 @@ ReapOutcome reap(pid_t pid, ProcessExit& exit) noexcept {
 bool become_subreaper() noexcept { return ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0; }
 
 bool die_with_parent() noexcept { return ::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0; }
+
+void live_without_parent() noexcept { ::prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0); }
 
 void set_process_name(const char* name) noexcept { ::prctl(PR_SET_NAME, name, 0, 0, 0); }
 

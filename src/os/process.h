@@ -28,6 +28,10 @@ struct SpawnOptions {
   std::string variable;
   /// Descriptors of this process that the new one gets as kFirstInheritedFd, + 1, and so on.
   std::vector<int> inherited_fds;
+  /// From its first instruction on the kernel kills the new process when this one ends, until it
+  /// calls live_without_parent(). Only on behalf of the program's first thread: the kernel takes
+  /// the end of the thread that calls for that of the process, and others may end sooner.
+  bool dies_with_caller = false;
 };
 
 /// Starts a program in a session of its own, with nothing of this process' state: default signal
@@ -55,6 +59,7 @@ struct ForkOptions {
   std::string shown_variable;
   /// Descriptors that the copy gets as kFirstInheritedFd, + 1, and so on.
   std::vector<int> inherited_fds;
+  bool dies_with_caller = false;  ///< As in SpawnOptions.
 };
 
 /// Copies this process: the copy's number here, 0 in the copy. That one runs in a session of its
@@ -136,6 +141,9 @@ bool become_subreaper() noexcept;
 /// Has the kernel kill this process when the thread that forked it ends. The caller must check
 /// afterwards that its parent still is who it was.
 bool die_with_parent() noexcept;
+
+/// Undoes die_with_parent(), and SpawnOptions::dies_with_caller.
+void live_without_parent() noexcept;
 
 /// Sets the name that ps and top show, at most 15 bytes.
 void set_process_name(const char* name) noexcept;

@@ -21,6 +21,8 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/units.h"
@@ -116,10 +118,11 @@ class Arena {
 /// A driver: a link, and what it has heard.
 class Driver {
  public:
-  explicit Driver(int arena_fd = -1, const std::string& setup = "") {
+  explicit Driver(int arena_fd = -1, const std::string& setup = "",
+                  std::vector<std::string> argv = {fake_zygote_path()}) {
     ZygoteOptions options;
     options.mark = "TEST_NODE=" + std::to_string(::getpid());
-    options.argv = {fake_zygote_path()};
+    options.argv = std::move(argv);
     options.setup = setup;
     auto started = ZygoteLink::start(options);
     EXPECT_TRUE(started.ok()) << (started.ok() ? "" : started.error().message);
@@ -559,6 +562,34 @@ TEST_P(ZygoteTest, KilledDriverLeavesNoStoppedZygote) {
   while (::waitpid(-1, nullptr, 0) > 0) {
   }
   ::prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
+}
+
+TEST_P(ZygoteTest, KilledDriverLeavesNoZygoteThatHasNotBegun) {
+  ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0);
+  Arena arena;
+  const pid_t victim = fork_driver([&] {
+    // Looks at its socket as little as an interpreter does that is about to start.
+    Driver driver(-1, "", {find_program("sleep"), "600"});
+    arena.pids().add(driver.link().zygote_pid());
+    driver.wait_for([] { return false; });
+  });
+  EXPECT_TRUE(eventually([&] { return arena.pids().count.load() == 1; }));
+  ASSERT_EQ(::kill(victim, SIGKILL), 0);
+  EXPECT_EQ(::waitpid(victim, nullptr, 0), victim);
+  EXPECT_TRUE(eventually([&] { return arena.none_runs(); }));
+  if (!arena.none_runs()) ::kill(arena.pids().pids[0].load(), SIGKILL);
+  while (::waitpid(-1, nullptr, 0) > 0) {
+  }
+  ::prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
+}
+
+TEST_P(ZygoteTest, ZygoteLivesOnWhenTheThreadThatStartedItEnds) {
+  run_as_driver([] {
+    std::unique_ptr<Driver> driver;
+    std::thread([&] { driver = std::make_unique<Driver>(); }).join();
+    driver->wait_forked(driver->request(Behaviour::kSleep));
+    EXPECT_TRUE(driver->deaths.empty());
+  });
 }
 
 TEST_P(ZygoteTest, KilledDriverLeavesNothing) {

@@ -7,6 +7,7 @@ import asyncio
 import gc
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from tests.python.native.fault_program import Program, run_scenario
 from tests.python.native.fault_tools import (
     FOLDER,
     SEED,
+    kill,
     raised,
     touch,
     touched,
@@ -186,6 +188,36 @@ def test_the_driver_is_killed_while_it_starts(tmp_path):
         time.sleep(0.04 + 0.015 * step)
         program.process.kill()
         program.wait()
+
+
+def driver_that_has_a_copy():
+    with open(os.path.join(FOLDER, "slow_module.py"), "w") as file:
+        file.write("import time\nprint('importing', flush=True)\ntime.sleep(600)\n")
+    sys.path.append(FOLDER)
+    haz.init(num_cpus=2, preload=["slow_module"])
+    copy = os.fork()
+    if copy == 0:
+        time.sleep(600)
+        os._exit(0)
+    print("ready", copy, zygote(), flush=True)
+    time.sleep(600)
+
+
+def test_the_driver_is_killed_while_a_copy_of_it_lives_and_its_zygote_imports(tmp_path):
+    program = Program(driver_that_has_a_copy, tmp_path)
+    copy = 0
+    try:
+        program.wait_for("importing")
+        words = wait_until(lambda: re.search(r"ready (\d+) (\d+)\n", program.out()))
+        copy, started = int(words[1]), int(words[2])
+        program.process.kill()
+        wait_until(lambda: started not in program.processes(), "the zygote ends")
+        assert copy in program.processes()
+    finally:
+        program.process.kill()
+        if copy:
+            kill(copy)
+    program.wait()
 
 
 # ---- starts and ends ---------------------------------------------------------------------------
