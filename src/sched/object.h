@@ -66,6 +66,7 @@ struct Object {
   ObjectState state = ObjectState::kPending;  ///< Of one that has no value it goes back and forth.
   ObjectRole role = ObjectRole::kValue;
   bool is_actor = false;        ///< Its references are handles of the actor of this id.
+  bool closes_task = false;     ///< A streaming one without consumers: when nobody else has it.
   Task* producer = nullptr;     ///< The unfinished task that makes it.
   WaitNode* waiters = nullptr;  ///< Those who wait, first come first.
   std::uint64_t offset = 0;     ///< Place in the arena; 0: the value is in `bytes`.

@@ -415,6 +415,7 @@ class Scheduler {
   void want_item(const Object* object);
   static void unwant_item(Stream& stream);
   void count_wanted_item(const Task& task, int change);
+  void abandon(const Task* task);
   void close_abandoned();
   void close_task(Task* task);
   void close_running(Task& task);

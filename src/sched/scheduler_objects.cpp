@@ -16,7 +16,10 @@ Object* Scheduler::make_object(ObjectId id, Task* producer) {
 
 void Scheduler::drop_ref(Object* object) {
   HAZ_CHECK(object->refs > 0, "reference count below zero");
-  if (--object->refs != 0) return;
+  if (--object->refs != 0) {
+    if (object->refs == 1 && object->closes_task) abandon(object->producer);
+    return;
+  }
   dying_.push_back(object);
   if (freeing_) return;
   freeing_ = true;

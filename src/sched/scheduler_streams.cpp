@@ -217,9 +217,13 @@ void Scheduler::drop_stream(Object* object) {
   for (Object* item : stream->items)
     destroy(item);
   num_items_ -= stream->items.size();
-  // Later: whatever drops references may be in the middle of something.
-  if (stream->task != nullptr) abandoned_.push_back(stream->task->id);
+  abandon(stream->task);
   drop_ref(stream->end);
+}
+
+/// Later: whatever drops references may be in the middle of something.
+void Scheduler::abandon(const Task* task) {
+  if (task != nullptr) abandoned_.push_back(task->id);
 }
 
 void Scheduler::close_abandoned() {
@@ -229,9 +233,9 @@ void Scheduler::close_abandoned() {
     Task* task = find_task(id);
     if (task == nullptr) continue;
     lift_limit(id);
-    // Who holds the end wants the task to come to it.
-    if (objects_.find(end_of(id).value)->refs > 1 || task->cancel_requested) continue;
-    close_task(task);
+    Object* end = objects_.find(end_of(id).value);
+    end->closes_task = end->refs > 1;  // who holds the end wants the task to come to it
+    if (!end->closes_task && !task->cancel_requested) close_task(task);
   }
   settle();
 }

@@ -955,7 +955,13 @@ class SimulatedNode {
   /// none of their own, nobody who could run them may be idle, and no worker be missing.
   void submit_in_passing() {
     if (draining_) return;
-    dispatch();
+    while (!driver_.messages.empty())
+      deliver(driver_);  // of which some change more than a submission does
+    std::uint32_t started = 0;
+    do {  // nobody makes way for a class any more once it has been promised a worker
+      started = actions_.starts_wanted;
+      dispatch();
+    } while (actions_.starts_wanted != started);
     for (int left = number(1, 4); left > 0 && unfinished_.size() < 60; --left) {
       submit(driver_, {});
       while (!driver_.messages.empty())

@@ -378,6 +378,21 @@ TEST(SchedulerStream, WhoHoldsTheEndLetsItRunOn) {
   node.end();
 }
 
+TEST(SchedulerStream, WhoLetsGoOfTheEndLetsItBeClosed) {
+  FakeNode node(1);
+  const Running one = run(node, node.stream());
+  EXPECT_TRUE(node.scheduler->add_reference(node.driver, end_of(one.task)));
+  node.drop(stream_of(one.task));
+  node.dispatch();
+  EXPECT_TRUE(node.actions.closed.empty());
+  node.drop(end_of(one.task));
+  EXPECT_TRUE(node.scheduler->has_abandoned());
+  node.dispatch();
+  EXPECT_EQ(node.actions.closed, std::vector{one.claim});
+  node.finish(*one.worker, one.claim, "0");
+  node.end();
+}
+
 TEST(SchedulerStream, AHandleInsideOfAValueIsAConsumer) {
   FakeNode node;
   const Running one = run(node, node.stream());
