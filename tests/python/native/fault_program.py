@@ -126,8 +126,11 @@ class Program:
             wait_until(lambda: not self.processes(), deadline_s=20)
         except AssertionError:
             pass
-        left: dict[str, object] = {"processes": self.processes()}
-        for pid in self.processes():
+        processes = self.processes()
+        left: dict[str, object] = {
+            "processes": {pid: (command, _what_it_does(pid)) for pid, command in processes.items()}
+        }
+        for pid in processes:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -136,6 +139,27 @@ class Program:
             left[name] = [str(path) for path in (self.folder / name).iterdir()]
         left["shared"] = _shared_files(self.process.pid)
         return {name: what for name, what in left.items() if what}
+
+
+def _what_it_does(pid: int) -> list[str]:
+    """Where in the kernel a process is, its signals, the CPU time it had, and its open files."""
+    facts = []
+    for name in ("wchan", "stack", "syscall", "schedstat", "status"):
+        try:
+            text = Path(f"/proc/{pid}/{name}").read_text()
+        except OSError as error:
+            text = str(error)
+        told = ("State", "PPid", "Threads", "Sig", "Shd")
+        if name == "status":
+            text = "; ".join(line for line in text.splitlines() if line.startswith(told))
+        facts.append(f"{name}: {text.strip()}")
+    try:
+        facts += [
+            f"{file.name} -> {os.readlink(file)}" for file in Path(f"/proc/{pid}/fd").iterdir()
+        ]
+    except OSError as error:
+        facts.append(str(error))
+    return facts
 
 
 def _imports_around(scenario) -> str:
