@@ -135,9 +135,9 @@ class _Driver:
         self.deadline = time.monotonic() + _GREETING_S
         self.argv = ""
         self.is_ending = False
+        self.is_over = False  #: Nothing of it runs any more.
+        self.has_exited = False  #: Its process has, so that nobody reads.
         self.waiting: deque[bytes] = deque()
-        self.waiting_bytes = 0
-        self.lost_lines = 0
         self.is_cpp = False
 
 
@@ -416,10 +416,24 @@ class Server:
             return
         driver.is_ending = True
         self.log.write(f"driver {driver.process} leaves: process {driver.pid}")
-        # The connection is closed when nothing of it runs any more: the program may wait for that.
+        # The connection is closed by _let_go(): the program may wait for that.
         self._forget_descriptor(driver.connection)
         self._flush(driver)
         _native.end_driver(driver.process)
+
+    def _let_go(self, driver: _Driver) -> None:
+        """Close the connection when nothing of the program runs and it has all of its output."""
+        self._flush(driver)
+        if driver.waiting and not driver.has_exited:
+            if not driver.is_over:
+                self._selector.register(
+                    driver.connection, selectors.EVENT_WRITE, lambda: self._let_go(driver)
+                )
+            driver.is_over = True
+            return
+        self._close(driver)
+        if driver.pid not in self._pidfds:
+            _native.driver_process_ended(driver.pid)
 
     def _watch_process(self, pid: int) -> None:
         """Learn of the end of a process, whatever children of it keep."""
@@ -444,7 +458,10 @@ class Server:
             os.close(pidfd)
         for driver in list(self._drivers.values()):
             if driver.pid == pid:
+                driver.has_exited = True
                 self._end(driver)
+                if driver.is_over:
+                    self._let_go(driver)
         _native.driver_process_ended(pid)
 
     def _forget_descriptor(self, one: socket.socket | int) -> None:
@@ -466,10 +483,7 @@ class Server:
         while self._over:
             driver = self._drivers.get(self._over.popleft())
             if driver is not None:
-                self._flush(driver)
-                self._close(driver)
-                if driver.pid not in self._pidfds:
-                    _native.driver_process_ended(driver.pid)
+                self._let_go(driver)
         for driver in list(self._drivers.values()):
             if driver.waiting and not driver.is_ending:
                 self._watch_for_room(driver)

@@ -15,7 +15,7 @@ import pytest
 from haz._core import node_address
 from haz.testing import wait_until
 
-from tests.python.native.node_tools import runs
+from tests.python.native.node_tools import runs, said
 
 # ---- start and stop ----------------------------------------------------------------------------
 
@@ -259,6 +259,42 @@ def test_a_server_without_work_ends_when_it_was_told_to(fresh_node):
     haz.shutdown()
     wait_until(lambda: not runs(pid))
     assert not os.path.exists(fresh_node.path)
+
+
+def test_output_for_a_program_that_was_killed_does_not_keep_a_server(fresh_node):
+    fresh_node.start("--idle-timeout", "3")
+    pid = fresh_node.status()["pid"]
+    program = fresh_node.driver(
+        """
+        import haz, os, sys, time
+
+        class Unread:
+            def write(self, text):
+                time.sleep(1000)
+
+        @haz.remote
+        def speak():
+            for i in range(1000):
+                print(i, "x" * 500)
+
+        haz.init()
+        child = os.fork()  # keeps the connection
+        if child == 0:
+            time.sleep(1000)
+        print(child, flush=True)
+        sys.stdout = Unread()
+        haz.get(speak.remote())
+        print("done", file=sys.__stdout__, flush=True)
+        time.sleep(1000)
+        """
+    )
+    child = int(program.stdout.readline())
+    try:
+        said(program, "done")
+        program.kill()
+        wait_until(lambda: not runs(pid))
+    finally:
+        os.kill(child, signal.SIGKILL)
 
 
 def test_workers_that_nothing_needs_end_but_for_one_each_slot(running):

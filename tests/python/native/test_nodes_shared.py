@@ -295,6 +295,43 @@ def test_floods_of_equal_lines_are_folded_for_each_program(running):
     assert whole.count("the same line") == 400
 
 
+@pytest.mark.parametrize("ends_by", ["haz.shutdown()", "sys.exit()"])
+def test_a_program_that_reads_late_has_all_output_when_it_has_left(running, ends_by):
+    code = f"""
+        import atexit, os, sys, time
+
+        lines = []
+        atexit.register(lambda: print(len(lines), file=sys.__stdout__))  # behind haz' own
+        import haz
+
+        pids = []
+
+        class LateReader:
+            def write(self, text):
+                while not pids or any(os.path.exists(f"/proc/{{pid}}") for pid in pids):
+                    time.sleep(0.01)
+                if not lines:
+                    time.sleep(0.3)  # the server hears of their ends, too
+                lines.append(text)
+
+            def flush(self):
+                pass
+
+        sys.stdout = LateReader()
+
+        @haz.remote
+        def speak():
+            for i in range(500):
+                print(i, "x" * 500)
+            return os.getpid()
+
+        haz.init()
+        pids += haz.get([speak.remote() for _ in range(2)])
+        {ends_by}
+    """
+    assert running.run(code) == "1000\n"
+
+
 def test_eight_programs_work_at_once(running):
     code = """
         import haz, sys
