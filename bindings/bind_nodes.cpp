@@ -108,19 +108,11 @@ void join_node(int socket_fd, int arena_fd, std::uint32_t slot, std::uint32_t pr
   set_session(std::make_shared<Session>(std::move(*ring), std::move(*link)));
 }
 
-void leave_node(std::uint32_t generation, double timeout_s) {
-  const std::shared_ptr<Session> session = current_session();
-  if (!session || session->link() == nullptr) return;
-  if (generation != 0 && session->generation() != generation) return;
-  set_session(nullptr);
-  const auto timeout_ns = static_cast<std::int64_t>(timeout_s * 1e9);
-  {
-    const nb::gil_scoped_release no_gil;
-    session->ring()->lose();
-    session->ring()->await_writers(timeout_ns);
-  }
+/// Puts copies in the place of what there are views of: the node will use the memory again.
+void keep_views(const Session& session) {
+  const nb::gil_scoped_acquire gil;
   const std::size_t lost =
-      keep_pinned(session->generation()) + keep_private_memory(session->generation());
+      keep_pinned(session.generation()) + keep_private_memory(session.generation());
   if (lost != 0 &&
       PyErr_WarnEx(PyExc_RuntimeWarning,
                    "there is no memory for copies of what haz.get() has returned: large values "
@@ -128,8 +120,16 @@ void leave_node(std::uint32_t generation, double timeout_s) {
                    1) != 0) {
     PyErr_Clear();
   }
+}
+
+void leave_node(std::uint32_t generation, double timeout_s) {
+  const std::shared_ptr<Session> session = current_session();
+  if (!session || session->link() == nullptr) return;
+  if (generation != 0 && session->generation() != generation) return;
+  set_session(nullptr);
   const nb::gil_scoped_release no_gil;
-  session->link()->leave(timeout_ns);
+  session->link()->leave(static_cast<std::int64_t>(timeout_s * 1e9),
+                         [&session] { keep_views(*session); });
   shutdown_copy_threads();
 }
 
@@ -183,7 +183,8 @@ void bind_nodes(nb::module_& m) {
                 "on_message: collections.abc.Callable[[bytes], None]) -> None"));
   m.def("leave_node", leave_node, nb::arg("session"), nb::arg("timeout_s"),
         "Leave the node that this driver has joined, if it is of that session or that is 0.\n\n"
-        "Waits until its server has ended what was the driver's, at most `timeout_s`.");
+        "Waits until its server has ended what was the driver's and sent the last of its output,\n"
+        "or has sent nothing for `timeout_s`.");
 }
 
 }  // namespace haz::py

@@ -41,18 +41,25 @@ DriverLink::DriverLink(UniqueFd socket, RingClient& ring, EventFd wake, OnMessag
       wake_(std::move(wake)),
       on_message_(std::move(on_message)) {}
 
-DriverLink::~DriverLink() { leave(0, 0); }
+DriverLink::~DriverLink() { leave(0, {}, 0); }
 
-void DriverLink::leave(std::int64_t timeout_ns, std::int64_t writers_ns) {
+void DriverLink::leave(std::int64_t timeout_ns, const std::function<void()>& before_end,
+                       std::int64_t writers_ns) {
   if (!thread_.joinable()) return;
   leaving_.store(true, std::memory_order_relaxed);
   // What this process was lent is lent on as soon as the server hears of its end.
   ring_.lose();
   ring_.await_writers(writers_ns);
+  if (before_end) before_end();
   end_sending(socket_.get());
   {
     std::unique_lock lock(mutex_);
-    over_changed_.wait_for(lock, std::chrono::nanoseconds(timeout_ns), [this] { return over_; });
+    std::uint64_t told = told_;
+    const auto has_news = [&] { return over_ || telling_ || told_ != told; };
+    while (changed_.wait_for(lock, std::chrono::nanoseconds(timeout_ns), has_news) && !over_) {
+      changed_.wait(lock, [this] { return !telling_; });
+      told = told_;
+    }
   }
   stopping_.store(true, std::memory_order_relaxed);
   wake_.signal();
@@ -71,7 +78,7 @@ void DriverLink::run() {
   if (!leaving_.load(std::memory_order_relaxed)) ring_.lose();
   const std::lock_guard lock(mutex_);
   over_ = true;
-  over_changed_.notify_all();
+  changed_.notify_all();
 }
 
 /// False: the other end is gone.
@@ -82,7 +89,7 @@ bool DriverLink::receive() {
     std::vector<UniqueFd> fds;
     switch (receive_message(socket_.get(), buffer, size, fds)) {
       case SocketOutcome::kDone:
-        if (size != 0 && on_message_) on_message_({buffer.data(), size});
+        if (size != 0 && on_message_) tell({buffer.data(), size});
         break;
       case SocketOutcome::kWouldBlock:
         return true;
@@ -90,6 +97,18 @@ bool DriverLink::receive() {
         return false;
     }
   }
+}
+
+void DriverLink::tell(std::span<const std::byte> message) {
+  const auto note = [this](bool telling) {
+    const std::lock_guard lock(mutex_);
+    telling_ = telling;
+    told_ += telling ? 0 : 1;
+    changed_.notify_all();
+  };
+  note(true);
+  on_message_(message);
+  note(false);
 }
 
 }  // namespace haz

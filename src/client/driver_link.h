@@ -34,20 +34,23 @@ class DriverLink {
   /// Takes over `socket`, whose other end has admitted `ring`, which outlives the link.
   static Result<std::unique_ptr<DriverLink>> start(UniqueFd socket, RingClient& ring,
                                                    OnMessage on_message);
-  /// As leave(0, 0).
+  /// As leave() without any waiting.
   ~DriverLink();
   DriverLink(const DriverLink&) = delete;
   DriverLink& operator=(const DriverLink&) = delete;
 
   /// Ends the client's calls, and waits for threads that fill a value, at most `writers_ns`. Then
-  /// tells the server that this driver ends, and waits until nothing of it is left there, at most
-  /// `timeout_ns`. Idempotent; one thread at a time.
-  void leave(std::int64_t timeout_ns, std::int64_t writers_ns = 10 * kSecondNs);
+  /// calls `before_end`, while the node's memory is still as this driver has it; tells the server
+  /// that this driver ends, and waits until it has sent what it had for the driver and nothing of
+  /// that is left there, or has sent nothing for `timeout_ns`. Idempotent; one thread at a time.
+  void leave(std::int64_t timeout_ns, const std::function<void()>& before_end = {},
+             std::int64_t writers_ns = 10 * kSecondNs);
 
  private:
   DriverLink(UniqueFd socket, RingClient& ring, EventFd wake, OnMessage on_message);
   void run();
   bool receive();
+  void tell(std::span<const std::byte> message);
 
   UniqueFd socket_;
   RingClient& ring_;
@@ -56,8 +59,10 @@ class DriverLink {
   std::atomic<bool> leaving_{false};
   std::atomic<bool> stopping_{false};
   std::mutex mutex_;  ///< Guards what follows.
-  std::condition_variable over_changed_;
-  bool over_ = false;  ///< The other end is gone.
+  std::condition_variable changed_;
+  std::uint64_t told_ = 0;  ///< Messages for which on_message_ was called.
+  bool telling_ = false;    ///< It runs.
+  bool over_ = false;       ///< The other end is gone.
   std::thread thread_;
 };
 

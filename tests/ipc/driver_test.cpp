@@ -6,7 +6,10 @@
 
 #include <array>
 #include <atomic>
+#include <cstddef>
+#include <functional>
 #include <memory>
+#include <span>
 #include <thread>
 
 #include "client/driver_link.h"
@@ -30,7 +33,7 @@ class DriverTest : public NodeTest {
     auto ring = RingClient::join(UniqueFd(::dup(node_->arena().fd())), place->slot, driver_);
     ASSERT_TRUE(ring.ok()) << ring.error().message;
     ring_ = std::move(*ring);
-    auto link = DriverLink::start(UniqueFd(sockets[0]), *ring_, {});
+    auto link = DriverLink::start(UniqueFd(sockets[0]), *ring_, on_message_);
     ASSERT_TRUE(link.ok()) << link.error().message;
     link_ = std::move(*link);
     // As the server does it.
@@ -39,6 +42,7 @@ class DriverTest : public NodeTest {
       while (::recv(socket, &byte, 1, 0) > 0) {
       }
       node_->end_driver(driver_);
+      if (before_close_) before_close_(socket);
       ::close(socket);
     });
   }
@@ -79,6 +83,8 @@ class DriverTest : public NodeTest {
   ProcessId driver_;
   std::unique_ptr<RingClient> ring_;
   std::unique_ptr<DriverLink> link_;
+  DriverLink::OnMessage on_message_;       ///< Set before SetUp().
+  std::function<void(int)> before_close_;  ///< Likewise.
   std::thread server_;
 };
 
@@ -136,10 +142,55 @@ TEST_F(DriverTest, WaitsForAWriterOfASmallValue) { leaves_behind_a_writer(5000);
 TEST_F(DriverTest, WhatMayStillBeWrittenToIsKeptUntilItsProcessHasEnded) {
   NoHooks hooks;
   ASSERT_TRUE(ring_->allocate(kMiB, hooks, StoreUse::kValue).ok());
-  link_->leave(kPatienceNs, kMillisecondNs);
+  link_->leave(kPatienceNs, {}, kMillisecondNs);
   EXPECT_GE(used(), used_before_ + kMiB);
   node_->driver_process_ended(::getpid());
   EXPECT_EQ(used(), used_before_);
+}
+
+TEST_F(DriverTest, CallsAreOverAndMemoryIsThereBeforeTheEnd) {
+  NoHooks hooks;
+  auto block = ring_->allocate(kMiB, hooks, StoreUse::kValue);
+  ASSERT_TRUE(block.ok()) << block.error().message;
+  ring_->seal(*block);
+  const ObjectId id{ring_->new_ids(1)};
+  ASSERT_TRUE(ring_->put(id, {.offset = block->offset, .size = kMiB}).ok());
+  bool is_called = false;
+  link_->leave(kPatienceNs, [&] {
+    is_called = true;
+    EXPECT_FALSE(ring_->allocate(kMiB, hooks, StoreUse::kValue)) << "it is leaving";
+    EXPECT_GE(used(), used_before_ + kMiB);
+  });
+  EXPECT_TRUE(is_called);
+  EXPECT_EQ(used(), used_before_);
+}
+
+/// Whose server sends something after the end, and more when the driver is through with that.
+class DriverThatHearsMoreTest : public DriverTest {
+ protected:
+  static constexpr std::int64_t kTimeoutNs = kSecondNs;
+
+  void SetUp() override {
+    on_message_ = [this](std::span<const std::byte>) {
+      if (told_.load() == 0) ::usleep(kTimeoutNs / kMicrosecondNs * 3 / 2);
+      told_.fetch_add(1);
+    };
+    before_close_ = [this](int socket) {
+      EXPECT_EQ(::send(socket, "1", 1, 0), 1);
+      while (told_.load() == 0)
+        ::usleep(1000);
+      ::usleep(50'000);  // a link that has given up is gone then
+      static_cast<void>(::send(socket, "2", 1, MSG_NOSIGNAL));
+    };
+    DriverTest::SetUp();
+  }
+
+  std::atomic<int> told_{0};
+};
+
+TEST_F(DriverThatHearsMoreTest, StaysUntilTheServerHasSentAll) {
+  link_->leave(kTimeoutNs);
+  EXPECT_EQ(told_.load(), 2);
 }
 
 }  // namespace
