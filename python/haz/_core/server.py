@@ -40,7 +40,7 @@ _GREETING_S = 10.0
 _LONGEST_IDLE_S = 1e9
 #: Longest message to a driver in bytes, and what is kept for one that does not read.
 _MOST_MESSAGE = 48 * 1024
-_MOST_WAITING = 1024 * 1024
+_MOST_WAITING = 16 * 1024 * 1024
 #: Size of a log file at which it is put aside, in bytes.
 _MOST_LOG = 8 * 1024 * 1024
 
@@ -137,7 +137,10 @@ class _Driver:
         self.is_ending = False
         self.is_over = False  #: Nothing of it runs any more.
         self.has_exited = False  #: Its process has, so that nobody reads.
-        self.waiting: deque[bytes] = deque()
+        #: Messages, each with the number of its lines.
+        self.waiting: deque[tuple[bytes, int]] = deque()
+        self.waiting_bytes = 0
+        self.lost_lines = 0  #: Since it was last told.
         self.is_cpp = False
 
 
@@ -516,22 +519,39 @@ class Server:
                 batch.append((is_stderr, piece))
                 size += 16 + 4 * len(piece)
                 if size > _MOST_MESSAGE // 2:
-                    driver.waiting.append(_packed(batch, driver.is_cpp))
+                    self._append(driver, batch)
                     batch, size = [], 0
         if batch:
-            driver.waiting.append(_packed(batch, driver.is_cpp))
-        while sum(map(len, driver.waiting)) > _MOST_WAITING:
-            driver.waiting.popleft()  # a program that does not read loses what is oldest
+            self._append(driver, batch)
+        while driver.waiting_bytes > _MOST_WAITING:  # a program that does not read loses the oldest
+            driver.lost_lines += driver.waiting[0][1]
+            self._drop_first(driver)
+
+    def _append(self, driver: _Driver, batch: list[tuple[bool, str]]) -> None:
+        message = _packed(batch, driver.is_cpp)
+        driver.waiting.append((message, len(batch)))
+        driver.waiting_bytes += len(message)
+
+    def _drop_first(self, driver: _Driver) -> None:
+        driver.waiting_bytes -= len(driver.waiting.popleft()[0])
 
     def _send_waiting(self, driver: _Driver) -> None:
         try:
             while driver.waiting:
-                driver.connection.send(driver.waiting[0])
-                driver.waiting.popleft()
+                if driver.lost_lines:
+                    notice = (
+                        f"(haz) {driver.lost_lines} lines that tasks have printed are lost: this "
+                        f"program did not take them in time"
+                    )
+                    driver.connection.send(_packed([(True, notice)], driver.is_cpp))
+                    driver.lost_lines = 0
+                driver.connection.send(driver.waiting[0][0])
+                self._drop_first(driver)
         except BlockingIOError:
             pass
         except OSError:
             driver.waiting.clear()
+            driver.waiting_bytes = 0
 
     def _flush(self, driver: _Driver) -> None:
         with self._output_lock:

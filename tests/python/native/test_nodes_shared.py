@@ -332,6 +332,37 @@ def test_a_program_that_reads_late_has_all_output_when_it_has_left(running, ends
     assert running.run(code) == "1000\n"
 
 
+def test_a_program_is_told_how_many_lines_it_did_not_take(running):
+    code = """
+        import haz, sys, threading
+
+        reads = threading.Event()
+
+        class LateReader:
+            def __init__(self): self.lines = []
+            def write(self, text): reads.wait(); self.lines.append(text)
+            def flush(self): pass
+
+        sys.stdout, sys.stderr = LateReader(), LateReader()
+
+        @haz.remote
+        def speak():
+            for i in range(5000):
+                print(i, "x" * 5000)
+
+        haz.get(speak.remote())
+        reads.set()
+        haz.shutdown()
+        lost = [int(notice.split()[1]) for notice in sys.stderr.lines]
+        last = int(sys.stdout.lines[-1].split()[2])
+        print(len(sys.stdout.lines), sum(lost), last, file=sys.__stdout__)
+    """
+    shown, lost, last = map(int, running.run(code).split())
+    assert lost > 0
+    assert shown + lost == 5000
+    assert last == 4999
+
+
 def test_eight_programs_work_at_once(running):
     code = """
         import haz, sys
