@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -42,8 +43,10 @@ class Nodes:
         """Return the socket of the node that was started with `args`."""
         key = (*args, os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
         if key not in self._names:
-            name = f"n{len(self._names)}"
-            self._run("start", "--name", name, "--idle-timeout", "300", *args)
+            name = "n" + hashlib.sha256(repr(key).encode()).hexdigest()[:8]
+            # A fork of this process may have started it.
+            if not os.path.exists(f"{self._folder}/haz/{name}.sock"):
+                self._run("start", "--name", name, "--idle-timeout", "300", *args)
             self._names[key] = name
         return f"{self._folder}/haz/{self._names[key]}.sock"
 
