@@ -2,6 +2,7 @@
 
 #include <Python.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -28,6 +29,19 @@ constexpr int kContiguousFlag = 0x1;
 constexpr int kFortranFlag = 0x2;
 constexpr int kNativeOrderFlag = 0x200;
 
+/// Functions of NumPy's C API, by their places in its table, which its binary interface fixes (what
+/// is compiled against any version of NumPy 1 or 2 has these numbers in it).
+using GetVersion = unsigned int (*)();
+using NewFromDescription = PyObject* (*)(PyTypeObject*, PyObject*, int, const Py_ssize_t*,
+                                         const Py_ssize_t*, void*, int, PyObject*);
+using SetBase = int (*)(PyObject*, PyObject*);
+constexpr std::size_t kGetVersion = 0;
+constexpr std::size_t kNewFromDescription = 94;
+constexpr std::size_t kSetBase = 282;
+constexpr std::array<unsigned int, 2> kKnownVersions = {0x0100'0009, 0x0200'0000};
+constexpr int kAlignedFlag = 0x100;
+constexpr int kWritableFlag = 0x400;
+
 /// What we use of NumPy. All borrowed from references that are kept for ever.
 struct NumPy {
   PyTypeObject* array = nullptr;
@@ -40,6 +54,8 @@ struct NumPy {
   PyObject* fortran_order = nullptr;
   PyObject* zero = nullptr;
   PyObject* no_index = nullptr;
+  NewFromDescription new_from_description = nullptr;  ///< These two are there together, or not.
+  SetBase set_base = nullptr;
 };
 
 bool load_types(PyObject* module, NumPy* numpy) {
@@ -65,6 +81,30 @@ bool load_constants(NumPy* numpy) {
   numpy->zero = PyLong_FromLong(0);
   numpy->no_index = PyTuple_New(0);
   return numpy->no_index != nullptr;
+}
+
+/// The table of the C API; nullptr where a NumPy to come has none of that name.
+void* const* find_api() {
+  PyObject* module = PyImport_ImportModule("numpy._core._multiarray_umath");
+  if (module == nullptr) {  // before NumPy 2
+    PyErr_Clear();
+    module = PyImport_ImportModule("numpy.core._multiarray_umath");
+  }
+  PyObject* capsule = module != nullptr ? PyObject_GetAttrString(module, "_ARRAY_API") : nullptr;
+  void* table = capsule != nullptr ? PyCapsule_GetPointer(capsule, nullptr) : nullptr;
+  Py_XDECREF(capsule);  // the module keeps the table for ever
+  Py_XDECREF(module);
+  PyErr_Clear();
+  return static_cast<void* const*>(table);
+}
+
+void load_api(NumPy* numpy) {
+  void* const* api = find_api();
+  if (api == nullptr) return;
+  const unsigned int version = reinterpret_cast<GetVersion>(api[kGetVersion])();
+  if (std::ranges::find(kKnownVersions, version) == kKnownVersions.end()) return;
+  numpy->new_from_description = reinterpret_cast<NewFromDescription>(api[kNewFromDescription]);
+  numpy->set_base = reinterpret_cast<SetBase>(api[kSetBase]);
 }
 
 /// NumPy as far as it has been loaded; array is nullptr until then.
@@ -139,6 +179,7 @@ bool load_numpy() {
   if (module == nullptr) return false;
   NumPy numpy;
   const bool loaded = load_types(module, &numpy) && load_constants(&numpy);
+  if (loaded) load_api(&numpy);
   Py_DECREF(module);
   if (loaded && g_numpy.array == nullptr) g_numpy = numpy;  // the import may have let others run
   return loaded;
@@ -194,6 +235,29 @@ PyObject* make_array(const ArrayView& array, PyObject* memory) {
   PyObject* made = PyObject_Vectorcall(reinterpret_cast<PyObject*>(g_numpy.array), arguments,
                                        std::size(arguments), nullptr);
   Py_DECREF(shape);
+  return made;
+}
+
+PyObject* make_array_in_place(const ArrayView& array, PyObject* memory, bool is_writable) {
+  if (!load_numpy()) return nullptr;
+  if (g_numpy.new_from_description == nullptr || array.bytes.empty()) {
+    return make_array(array, memory);
+  }
+  std::array<Py_ssize_t, ArrayMemory::kMaxDimensions> extents{};
+  std::array<Py_ssize_t, ArrayMemory::kMaxDimensions> strides{};
+  auto stride = static_cast<Py_ssize_t>(element_bytes(array.element));
+  for (unsigned i = 0; i < array.dimensions; ++i) {
+    const unsigned place = array.is_fortran ? i : array.dimensions - 1 - i;
+    extents[place] = static_cast<Py_ssize_t>(array.extent(place));
+    strides[place] = stride;
+    stride *= extents[place];
+  }
+  const int flags = kAlignedFlag | (is_writable ? kWritableFlag : 0);  // NumPy looks at the first
+  PyObject* made = g_numpy.new_from_description(
+      g_numpy.array, Py_NewRef(g_numpy.dtypes[static_cast<std::size_t>(array.element)]),
+      array.dimensions, extents.data(), strides.data(), const_cast<std::byte*>(array.bytes.data()),
+      flags, nullptr);
+  if (made != nullptr && g_numpy.set_base(made, Py_NewRef(memory)) < 0) Py_CLEAR(made);
   return made;
 }
 

@@ -1,6 +1,7 @@
 /// @file
 /// NumPy arrays and scalars for the codec, without NumPy's headers: NumPy is found when the first
-/// array is met, by its documented array interface. All functions need the GIL.
+/// array is met, by its documented array interface and the table of its C API. All functions need
+/// the GIL.
 #pragma once
 
 #include <Python.h>
@@ -48,6 +49,9 @@ bool copy_scalar(PyObject* scalar, ArrayElement element, void* to);
 /// A new array over `memory`, an object with a buffer of the array's bytes; nullptr with a Python
 /// error. Loads NumPy.
 PyObject* make_array(const ArrayView& array, PyObject* memory);
+
+/// The same over the array's bytes where they are; `memory` keeps them.
+PyObject* make_array_in_place(const ArrayView& array, PyObject* memory, bool is_writable);
 
 /// A new scalar of the array's only element; nullptr with a Python error. Loads NumPy.
 PyObject* make_scalar(const ArrayView& array);

@@ -503,11 +503,12 @@ PyObject* Decoder::get_array(ValueTag tag) {
   if (!cursor_.take_array(&array) || array.dimensions > ArrayMemory::kMaxDimensions) {
     return malformed();
   }
-  PyObject* memory = owner_ == nullptr || array.is_near
-                         ? copy_buffer(array.bytes)
-                         : make_window(owner_, array.bytes, is_writable_);
+  const bool is_copy = owner_ == nullptr || array.is_near;
+  PyObject* memory =
+      is_copy ? copy_buffer(array.bytes) : make_window(owner_, array.bytes, is_writable_);
   if (memory == nullptr) return nullptr;
-  PyObject* made = make_array(array, memory);
+  PyObject* made =
+      is_copy ? make_array(array, memory) : make_array_in_place(array, memory, is_writable_);
   Py_DECREF(memory);
   return made;
 }
