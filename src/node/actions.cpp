@@ -47,7 +47,9 @@ void Node::note_busy(WorkerPort& port) {
 bool Node::take_back(Task& task) {
   WorkerPort& port = port_of(*task.worker);
   // A process that claims nothing more has finished all that it has begun.
-  return port.tasks.take_back(task.position) || port.claims_nothing;
+  if (port.tasks.take_back(task.position) || port.claims_nothing) return true;
+  port.is_damaged = port.is_damaged || !port.tasks.is_intact(task.position);
+  return false;
 }
 
 void Node::run_nested(Task& task) {

@@ -77,7 +77,7 @@ void Node::check_ports(std::int64_t now_ns) {
     const Task* task = port->worker->assigned.front();
     while (task != nullptr && task->nested)
       task = List<Task, &Task::queue_link>::next(task);
-    if (task == nullptr || port->is_intact(task->position)) {
+    if (!port->is_damaged && (task == nullptr || port->is_intact(task->position))) {
       port->damaged_since_ns = 0;
     } else if (port->damaged_since_ns == 0) {
       port->damaged_since_ns = now_ns;

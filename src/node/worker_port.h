@@ -59,6 +59,7 @@ struct WorkerPort {
   std::int32_t driver_pid = 0;  ///< Of a driver.
   bool killed = false;          ///< We have sent SIGKILL.
   bool unheard = false;         ///< It wrote nonsense: nothing is read from it any more.
+  bool is_damaged = false;      ///< A task in its ring can't be taken back, nor be claimed.
   bool claims_nothing = false;  ///< It has said that it runs nothing, and will begin nothing more.
   bool touched = false;         ///< Something was written to it since its doorbell was looked at.
   bool busy = false;            ///< In the node's list of those that run something or start.

@@ -135,6 +135,26 @@ TEST_F(NodeTest, AWorkerThatScribblesBreaksOnlyItself) {
   expect_empty();
 }
 
+/// The last one, so that none of those before it is taken back either.
+TEST_F(NodeTest, ATaskThatCanNeitherBeTakenBackNorBegunDoesNotWaitForTheOneBeforeIt) {
+  start(2, 64 * kMiB);
+  const FunctionId once =
+      add_function({.name = "once", .resources = {{"CPU", 1.0}}, .max_retries = 0});
+  for (int i = 0; i < 20; ++i)
+    get_and_drop(submit(once, NativeTask::kEcho, "it is short"));
+  for (int round = 0; round < 5; ++round) {
+    const ObjectId scribbler = submit(once, NativeTask::kScribble, "1last");
+    std::vector<ObjectId> ids;
+    for (int i = 0; i < 8; ++i)
+      ids.push_back(submit(once, NativeTask::kEcho, std::to_string(i)));
+    for (int i = 0; i < 8; ++i)
+      EXPECT_EQ(get_and_drop(ids[static_cast<std::size_t>(i)]), std::to_string(i));
+    const std::string end = get_and_drop(scribbler);
+    EXPECT_TRUE(end == "scribbled" || end.find("worker_crashed") != std::string::npos) << end;
+  }
+  expect_empty();
+}
+
 TEST_F(NodeTest, WorkersThatEndBeforeTheirFirstTaskAreNotStartedForEver) {
   start(2, 64 * kMiB, "ends when ready");
   const std::string error = get(submit(NativeTask::kEcho, "never"));
