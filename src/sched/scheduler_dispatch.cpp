@@ -186,7 +186,7 @@ void Scheduler::make_room_for(const ResourceClass& resources) {
     cap = std::min<std::size_t>(cap, options_.max_workers + processes_of_actors_);
   }
   const auto is_other = [&resources](const Worker* worker) {
-    return worker->environment != resources.environment && worker->environment != kNoEnvironment;
+    return !serves(*worker, resources.environment);
   };
   const std::size_t needed = workers_.size() + 1 - cap;
   const auto others = std::count_if(idle_.begin(), idle_.end(), is_other);
@@ -454,11 +454,11 @@ bool Scheduler::steal() {
     if (work == 0 || work < most || work < options_.steal_ns) continue;
     // Of those with equally much to do, from the one whose task has waited longest.
     if (work == most && worker->assigned.back()->order > victim->assigned.back()->order) continue;
-    if (!fits(*worker->lease) || !has_idle(worker->environment)) continue;
+    if (!fits(*worker->lease) || !has_taker(worker->environment)) continue;
     victim = worker;
     most = work;
   }
-  if (victim == nullptr || !has_taker(victim->environment)) return false;
+  if (victim == nullptr) return false;
   const std::size_t half = victim->assigned.size() / 2;
   bool got = false;
   for (std::size_t i = 0; i < half; ++i) {
